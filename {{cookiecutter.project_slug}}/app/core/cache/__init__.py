@@ -1,0 +1,21 @@
+"""A cache for asynchronous services, in Redis or in memory. Start with README.md beside this file."""
+
+from .backends import MemoryBackend, RedisBackend
+from .base import CacheBackend
+from .config import CacheConfigError, CacheFactory, CacheSettings, get_cache_manager
+from .manager import CacheManager, cache_response, invalidate_cache
+from .status import CacheStatusMiddleware
+
+__all__ = [
+    "CacheBackend",
+    "CacheConfigError",
+    "CacheFactory",
+    "CacheManager",
+    "CacheSettings",
+    "CacheStatusMiddleware",
+    "MemoryBackend",
+    "RedisBackend",
+    "cache_response",
+    "get_cache_manager",
+    "invalidate_cache",
+]

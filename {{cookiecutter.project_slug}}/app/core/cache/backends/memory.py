@@ -1,0 +1,128 @@
+"""Entries in this process: for development, for tests, and for a service of one process."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from .. import codec
+from ..base import DEFAULT_KEY_PREFIX, CacheBackend, milliseconds
+from ..patterns import KeyPattern
+
+_NEVER = float("inf")
+
+
+class MemoryBackend(CacheBackend):
+    """A bounded store in memory; the entry that was used longest ago leaves first.
+
+    It holds at most `max_entries` entries and `max_bytes` bytes of keys and values. A value that
+    alone is larger is not stored. Values are kept as the bytes that Redis would hold, so that a
+    reader gets a copy of its own, and both backends return the same. `clock` returns seconds.
+
+    Safe to use from several threads and event loops. `close` forgets everything.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_entries: int = 10_000,
+        max_bytes: int = 64 * 1024 * 1024,
+        key_prefix: str = DEFAULT_KEY_PREFIX,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if max_entries < 1 or max_bytes < 1:
+            raise ValueError(f"{max_entries=} and {max_bytes=} must be 1 or more")
+        self.key_prefix = key_prefix
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        self._bytes = 0
+
+    def __repr__(self) -> str:
+        return f"MemoryBackend(max_entries={self._max_entries}, max_bytes={self._max_bytes})"
+
+    async def get(self, key: str) -> Any | None:
+        """Return a copy of the value at `key`, or `None`."""
+        data = await self.get_bytes(key)
+        try:
+            return None if data is None else codec.decode(data)
+        except codec.CorruptError:
+            return None
+
+    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
+        """Store a copy of `value`; raises `UnstorableError` where it would not come back equal."""
+        return await self.set_bytes(key, codec.encode(value), expire)
+
+    async def delete(self, key: str) -> bool:
+        """Remove `key` and return whether there was something to remove."""
+        with self._lock:
+            present = self._live(key) is not None
+            self._remove(key)
+            return present
+
+    async def exists(self, key: str) -> bool:
+        """Return whether `key` holds something that has not expired."""
+        with self._lock:
+            return self._live(key) is not None
+
+    async def clear(self) -> bool:
+        """Remove every key below `key_prefix`."""
+        return await self.delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
+
+    async def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
+    async def delete_matching(self, pattern: KeyPattern) -> bool:
+        """Remove every key that `pattern` covers."""
+        with self._lock:
+            for key in [key for key in self._entries if pattern.matches(key)]:
+                self._remove(key)
+        return True
+
+    async def get_bytes(self, key: str) -> bytes | None:
+        """Return the bytes at `key`, or `None`."""
+        with self._lock:
+            data = self._live(key)
+            if data is not None:
+                self._entries.move_to_end(key)
+            return data
+
+    async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
+        """Store `data` at `key`."""
+        lifetime = _NEVER if expire is None else milliseconds(expire) / 1000
+        size = _size(key, data)
+        with self._lock:
+            self._remove(key)
+            if lifetime == 0 or size > self._max_bytes:
+                return False
+            self._entries[key] = (data, self._clock() + lifetime)
+            self._bytes += size
+            while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+                self._remove(next(iter(self._entries)))
+        return True
+
+    def _live(self, key: str) -> bytes | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        data, expires_at = entry
+        if expires_at <= self._clock():
+            self._remove(key)
+            return None
+        return data
+
+    def _remove(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= _size(key, entry[0])
+
+
+def _size(key: str, data: bytes) -> int:
+    return len(key) + len(data)

@@ -1,0 +1,210 @@
+"""Entries in Redis, or in what speaks its protocol."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from pydantic import SecretStr
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from .. import codec
+from ..base import DEFAULT_KEY_PREFIX, CacheBackend, milliseconds
+from ..outage import Outage
+from ..patterns import KeyPattern
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_SCAN_COUNT = 1000  # keys that one SCAN looks at, and one UNLINK removes: about a millisecond each
+
+
+class RedisBackend(CacheBackend):
+    """Entries in one Redis server, over a pool of connections for each event loop.
+
+    `timeout`, in seconds, limits connecting, waiting for an answer and waiting for a free
+    connection of the pool, each. `max_connections` bounds the pool. No connection is made before
+    the first use, so an instance may be made at import. Commands are not tried again: the cache's
+    caller has the function to run instead.
+
+    No method raises because Redis is away, slow or answers with an error; it then returns `None`
+    or `False`.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "localhost",
+        port: int = 6379,
+        db: int = 0,
+        password: SecretStr | str | None = None,
+        max_connections: int = 10,
+        timeout: float = 5.0,
+        key_prefix: str = DEFAULT_KEY_PREFIX,
+    ) -> None:
+        self.key_prefix = key_prefix
+        self._host, self._port, self._db = host, port, db
+        self._credentials = None if password is None else _Password(password)
+        self._max_connections = max_connections
+        self._timeout = timeout
+        # A connection belongs to the event loop that it was made in.
+        self._clients: dict[asyncio.AbstractEventLoop, Redis] = {}
+        self._lock = threading.Lock()
+        self._outage = Outage(f"redis at {host}:{port}", logger)
+
+    def __repr__(self) -> str:
+        return f"RedisBackend(host={self._host!r}, port={self._port}, db={self._db})"
+
+    async def get(self, key: str) -> Any | None:
+        """Return the value at `key`, or `None`, also for bytes that are no value of ours."""
+        data = await self.get_bytes(key)
+        try:
+            return None if data is None else codec.decode(data)
+        except codec.CorruptError:
+            return None
+
+    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
+        """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
+        return await self.set_bytes(key, codec.encode(value), expire)
+
+    async def delete(self, key: str) -> bool:
+        """Remove `key` and return whether there was something to remove."""
+        return await self._attempt(lambda client: client.unlink(key), 0) > 0
+
+    async def exists(self, key: str) -> bool:
+        """Return whether `key` exists."""
+        return await self._attempt(lambda client: client.exists(key), 0) > 0
+
+    async def clear(self) -> bool:
+        """Remove every key below `key_prefix`, walking with SCAN: never FLUSHDB."""
+        return await self.delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop; a later use makes new ones."""
+        with self._lock:
+            client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    async def health_check(self) -> bool:
+        """Return whether Redis answers a PING."""
+        return await self._attempt(_ping, False)
+
+    async def delete_matching(self, pattern: KeyPattern) -> bool:
+        """Remove every key that `pattern` covers, a walk with SCAN if it has a wildcard.
+
+        SCAN returns every key that is present from its beginning to its end, and lets other
+        clients in between its steps (https://redis.io/docs/latest/commands/scan/).
+        """
+        return await self._attempt(lambda client: _unlink_matching(client, pattern), False)
+
+    async def get_bytes(self, key: str) -> bytes | None:
+        """Return the bytes at `key`, or `None`, also for a key of another type than string."""
+        return await self._attempt(lambda client: _get(client, key), None)
+
+    async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
+        """Store `data` at `key`."""
+        ttl = None if expire is None else milliseconds(expire)
+        if ttl == 0:
+            await self.delete(key)
+            return False
+        return await self._attempt(lambda client: _set(client, key, data, ttl), False)
+
+    async def _attempt(self, command: Callable[[Redis], Awaitable[T]], failed: T) -> T:
+        """Run `command`; where that fails, note it, once per outage, and return `failed`.
+
+        Not only the client's own exceptions count: a transport that closes at the wrong moment
+        lets others through.
+        """
+        try:
+            result = await command(self._client())
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):  # that one is about the key, not the server
+                self._outage.failed(error)
+            return failed
+        except Exception as error:
+            self._outage.failed(error)
+            return failed
+        self._outage.worked()
+        return result
+
+    def _client(self) -> Redis:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            with self._lock:
+                # Loops that ended without a `close` took their connections with them.
+                self._clients = {
+                    other: kept for other, kept in self._clients.items() if not other.is_closed()
+                }
+                client = self._clients[loop] = self._new_client()
+        return client
+
+    def _new_client(self) -> Redis:
+        pool = BlockingConnectionPool(
+            host=self._host,
+            port=self._port,
+            db=self._db,
+            credential_provider=self._credentials,
+            max_connections=self._max_connections,
+            timeout=self._timeout,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            # By default a refused connection is tried again for seconds.
+            retry=Retry(NoBackoff(), 0),
+            # While these are on, the pool hands out connections without looking whether an old
+            # reply is still waiting in them.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+        return Redis.from_pool(pool)
+
+
+class _Password(CredentialProvider):
+    """Hands the password to the client when it connects, and shows it to nobody else."""
+
+    def __init__(self, password: SecretStr | str) -> None:
+        self._password = SecretStr(password) if isinstance(password, str) else password
+
+    def get_credentials(self) -> tuple[str]:
+        return (self._password.get_secret_value(),)
+
+    async def get_credentials_async(self) -> tuple[str]:
+        return self.get_credentials()
+
+
+async def _ping(client: Redis) -> bool:
+    return bool(await client.ping())
+
+
+async def _get(client: Redis, key: str) -> bytes | None:
+    # The types of redis-py allow for decoded replies, which this client does not ask for.
+    return cast("bytes | None", await client.get(key))
+
+
+async def _set(client: Redis, key: str, data: bytes, ttl: int | None) -> bool:
+    return bool(await client.set(key, data, px=ttl))
+
+
+async def _unlink_matching(client: Redis, pattern: KeyPattern) -> bool:
+    if pattern.exact_key is not None:
+        await client.unlink(pattern.exact_key)
+        return True
+    async for keys in _scan(client, pattern.redis_glob()):
+        await client.unlink(*keys)
+    return True
+
+
+async def _scan(client: Redis, glob: str) -> AsyncIterator[list[bytes | str]]:
+    cursor = None
+    while cursor != 0:
+        cursor, keys = await client.scan(cursor or 0, match=glob, count=_SCAN_COUNT)
+        if keys:
+            yield keys

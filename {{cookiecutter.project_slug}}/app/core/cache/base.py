@@ -1,0 +1,98 @@
+"""What a cache backend is: six methods that it must have, and a few that it may do better."""
+
+from abc import ABC, abstractmethod
+from datetime import timedelta
+from typing import Any
+
+from .patterns import KeyPattern
+
+DEFAULT_KEY_PREFIX = "app"
+
+# Redis counts in milliseconds and refuses what does not fit; a hundred years are for ever.
+_LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000
+
+
+class CacheBackend(ABC):
+    """Where entries are kept. Subclass it and implement the six abstract methods.
+
+    Keys arrive complete, with the manager's prefix in front. Values are whatever JSON can say,
+    and the tagged types of `codec`; a backend that keeps Python objects must hand out copies.
+    A method may raise: the manager turns that into a miss, a `False` or `None`.
+
+    The methods below the six work on every backend by means of the six. Override them where the
+    backend can do better.
+    """
+
+    key_prefix: str = DEFAULT_KEY_PREFIX
+    """What this backend's keys begin with, without the colon: the reach of `clear`."""
+
+    @abstractmethod
+    async def get(self, key: str) -> Any | None:
+        """Return the value at `key`, or `None` if there is none or it has expired."""
+
+    @abstractmethod
+    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
+        """Store `value` at `key` for `expire` seconds, or until it is evicted if `None`.
+
+        Return whether it is stored. With `expire` zero or negative it is not, and what stood
+        at the key is removed.
+        """
+
+    @abstractmethod
+    async def delete(self, key: str) -> bool:
+        """Remove `key` and return whether there was something to remove."""
+
+    @abstractmethod
+    async def exists(self, key: str) -> bool:
+        """Return whether `key` holds something that has not expired."""
+
+    @abstractmethod
+    async def clear(self) -> bool:
+        """Remove every key below `key_prefix` and nothing else; return whether that was done."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back connections and memory. A closed backend opens again when it is used."""
+
+    async def health_check(self) -> bool:
+        """Return whether the backend answers. By default: whether `exists` does not raise."""
+        await self.exists(f"{self.key_prefix}:health-check")
+        return True
+
+    async def delete_matching(self, pattern: KeyPattern) -> bool:
+        """Remove every key that `pattern` covers; return whether that was done.
+
+        By default a pattern with a wildcard clears everything: six methods cannot list keys, and
+        a cache may forget too much, but never too little.
+        """
+        if pattern.exact_key is None:
+            return await self.clear()
+        await self.delete(pattern.exact_key)
+        return True
+
+    async def get_bytes(self, key: str) -> bytes | None:
+        """Return what `set_bytes` stored at `key`, or `None`."""
+        text = await self.get(key)
+        return text.encode("latin-1") if isinstance(text, str) else None
+
+    async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
+        """Store `data` as it is, otherwise like `set`. By default: as text, a character a byte."""
+        return await self.set(key, data.decode("latin-1"), expire)
+
+
+def milliseconds(expire: int | timedelta) -> int:
+    """Return `expire`, given in seconds or as a timedelta, in whole milliseconds.
+
+    Zero and less mean "do not store" and come back as zero; times beyond a hundred years are cut.
+    Raises `TypeError` for anything that is neither, `bool` and `float` included.
+    """
+    if isinstance(expire, timedelta):
+        ms = expire // timedelta(milliseconds=1)
+    elif isinstance(expire, int) and not isinstance(expire, bool):
+        ms = expire * 1000
+    else:
+        raise TypeError(
+            f"expire={expire!r} is a {type(expire).__name__}; give whole seconds as an int, or a "
+            f"timedelta, e.g. timedelta(seconds=1.5)"
+        )
+    return max(0, min(ms, _LONGEST_MS))

@@ -1,0 +1,65 @@
+"""Patterns over keys: `*` stands for any run of characters, every other character for itself.
+
+A pattern is held as the literal texts between its wildcards, so that nothing has to be escaped
+until it reaches Redis, and a prefix or a value that contains `*`, `?`, `[` or a backslash stays
+what it is.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+WILDCARD = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPattern:
+    """A set of keys: those that contain the literals in this order, with anything in between.
+
+    One literal is one exact key; `("app:user:", "")` is every key that begins with `app:user:`.
+    """
+
+    literals: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, pattern: str, *, prefix: str = "") -> Self:
+        """Read `pattern`, in which `*` is the wildcard, below `prefix`, in which nothing is."""
+        first, *rest = pattern.split(WILDCARD)
+        return cls((prefix + first, *rest))
+
+    @property
+    def exact_key(self) -> str | None:
+        """The only key that this pattern covers, or `None` if it has a wildcard."""
+        return self.literals[0] if len(self.literals) == 1 else None
+
+    def matches(self, key: str) -> bool:
+        """Whether `key` is covered. Takes time linear in its length for each literal."""
+        if len(self.literals) == 1:
+            return key == self.literals[0]
+        first, *middle, last = self.literals
+        if len(key) < len(first) + len(last):
+            return False
+        if not (key.startswith(first) and key.endswith(last)):
+            return False
+        position, end = len(first), len(key) - len(last)
+        for literal in middle:
+            found = key.find(literal, position, end)
+            if found < 0:
+                return False
+            position = found + len(literal)
+        return True
+
+    def redis_glob(self) -> str:
+        """Return the pattern for Redis' `SCAN MATCH`, which has more wildcards than we do.
+
+        See https://redis.io/docs/latest/commands/keys/ for its syntax.
+        """
+        first, *rest = self.literals
+        # Neighbouring wildcards mean no more than one, and cost Redis time.
+        inner = [literal for literal in rest[:-1] if literal]
+        return WILDCARD.join(_escape(literal) for literal in (first, *inner, *rest[-1:]))
+
+
+def _escape(literal: str) -> str:
+    return "".join(
+        "\\" + character if character in "*?[]\\" else character for character in literal
+    )

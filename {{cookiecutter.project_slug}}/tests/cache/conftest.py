@@ -1,0 +1,103 @@
+"""Backends and managers over which the cache's tests run."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from app.core.cache import CacheBackend, CacheManager, MemoryBackend, RedisBackend
+from tests.redis_server import RedisServer
+
+OURS = ("memory", "redis")
+SIX_METHODS = "six methods"
+
+
+class SixMethods(CacheBackend):
+    """The least that a backend can be: what somebody writes who reads the contract only."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Any] = {}
+
+    async def get(self, key: str) -> Any | None:
+        return self.entries.get(key)
+
+    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
+        if expire is not None and timedelta(seconds=0) >= _as_timedelta(expire):
+            self.entries.pop(key, None)
+            return False
+        self.entries[key] = value
+        return True
+
+    async def delete(self, key: str) -> bool:
+        return self.entries.pop(key, None) is not None
+
+    async def exists(self, key: str) -> bool:
+        return key in self.entries
+
+    async def clear(self) -> bool:
+        self.entries.clear()
+        return True
+
+    async def close(self) -> None:
+        self.entries.clear()
+
+
+def _as_timedelta(expire: int | timedelta) -> timedelta:
+    return expire if isinstance(expire, timedelta) else timedelta(seconds=expire)
+
+
+def redis_backend(server: RedisServer, **changes: Any) -> RedisBackend:
+    """Make a backend for this server, with a key prefix of its own unless `changes` has one."""
+    options: dict[str, Any] = {
+        "host": server.host,
+        "port": server.port,
+        "db": server.db,
+        "password": server.password,
+        "timeout": 2.0,
+        "key_prefix": f"test-{uuid.uuid4().hex}",
+    }
+    return RedisBackend(**{**options, **changes})
+
+
+@pytest.fixture(params=[*OURS, SIX_METHODS])
+async def manager(request: pytest.FixtureRequest) -> AsyncIterator[CacheManager]:
+    """Lend a manager over each kind of backend in turn, empty."""
+    manager = CacheManager(new_backend(request))
+    yield manager
+    await manager.clear()
+    await manager.close()
+
+
+@pytest.fixture(params=OURS)
+async def our_manager(request: pytest.FixtureRequest) -> AsyncIterator[CacheManager]:
+    """Lend a manager over each backend of our own in turn, empty."""
+    manager = CacheManager(new_backend(request))
+    yield manager
+    await manager.clear()
+    await manager.close()
+
+
+def new_backend(request: pytest.FixtureRequest) -> CacheBackend:
+    """Make the backend that the parameter of a fixture names."""
+    if request.param == "redis":
+        return redis_backend(request.getfixturevalue("redis_server"))
+    return MemoryBackend() if request.param == "memory" else SixMethods()
+
+
+@pytest.fixture
+async def redis_manager(redis_server: RedisServer) -> AsyncIterator[CacheManager]:
+    """Lend a manager over Redis, below a key prefix of its own."""
+    manager = CacheManager(redis_backend(redis_server))
+    yield manager
+    await manager.clear()
+    await manager.close()
+
+
+@pytest.fixture
+def redis_client(redis_server: RedisServer) -> Iterator[Redis]:
+    """Lend a plain client, to see what stands in Redis."""
+    with Redis.from_url(redis_server.url) as client:
+        yield client

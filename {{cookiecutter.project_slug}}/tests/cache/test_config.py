@@ -1,0 +1,159 @@
+"""Settings from the environment, and the factory that works with them."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from app.core.cache import (
+    CacheConfigError,
+    CacheFactory,
+    CacheManager,
+    CacheSettings,
+    MemoryBackend,
+    RedisBackend,
+    get_cache_manager,
+)
+
+VARIABLES = [name.upper() for name in CacheSettings.model_fields]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Take away what the environment says, in a folder without a `.env` file."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(CacheFactory, "_manager", None)
+
+
+def test_a_laptop_needs_no_settings() -> None:
+    """Without any variable the cache is in memory, and Redis would be on localhost."""
+    settings = CacheSettings.load()
+    assert settings.backend_name == "memory"
+    assert (settings.redis_host, settings.redis_port, settings.redis_db) == ("localhost", 6379, 0)
+    assert settings.redis_password is None
+    assert (settings.redis_max_connections, settings.redis_timeout) == (10, 5)
+    assert (settings.cache_default_ttl, settings.cache_key_prefix) == (300, "app")
+
+
+def test_every_variable_of_the_contract_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each as the contract names it."""
+    for name, value in {
+        "CACHE_BACKEND": "redis",
+        "REDIS_HOST": "redis",
+        "REDIS_PORT": "6380",
+        "REDIS_DB": "3",
+        "REDIS_PASSWORD": "your_password",
+        "REDIS_MAX_CONNECTIONS": "20",
+        "REDIS_TIMEOUT": "2",
+        "CACHE_DEFAULT_TTL": "60",
+        "CACHE_KEY_PREFIX": "shop:eu",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert CacheSettings.load().model_dump() == {
+        "cache_backend": "redis",
+        "redis_host": "redis",
+        "redis_port": 6380,
+        "redis_db": 3,
+        "redis_password": SecretStr("your_password"),
+        "redis_max_connections": 20,
+        "redis_timeout": 2.0,
+        "cache_default_ttl": 60,
+        "cache_key_prefix": "shop:eu",
+    }
+    manager = CacheFactory.create_cache_manager()
+    assert isinstance(manager.backend, RedisBackend)
+    assert repr(manager.backend) == "RedisBackend(host='redis', port=6380, db=3)"
+    assert (manager.key_prefix, manager.default_ttl) == ("shop:eu", 60)
+    assert (CacheFactory.get_cache_key_prefix(), CacheFactory.get_default_ttl()) == ("shop:eu", 60)
+
+
+def test_a_dotenv_file_counts_less_than_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file may hold variables of others as well."""
+    (tmp_path / ".env").write_text("CACHE_DEFAULT_TTL=7\nREDIS_PORT=1\nOTHERS=1\n")
+    monkeypatch.setenv("REDIS_PORT", "2")
+    settings = CacheSettings.load()
+    assert (settings.cache_default_ttl, settings.redis_port) == (7, 2)
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As compose files and shells leave them."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")
+    assert CacheSettings.load() == CacheSettings.model_construct()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("CACHE_BACKEND", "memcached", "redis or memory"),
+        ("REDIS_PORT", "0", "1 to 65535"),
+        ("REDIS_PORT", "65536", "1 to 65535"),
+        ("REDIS_PORT", "redis", "1 to 65535"),
+        ("REDIS_DB", "-1", "0 or more"),
+        ("REDIS_MAX_CONNECTIONS", "0", "1 to 10000"),
+        ("REDIS_TIMEOUT", "0", "more than 0"),
+        ("REDIS_TIMEOUT", "nan", "more than 0"),
+        ("REDIS_TIMEOUT", "inf", "at most 3600"),
+        ("CACHE_DEFAULT_TTL", "0", "1 or more"),
+        ("CACHE_DEFAULT_TTL", "1.5", "whole seconds"),
+        ("CACHE_KEY_PREFIX", "two words", "no spaces"),
+        ("CACHE_KEY_PREFIX", "x" * 101, "1 to 100"),
+    ],
+)
+def test_a_wrong_value_is_an_error_that_says_all(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    """It names the variable, its value and what is allowed, and shows no password."""
+    monkeypatch.setenv("REDIS_PASSWORD", "hush")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(CacheConfigError) as caught:
+        get_cache_manager()
+    message = str(caught.value)
+    assert f"{variable}={value!r}" in message
+    assert allowed in message
+    assert "hush" not in message
+    assert caught.value.__context__ is None
+
+
+def test_all_wrong_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody mends one to be told of the next."""
+    monkeypatch.setenv("REDIS_PORT", "x")
+    monkeypatch.setenv("REDIS_DB", "y")
+    with pytest.raises(CacheConfigError, match=r"REDIS_PORT='x'.*REDIS_DB='y'"):
+        CacheSettings.load()
+
+
+def test_a_redis_host_means_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who names a Redis wants it, and who says memory gets memory."""
+    monkeypatch.setenv("REDIS_HOST", "redis")
+    assert isinstance(CacheFactory.create_cache_manager().backend, RedisBackend)
+    monkeypatch.setenv("CACHE_BACKEND", "memory")
+    assert isinstance(CacheFactory.create_cache_manager().backend, MemoryBackend)
+
+
+def test_the_shared_manager_is_one() -> None:
+    """`get` makes it once; `create` makes another each time."""
+    assert get_cache_manager() is CacheFactory.get_cache_manager() is get_cache_manager()
+    assert CacheFactory.create_cache_manager() is not get_cache_manager()
+    assert isinstance(get_cache_manager(), CacheManager)
+
+
+async def test_the_factory_checks_and_closes_the_shared_manager() -> None:
+    """Closing before there is one does nothing; a closed one works again."""
+    await CacheFactory.close_cache_manager()
+    assert await CacheFactory.health_check_cache() is True
+    await get_cache_manager().set("key", 1)
+    await CacheFactory.close_cache_manager()
+    assert await get_cache_manager().set("key", 2) is True
+    assert await CacheFactory.health_check_cache() is True
+
+
+def test_the_settings_hide_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In repr and in text."""
+    monkeypatch.setenv("REDIS_PASSWORD", "hush")
+    settings = CacheSettings.load()
+    assert "hush" not in repr(settings) + str(settings) + str(settings.model_dump())

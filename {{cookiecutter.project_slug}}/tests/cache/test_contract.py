@@ -1,0 +1,243 @@
+"""What the contract promises of a manager, over every backend."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.core.cache import CacheManager
+from tests.cache.conftest import SixMethods
+
+JOHN = {"name": "John", "email": "john@example.com"}
+
+
+async def test_a_value_comes_back_equal(manager: CacheManager) -> None:
+    """What was set is got, and `set` says that it is stored."""
+    assert await manager.set("user:123", JOHN, expire=300) is True
+    assert await manager.get("user:123") == JOHN
+
+
+@pytest.mark.parametrize("value", [None, False, 0, "", [], {}, 1.5, "ü", [1, {"a": [None]}]])
+async def test_any_json_value_comes_back_with_its_type(manager: CacheManager, value: Any) -> None:
+    """Values that count as false come back as themselves, and exist."""
+    assert await manager.set("key", value) is True
+    assert await manager.exists("key") is True
+    got = await manager.get("key")
+    assert got == value
+    assert type(got) is type(value)
+
+
+async def test_a_missing_key_is_none(manager: CacheManager) -> None:
+    """A key that was never set has no value, does not exist and cannot be deleted."""
+    assert await manager.get("nothing") is None
+    assert await manager.exists("nothing") is False
+    assert await manager.delete("nothing") is False
+
+
+async def test_delete_removes_one_key(manager: CacheManager) -> None:
+    """`delete` removes the key that it is given and no other, a `*` included."""
+    for key in ("user:1", "user:2", "user:*"):
+        await manager.set(key, key)
+    assert await manager.delete("user:*") is True
+    assert await manager.get("user:*") is None
+    assert await manager.get("user:1") == "user:1"
+    assert await manager.delete("user:1") is True
+    assert await manager.exists("user:1") is False
+    assert await manager.exists("user:2") is True
+
+
+async def test_clear_removes_everything(manager: CacheManager) -> None:
+    """After `clear` nothing is left."""
+    for number in range(5):
+        await manager.set(f"key:{number}", number)
+    assert await manager.clear() is True
+    assert [await manager.get(f"key:{number}") for number in range(5)] == [None] * 5
+
+
+async def test_set_replaces_value(manager: CacheManager) -> None:
+    """The last value that was set is the one that is got."""
+    await manager.set("key", 1)
+    await manager.set("key", 2)
+    assert await manager.get("key") == 2
+
+
+@pytest.mark.parametrize("expire", [0, -1, timedelta(0), timedelta(seconds=-5)])
+async def test_expire_of_zero_or_less_stores_nothing(
+    manager: CacheManager, expire: int | timedelta
+) -> None:
+    """Such a value is not stored, never for ever, and the old one is gone too."""
+    await manager.set("key", "old")
+    assert await manager.set("key", "new", expire=expire) is False
+    assert await manager.get("key") is None
+
+
+@pytest.mark.parametrize("expire", [1.5, "60", True])
+async def test_expire_of_another_type_is_an_error(manager: CacheManager, expire: Any) -> None:
+    """The message tells the value and what to give instead."""
+    with pytest.raises(TypeError, match=r"expire=.* timedelta"):
+        await manager.set("key", "value", expire=expire)
+
+
+@pytest.mark.parametrize("key", ["", None, 7, b"bytes"])
+async def test_a_key_of_another_type_is_an_error(manager: CacheManager, key: Any) -> None:
+    """A key is a string that is not empty; every method says so."""
+    for call in (manager.get, manager.delete, manager.exists, manager.invalidate):
+        with pytest.raises(TypeError, match="key="):
+            await call(key)
+    with pytest.raises(TypeError, match="key="):
+        await manager.set(key, 1)
+
+
+async def test_a_backend_is_healthy_and_usable_after_close(manager: CacheManager) -> None:
+    """A closed manager opens again when it is used."""
+    assert await manager.health_check() is True
+    await manager.close()
+    await manager.close()
+    assert await manager.set("key", 1) is True
+    assert await manager.get("key") == 1
+    assert await manager.health_check() is True
+
+
+async def test_invalidate_covers_at_least_its_pattern(manager: CacheManager) -> None:
+    """Nothing that the pattern covers is left."""
+    await manager.set("user:1", 1)
+    await manager.set("user:2", 2)
+    assert await manager.invalidate("user:*") is True
+    assert await manager.exists("user:1") is False
+    assert await manager.exists("user:2") is False
+
+
+async def test_invalidate_covers_no_more_than_its_pattern(our_manager: CacheManager) -> None:
+    """`*` is the only wildcard: `?`, brackets and backslashes are literal."""
+    manager = our_manager
+    keys = ["a?c", "abc", "a[b]c", "a\\c", "a*c", "xa?c"]
+    for pattern, gone in {
+        "a?*": {"a?c"},
+        "a[b]*": {"a[b]c"},
+        "a\\*": {"a\\c"},
+        "*?c": {"a?c", "xa?c"},
+        "a*c": {"a?c", "abc", "a[b]c", "a\\c", "a*c"},
+        "a?c": {"a?c"},
+        "**": set(keys),
+    }.items():
+        for key in keys:
+            await manager.set(key, 1)
+        assert await manager.invalidate(pattern) is True
+        left = {key for key in keys if await manager.exists(key)}
+        assert left == set(keys) - gone, pattern
+
+
+async def test_six_methods_are_enough_for_patterns() -> None:
+    """Without a way to list keys a pattern clears all, and an exact key still means one."""
+    manager = CacheManager(SixMethods())
+    await manager.set("user:1", 1)
+    await manager.set("post:1", 1)
+    assert await manager.invalidate("user:1") is True
+    assert await manager.exists("post:1") is True
+    assert await manager.invalidate("user:*") is True
+    assert await manager.exists("post:1") is False
+
+
+async def test_two_prefixes_do_not_meet(manager: CacheManager) -> None:
+    """Managers of different prefixes see nothing of each other."""
+    one = CacheManager(manager.backend, key_prefix=f"{manager.key_prefix}-one")
+    two = CacheManager(manager.backend, key_prefix=f"{manager.key_prefix}-two")
+    await one.set("key", 1)
+    assert await two.get("key") is None
+    assert await two.delete("key") is False
+    assert await one.get("key") == 1
+    await one.delete("key")
+
+
+async def test_a_value_that_cannot_come_back_is_not_stored(
+    our_manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning tells why, and the value that it would have replaced is gone."""
+    await our_manager.set("key", "old")
+    assert await our_manager.set("key", object()) is False
+    assert await our_manager.get("key") is None
+    assert "builtins.object" in caplog.text
+
+
+async def test_a_value_changed_after_it_was_stored_or_read_stays(
+    our_manager: CacheManager,
+) -> None:
+    """Whoever changes a value changes a copy."""
+    value = {"list": [1]}
+    await our_manager.set("key", value)
+    value["list"].append(2)
+    got: Any = await our_manager.get("key")
+    got["list"].append(3)
+    assert await our_manager.get("key") == {"list": [1]}
+
+
+async def test_many_callers_at_once(manager: CacheManager) -> None:
+    """More callers than connections all get their own values."""
+
+    async def round_trip(number: int) -> Any:
+        await manager.set(f"key:{number}", number)
+        return await manager.get(f"key:{number}")
+
+    assert await asyncio.gather(*map(round_trip, range(200))) == list(range(200))
+
+
+@pytest.mark.parametrize("prefix", ["", 7])
+def test_a_wrong_prefix_is_an_error(prefix: Any) -> None:
+    """The prefix bounds what `clear` removes; without one there is no bound."""
+    with pytest.raises(ValueError, match="key_prefix="):
+        CacheManager(SixMethods(), key_prefix=prefix)
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 1.5, True, "60"])
+def test_a_wrong_default_ttl_is_an_error(ttl: Any) -> None:
+    """It is whole seconds, and at least one."""
+    with pytest.raises(ValueError, match="default_ttl="):
+        CacheManager(SixMethods(), default_ttl=ttl)
+
+
+def test_a_backend_must_be_one() -> None:
+    """A client handed over by mistake is told apart at once."""
+    client: Any = object()
+    with pytest.raises(TypeError, match="CacheBackend"):
+        CacheManager(client)
+
+
+class Broken(SixMethods):
+    """A backend of somebody else's that raises whatever it is asked."""
+
+    async def get(self, key: str) -> Any | None:
+        raise ConnectionError("refused")
+
+    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
+        raise ConnectionError("refused")
+
+    async def delete(self, key: str) -> bool:
+        raise KeyError(key)
+
+    async def exists(self, key: str) -> bool:
+        raise AttributeError("transport")
+
+    async def clear(self) -> bool:
+        raise OSError("gone")
+
+    async def close(self) -> None:
+        raise RuntimeError("closed")
+
+
+async def test_p5_no_failure_of_a_backend_reaches_the_caller(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """All methods return what the contract says, and the log has one line for the outage."""
+    manager = CacheManager(Broken())
+    assert await manager.get("key") is None
+    assert await manager.set("key", 1) is False
+    assert await manager.delete("key") is False
+    assert await manager.exists("key") is False
+    assert await manager.clear() is False
+    assert await manager.invalidate("key*") is False
+    assert await manager.health_check() is False
+    await manager.close()
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "ConnectionError: refused" in warnings[0].getMessage()

@@ -1,0 +1,183 @@
+"""Keys: what makes two calls one (promise P2)."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import BaseModel
+
+from app.core.cache.keys import KeyBuilder, UnkeyableError, canonical
+
+
+class Colour(Enum):
+    """An enum whose value is a string."""
+
+    RED = "red"
+
+
+class Size(IntEnum):
+    """An enum whose members equal numbers."""
+
+    SMALL = 1
+
+
+@dataclass(frozen=True)
+class Point:
+    """A dataclass."""
+
+    x: int
+
+
+class Filter(BaseModel):
+    """A model."""
+
+    x: int
+
+
+class Tenant:
+    """A class that says itself what it is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __cache_key__(self) -> str:
+        """Return what tells tenants apart."""
+        return self.name
+
+
+WINTER = datetime.fromisoformat("2026-01-01T12:00:00")
+DISTINCT = [
+    *(None, True, False, 0, 1, -1, 2**70, 0.0, -0.0, 1.0, float("nan"), float("inf")),
+    *("", "1", "None", "True", "a", b"", b"a", b"1", "s1:a"),
+    *([], [1], ["1"], [1, 2], [2, 1], [[1], 2], [[1, 2]], ["a,b"], ["a", "b"], ["a", ["b"]]),
+    *((), (1,), ("1",), set(), {1}, {"1"}, frozenset(), frozenset({1})),
+    *({}, {"a": 1}, {"a": "1"}, {"b": 1}, {1: "a"}, {"1": "a"}, {"a": {"b": 1}}, {"a": 1, "b": 2}),
+    *(Decimal(1), Decimal("1.0"), Decimal("NaN"), UUID(int=1)),
+    *(WINTER, WINTER.replace(tzinfo=UTC), WINTER.replace(fold=1), WINTER.date(), WINTER.time()),
+    *(WINTER.replace(tzinfo=ZoneInfo("Europe/Paris")), WINTER.replace(tzinfo=ZoneInfo("UTC"))),
+    *(WINTER.replace(tzinfo=timezone(timedelta(hours=1))), time(12, tzinfo=UTC), timedelta(1)),
+    *(timedelta(seconds=1), date(2026, 1, 2), PurePosixPath("a"), PurePosixPath("a/b")),
+    *(Colour.RED, Size.SMALL, Point(1), Point(2), Filter(x=1), Filter(x=2)),
+    *(Tenant("a"), Tenant("b"), int, str, Point, Filter),
+]
+
+
+def keys_of(func: Callable[..., object], **options: Any) -> Callable[..., str]:
+    """Return a function that tells the key of a call of `func`."""
+    builder = KeyBuilder(func, **{"prefix": "app", "key_prefix": "data", **options})
+    return lambda *args, **kwargs: builder.key(args, kwargs)
+
+
+def f(a: Any = 0, b: Any = None, *rest: Any, c: Any = "c", **more: Any) -> None:
+    """Do nothing, with every kind of parameter."""
+
+
+def test_p2_values_of_other_type_or_content_differ() -> None:
+    """No two of them share a key, wherever they stand."""
+    key = keys_of(f)
+    assert len({canonical(value) for value in DISTINCT}) == len(DISTINCT)
+    places: list[Callable[[Any], str]] = [
+        key,
+        lambda value: key(c=value),
+        lambda value: key(0, 0, 0, value),
+        lambda value: key(more=value),
+        lambda value: key([value]),
+        lambda value: key({"a": [value]}),
+    ]
+    for place in places:
+        assert len({place(value) for value in DISTINCT}) == len(DISTINCT)
+
+
+def test_p2_the_same_call_has_one_key() -> None:
+    """However it is written."""
+    key = keys_of(f)
+    assert key(1, b=2) == key(a=1, b=2) == key(1, 2) == key(b=2, a=1, c="c")
+    assert key() == key(0) == key(0, None)
+    assert key(1, 2, x=1, y=2) == key(1, 2, y=2, x=1)
+    assert len({key(1, 2, 3), key(1, 2, x=3), key(1, [2, 3]), key(1, 2, (3,)), key(1, 2)}) == 5
+
+
+def test_p2_order_counts_where_it_should() -> None:
+    """Dicts and sets have none, lists have one."""
+    key = keys_of(f)
+    assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1})
+    assert key({3, 1, 2}) == key({2, 3, 1})
+    assert key([1, 2]) != key([2, 1])
+
+
+def test_p2_keys_are_the_same_in_every_process() -> None:
+    """Whatever the seed of the hashes."""
+    code = (
+        "from tests.cache.test_keys import DISTINCT, f, keys_of\n"
+        "key = keys_of(f)\n"
+        "print([key(v) for v in DISTINCT], key({'a', 'b', 'c'}), key({'x': {1, 'y'}}))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "12345")
+    }
+    assert len(outputs) == 1
+
+
+def test_p2_an_object_is_never_keyed_by_its_address() -> None:
+    """It is refused, with the parameter's name, wherever it is hidden."""
+    key = keys_of(f)
+    for value in (
+        object(),
+        [object()],
+        {"a": {1: object()}},
+        lambda: None,
+        Exception("x"),
+        iter([]),
+    ):
+        with pytest.raises(UnkeyableError, match="parameter 'b'"):
+            key(1, value)
+    looped: list[object] = []
+    looped.append(looped)
+    with pytest.raises(UnkeyableError, match="parameter 'a'"):
+        key(looped)
+
+
+def test_p2_subclasses_of_plain_types_are_refused() -> None:
+    """They may carry more than their base shows."""
+
+    class Text(str):
+        __slots__ = ()
+
+    with pytest.raises(UnkeyableError, match="Text"):
+        keys_of(f)(Text("a"))
+
+
+def test_keys_are_readable_and_short() -> None:
+    """Prefix, key_prefix and function can be read; arguments can't; the length is bounded."""
+    key = keys_of(f)("john@example.com", b="x" * 100_000)
+    assert key.startswith("app:data:f:")
+    assert "john" not in key
+    assert "x" * 10 not in key
+    long = keys_of(f, prefix="p" * 100, key_prefix="ü" * 100)
+    assert len(long(b="y" * 100_000).encode()) < 512
+
+
+def test_arguments_that_do_not_fit_are_the_functions_affair() -> None:
+    """Binding them raises what calling the function would."""
+
+    def g(a: int) -> int:
+        return a
+
+    with pytest.raises(TypeError, match="missing a required argument: 'a'"):
+        keys_of(g)()

@@ -1,0 +1,264 @@
+"""Redis itself: what stands in it, what is spared, and what happens when it is away."""
+
+import asyncio
+import logging
+import socket
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from redis import Redis
+
+from app.core.cache import CacheManager, RedisBackend
+from tests.cache.conftest import redis_backend
+from tests.redis_server import RedisServer
+
+SECRET = "correct horse battery staple"
+
+
+async def test_a_value_is_plain_json(redis_manager: CacheManager, redis_client: Redis) -> None:
+    """A person who looks into Redis reads what was set, at the key with its prefix."""
+    await redis_manager.set("user:123", {"name": "John", "email": "john@example.com"}, expire=300)
+    key = f"{redis_manager.key_prefix}:user:123"
+    assert redis_client.get(key) == b'{"name":"John","email":"john@example.com"}'
+    assert 290 <= redis_client.ttl(key) <= 300
+
+
+@pytest.mark.parametrize(
+    ("expire", "ms"),
+    [
+        (None, 300_000),
+        (60, 60_000),
+        (timedelta(milliseconds=2500), 2500),
+        (10**15, 100 * 365 * 86_400_000),
+    ],
+)
+async def test_expire_is_the_time_to_live(
+    redis_manager: CacheManager, redis_client: Redis, expire: int | timedelta | None, ms: int
+) -> None:
+    """Seconds or a timedelta; the default where there is none; a hundred years at the most."""
+    assert await redis_manager.set("key", 1, expire=expire) is True
+    left = redis_client.pttl(f"{redis_manager.key_prefix}:key")
+    assert ms - 10_000 < left <= ms
+
+
+async def test_a_value_expires(redis_manager: CacheManager) -> None:
+    """A value is there until its time is over, and then it is not."""
+    await redis_manager.set("key", 1, expire=timedelta(milliseconds=200))
+    deadline = time.monotonic() + 10
+    while await redis_manager.exists("key"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0)
+    assert await redis_manager.get("key") is None
+
+
+async def test_p7_clear_spares_other_prefixes(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    """`clear` removes the keys below its own prefix, not those of a sibling that begins alike."""
+    ours = CacheManager(redis_backend(redis_server, key_prefix="test-*[a]?"))
+    siblings = ["test-*[a]?2:key", "test-xa?:key", "test-*[a]?", "test-a:key"]
+    for sibling in siblings:
+        redis_client.set(sibling, "theirs")
+    try:
+        for number in range(2500):  # more than one step of a walk
+            redis_client.set(f"test-*[a]?:{number}", "ours")
+        assert await ours.clear() is True
+        assert list(redis_client.scan_iter("test-\\*\\[a\\]\\?:*", 1000)) == []
+        assert redis_client.exists(*siblings) == len(siblings)
+    finally:
+        redis_client.unlink(*siblings)
+        await ours.close()
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\x80\x04\x95\x05", b"cache/1 x value\n1", b"NaN"])
+async def test_p9_bytes_that_are_not_ours_are_a_miss(
+    redis_manager: CacheManager, redis_client: Redis, data: bytes
+) -> None:
+    """Whatever somebody else wrote at a key is no value, and can be replaced."""
+    redis_client.set(f"{redis_manager.key_prefix}:key", data)
+    assert await redis_manager.get("key") is None
+    assert await redis_manager.set("key", 1) is True
+    assert await redis_manager.get("key") == 1
+
+
+async def test_p9_a_key_of_another_type_is_a_miss(
+    redis_manager: CacheManager, redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A list at our key is no value, no outage either, and is replaced."""
+    redis_client.rpush(f"{redis_manager.key_prefix}:key", "a", "b")
+    assert await redis_manager.get("key") is None
+    assert caplog.records == []
+    assert await redis_manager.set("key", 1) is True
+    assert await redis_manager.get("key") == 1
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Lend a port that refuses connections: it is taken, but nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+async def test_p5_a_closed_port_costs_little(
+    closed_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every method answers within half a second, as the contract says, with one line of log."""
+    manager = CacheManager(RedisBackend(host="127.0.0.1", port=closed_port))
+    calls: list[tuple[Callable[[], Awaitable[object]], object]] = [
+        (lambda: manager.get("key"), None),
+        (lambda: manager.set("key", 1), False),
+        (lambda: manager.set("key", 1, expire=0), False),
+        (lambda: manager.delete("key"), False),
+        (lambda: manager.exists("key"), False),
+        (manager.clear, False),
+        (lambda: manager.invalidate("key*"), False),
+        (manager.health_check, False),
+        (manager.close, None),
+    ]
+    for call, expected in calls:
+        start = time.monotonic()
+        assert await call() is expected
+        assert time.monotonic() - start < 0.5
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+async def test_p5_a_silent_server_costs_no_more_than_the_timeout() -> None:
+    """A server that accepts and never answers is given up after `timeout` seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        backend = RedisBackend(host="127.0.0.1", port=silent.getsockname()[1], timeout=0.2)
+        manager = CacheManager(backend)
+        start = time.monotonic()
+        assert await manager.get("key") is None
+        assert time.monotonic() - start < 2
+        await manager.close()
+
+
+@pytest.mark.parametrize("reply", [b"-LOADING not yet\r\n", b"$9999\r\nshort", b"garbage\r\n", b""])
+async def test_p5_no_reply_reaches_the_caller_as_an_error(reply: bytes) -> None:
+    """Errors, truncated replies, garbage and hung-up connections are a miss."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(reply)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        manager = CacheManager(RedisBackend(host="127.0.0.1", port=port, timeout=2))
+        assert await manager.get("key") is None
+        assert await manager.set("key", 1) is False
+        await manager.close()
+
+
+async def test_p5_an_outage_is_two_lines_of_log(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One when Redis goes, one when it is back, with the number of operations that failed."""
+    manager = CacheManager(redis_backend(redis_server))
+    caplog.set_level(logging.INFO)
+    assert await manager.set("key", 1) is True
+    redis_server.stop()
+    try:
+        assert [await manager.get("key") for _ in range(20)] == [None] * 20
+        assert await manager.health_check() is False
+    finally:
+        redis_server.start()
+    deadline = time.monotonic() + 10
+    while not await manager.set("key", 2):
+        assert time.monotonic() < deadline
+    assert await manager.get("key") == 2
+    await manager.close()
+    lines = [record.getMessage() for record in caplog.records if "app.core" in record.name]
+    assert len(lines) == 2
+    assert "going on without it" in lines[0]
+    assert "works again" in lines[1]
+
+
+async def test_the_pool_makes_callers_wait(redis_server: RedisServer) -> None:
+    """With one connection for fifty callers nobody is refused."""
+    manager = CacheManager(redis_backend(redis_server, max_connections=1))
+    stored = await asyncio.gather(*(manager.set(f"key:{n}", n) for n in range(50)))
+    assert stored == [True] * 50
+    await manager.clear()
+    await manager.close()
+
+
+async def test_close_closes_every_connection(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    """After `close` Redis has no client left of ours."""
+    before = {client["id"] for client in redis_client.client_list()}
+    manager = CacheManager(redis_backend(redis_server))
+    await asyncio.gather(*(manager.set(f"key:{n}", n) for n in range(20)))
+    assert len(redis_client.client_list()) > len(before)
+    await manager.clear()
+    await manager.close()
+    deadline = time.monotonic() + 10
+    while {client["id"] for client in redis_client.client_list()} - before:
+        assert time.monotonic() < deadline
+
+
+def test_one_manager_serves_event_loops_one_after_another(redis_server: RedisServer) -> None:
+    """A manager that was made before any loop works in a second one after the first has ended."""
+    manager = CacheManager(redis_backend(redis_server))
+
+    async def use(number: int) -> None:
+        assert await manager.set("key", number) is True
+        assert await manager.get("key") == number
+        await manager.clear()
+        await manager.close()
+
+    for number in range(3):
+        asyncio.run(use(number))
+
+
+async def test_one_manager_serves_event_loops_at_once(redis_server: RedisServer) -> None:
+    """Each thread's loop has connections of its own, and closes its own."""
+    manager = CacheManager(redis_backend(redis_server))
+
+    async def use(number: int) -> None:
+        for _ in range(20):
+            assert await manager.set(f"key:{number}", number) is True
+            assert await manager.get(f"key:{number}") == number
+        await manager.close()
+
+    await asyncio.gather(*(asyncio.to_thread(asyncio.run, use(number)) for number in range(4)))
+    await manager.clear()
+    await manager.close()
+
+
+async def test_the_password_is_used_and_never_shown(
+    redis_server: RedisServer, redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It opens the server, and stands in no repr, no log line and no traceback."""
+    caplog.set_level(logging.DEBUG)
+    shown = []
+    redis_client.config_set("requirepass", SECRET)
+    try:
+        right = CacheManager(redis_backend(redis_server, password=SECRET))
+        wrong = CacheManager(redis_backend(redis_server, password=f"not {SECRET}"))
+        assert await right.set("key", 1) is True
+        assert await wrong.set("key", 1) is False
+        for manager in (right, wrong):
+            shown += [repr(manager), repr(manager.backend), repr(vars(manager.backend))]
+            try:
+                await manager.backend._attempt(_fail, None)  # type: ignore[attr-defined]
+            except BaseException as error:  # a report of an error with its local variables
+                report = traceback.TracebackException.from_exception(error, capture_locals=True)
+                shown += report.format()
+        await right.clear()
+    finally:
+        redis_client.config_set("requirepass", redis_server.password or "")
+    await right.close()
+    await wrong.close()
+    shown += [record.getMessage() for record in caplog.records]
+    assert len(shown) > 10
+    assert [text for text in shown if SECRET in text] == []
+
+
+async def _fail(client: object) -> None:
+    raise KeyboardInterrupt(f"in the middle of a command of {client!r}")
