@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, assert_type
 
+import anyio
 import pytest
 from fastapi.responses import (
     HTMLResponse,
@@ -22,8 +23,9 @@ from fastapi.responses import (
 from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 
-from app.core.cache import CacheManager, cache_response, invalidate_cache
+from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
 from app.core.cache.manager import Decorator
+from app.core.cache.patterns import KeyPattern
 
 
 class Colour(Enum):
@@ -358,6 +360,62 @@ async def test_a_write_that_failed_or_was_cancelled_invalidates_too(manager: Cac
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await manager.get("key") is None
+
+
+async def test_a_cancelled_write_still_invalidates_all() -> None:
+    """A cancellation that comes while the entries are removed waits for the rest of them."""
+    removing, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryBackend):
+        async def delete_matching(self, pattern: KeyPattern) -> bool:
+            removing.set()
+            await go_on.wait()
+            return await super().delete_matching(pattern)
+
+    manager = CacheManager(Slow())
+    await manager.set("one", 1)
+    await manager.set("two", 2)
+    write = invalidate_cache(manager, ["one", "two"])(asyncio.sleep)
+    for cancel in ("task", "scope"):
+        removing.clear()
+        go_on.clear()
+        with anyio.CancelScope() as scope:
+            task = asyncio.ensure_future(write(0))
+            if cancel == "task":
+                await removing.wait()
+                task.cancel()
+                asyncio.get_running_loop().call_soon(go_on.set)
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            else:
+                asyncio.get_running_loop().call_soon(scope.cancel)
+                asyncio.get_running_loop().call_later(0.01, go_on.set)
+                await write(0)
+        assert [await manager.exists(key) for key in ("one", "two")] == [False, False]
+
+
+async def test_the_type_checker_sees_through(manager: CacheManager) -> None:
+    """Parameters and results keep their types; a plain function's result has to be awaited."""
+
+    @cache_response(manager, "typed")
+    async def cached(number: int, *, text: str = "") -> list[str]:
+        return [text] * number
+
+    @cache_response(manager, "typed")
+    def plain(number: int) -> dict[str, int]:
+        return {"number": number}
+
+    @invalidate_cache(manager, "typed*")
+    async def write(number: int) -> None:
+        assert number
+
+    assert_type(await cached(1, text="a"), list[str])
+    assert_type(await plain(1), dict[str, int])
+    assert_type(await write(1), None)
+    with pytest.raises(TypeError):
+        await cached("1")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        await cached(1, txt="")  # type: ignore[call-arg]
 
 
 async def test_what_is_done_is_logged(

@@ -4,6 +4,7 @@ A cached call reads downhill: decorator, key, manager, backend, codec. Whatever 
 the decorator, the function runs as if there were no cache.
 """
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -243,13 +244,30 @@ def invalidate_cache(cache_manager: CacheManager, keys: str | list[str]) -> Deco
             try:
                 return await run(*args, **kwargs)
             finally:
-                with anyio.CancelScope(shield=True):
-                    for pattern in patterns:
-                        await cache_manager.invalidate(pattern)
+                await _to_its_end(_invalidate_all(cache_manager, patterns))
 
         return invalidating
 
     return cast("Decorator", decorate)
+
+
+async def _invalidate_all(manager: CacheManager, patterns: list[str]) -> None:
+    for pattern in patterns:
+        await manager.invalidate(pattern)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` to its end even if the caller is cancelled meanwhile, and only then go.
+
+    A scope of AnyIO cancels every await inside it, a task of asyncio the one that it is in.
+    """
+    task = asyncio.ensure_future(work)
+    with anyio.CancelScope(shield=True):
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
 
 
 class _CachedCalls:

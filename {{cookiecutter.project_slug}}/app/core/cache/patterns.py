@@ -26,6 +26,9 @@ class KeyPattern:
         first, *rest = pattern.split(WILDCARD)
         return cls((prefix + first, *rest))
 
+    def __str__(self) -> str:
+        return WILDCARD.join(self.literals)
+
     @property
     def exact_key(self) -> str | None:
         """The only key that this pattern covers, or `None` if it has a wildcard."""
