@@ -1,0 +1,1 @@
+"""The tests of the service. Those of the cache module are in `tests/cache`."""

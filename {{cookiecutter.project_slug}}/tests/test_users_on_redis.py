@@ -1,0 +1,74 @@
+"""`app/api/users.py` over HTTP, in processes of their own, on a real Redis and without one."""
+
+import socket
+
+from redis import Redis
+
+from tests.conftest import StartService
+from tests.redis_server import RedisServer
+
+ADA = {"name": "Ada", "email": "ada@example.com"}
+HIT = "app; hit"
+STORED = "app; fwd=miss; stored"
+
+
+def test_a_read_is_a_miss_then_a_hit_then_fresh_after_a_write(
+    start_service: StartService, redis_environment: dict[str, str]
+) -> None:
+    """Reads are stored and served from Redis until a write, and fresh after it."""
+    client = start_service(**redis_environment)
+    path = f"/users/{client.post('/users', json=ADA).json()['id']}"
+    for url in (path, "/users"):
+        miss, hit = client.get(url), client.get(url)
+        assert (miss.headers["Cache-Status"], hit.headers["Cache-Status"]) == (STORED, HIT)
+        assert hit.content == miss.content
+
+    client.put(path, json={**ADA, "name": "Ada L."})
+    fresh = client.get(path)
+    assert (fresh.headers["Cache-Status"], fresh.json()["name"]) == (STORED, "Ada L.")
+
+    assert client.delete(path).status_code == 204
+    assert client.get(path).status_code == 404
+    assert client.get("/users").json() == []
+
+
+def test_processes_share_their_cache(
+    start_service: StartService, redis_environment: dict[str, str]
+) -> None:
+    """What one process stored is a hit in another, and a write in one is seen by both."""
+    one, two = start_service(**redis_environment), start_service(**redis_environment)
+    path = f"/users/{one.post('/users', json=ADA).json()['id']}"
+    one.get(path)
+    assert two.get(path).headers["Cache-Status"] == HIT
+    two.put(path, json={**ADA, "name": "Ada L."})
+    assert one.get(path).json()["name"] == "Ada L."
+
+
+def test_every_key_is_below_the_prefix(
+    start_service: StartService, redis_environment: dict[str, str], redis_server: RedisServer
+) -> None:
+    """The service's keys begin with `CACHE_KEY_PREFIX` and the resource's name."""
+    client = start_service(**redis_environment)
+    prefix = redis_environment["CACHE_KEY_PREFIX"]
+    with Redis.from_url(redis_server.url, decode_responses=True) as redis:
+        client.get("/users")
+        assert list(redis.scan_iter(f"{prefix}:users:list_users:*"))
+        client.post("/users", json=ADA)
+        assert not list(redis.scan_iter(f"{prefix}:*"))
+
+
+def test_without_redis_every_request_is_answered(start_service: StartService) -> None:
+    """With no Redis where it should be, the database answers alone: slower, never wrong."""
+    with socket.socket() as closed:  # bound and not listening: connections are refused
+        closed.bind(("127.0.0.1", 0))
+        host, port = closed.getsockname()
+        client = start_service(CACHE_BACKEND="redis", REDIS_HOST=host, REDIS_PORT=str(port))
+        path = f"/users/{client.post('/users', json=ADA).json()['id']}"
+        for _ in range(2):
+            response = client.get(path)
+            assert (response.status_code, response.json()["name"]) == (200, "Ada")
+            assert response.headers["Cache-Status"] == "app; fwd=miss"
+        client.put(path, json={**ADA, "name": "Ada L."})
+        assert client.get(path).json()["name"] == "Ada L."
+        assert client.delete(path).status_code == 204
+        assert client.get("/health/ready").json() == {"status": "degraded", "cache": "down"}
