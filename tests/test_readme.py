@@ -1,0 +1,126 @@
+"""What the README tells people to do has been done here."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.baked import ROOT, environment, eventually, free_port, run
+
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / name for name in ("README.md", "DEVELOPING.md", "CHANGELOG.md", "DECISIONS.md")]
+DEMO, CURL, TEST, NEW = (
+    "make demo",
+    "curl -i http://127.0.0.1:8000/users/1",
+    "make test",
+    "make new TO=..",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder in which the demo is built, and not a developer's own."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Return the port of the demo, 8000 being perhaps in use."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def demo(folder: Path, port: int) -> Iterator[Path]:
+    """Run `make demo` as in a terminal, and return the file that has what it prints."""
+    output = folder / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            shlex.split(DEMO),
+            cwd=ROOT,
+            env=environment(PORT=str(port), BUILD=str(folder)),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def is_up() -> bool:
+        text = output.read_text()
+        assert process.poll() is None, text
+        return "Ctrl-C ends it." in text
+
+    try:
+        eventually(is_up, "make demo to serve", seconds=180)
+        yield output
+    finally:
+        # Ctrl-C reaches every process of a terminal.
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(30)
+    assert "Traceback" not in output.read_text()
+    assert "The demo has ended." in output.read_text()
+
+
+def test_the_commands_are_those_that_are_run() -> None:
+    """The README's commands are the four that the tests of this file and CI run."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    assert "".join(blocks).splitlines() == [DEMO, CURL, TEST, NEW]
+    assert TEST in (ROOT / ".ci" / "test").read_text().splitlines()
+
+
+def test_the_demo_shows_a_miss_and_a_hit(demo: Path, port: int) -> None:
+    """The command that the demo prints, run twice, shows a miss and then a hit."""
+    printed = next(line.strip() for line in demo.read_text().splitlines() if "curl" in line)
+    assert printed == CURL.replace("8000", str(port))
+    first = run(*shlex.split(printed), "--silent", cwd=ROOT)
+    second = run(*shlex.split(printed), "--silent", cwd=ROOT)
+    assert "cache-status: app; fwd=miss; stored" in first.lower()
+    assert "cache-status: app; hit" in second.lower()
+    assert first.splitlines()[-1] == second.splitlines()[-1]
+
+
+def test_the_demo_names_the_docs_page(demo: Path, port: int) -> None:
+    """The page of docs that the demo prints is there."""
+    url = f"http://127.0.0.1:{port}/docs"
+    assert url in demo.read_text()
+    assert "<title>" in run("curl", "--silent", "--fail", url, cwd=ROOT)
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_second_demo_says_that_the_port_is_taken(port: int, tmp_path: Path) -> None:
+    """A demo on a port that is in use ends at once, and says what to do."""
+    done = subprocess.run(
+        shlex.split(DEMO),
+        cwd=ROOT,
+        env=environment(PORT=str(port), BUILD=str(tmp_path)),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"Port {port} of 127.0.0.1 cannot be used" in done.stderr
+    assert "Try: make demo PORT=8001" in done.stderr
+
+
+def test_new_asks_and_writes_a_service(tmp_path: Path) -> None:
+    """`make new` asks the questions, and the defaults make a service in the folder given."""
+    command = shlex.split(NEW.replace("..", str(tmp_path)))
+    run(*command, cwd=ROOT, text="\n" * 8, HOME=str(tmp_path / "home"))
+    assert (tmp_path / "cached-service" / "app" / "main.py").is_file()
+
+
+def test_the_readme_is_short() -> None:
+    """The README has fewer than 120 lines."""
+    assert len(README.splitlines()) < 120
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page leads to something that exists."""
+    links = re.findall(r"\]\(<?([^)>#]+)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert missing == []
