@@ -58,9 +58,10 @@ def demo(folder: Path, port: int) -> Iterator[Path]:
         eventually(is_up, "make demo to serve", seconds=180)
         yield output
     finally:
-        # Ctrl-C reaches every process of a terminal.
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(30)
+        if process.poll() is None:
+            # Ctrl-C reaches every process of a terminal.
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(30)
     assert "Traceback" not in output.read_text()
     assert "The demo has ended." in output.read_text()
 
