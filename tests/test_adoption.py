@@ -72,8 +72,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an interpreter that has a server and what the folder says that it needs."""
     folder = tmp_path_factory.mktemp("adopter")
     run(UV, "venv", "--quiet", "--python", sys.executable, ".venv", cwd=folder)
-    run(UV, "pip", "install", "--quiet", "uvicorn", *sorted(NEEDS), cwd=folder)
-    return folder / ".venv" / "bin" / "python"
+    python = folder / ".venv" / "bin" / "python"
+    run(UV, "pip", "install", "--quiet", "--python", python, "uvicorn", *sorted(NEEDS), cwd=folder)
+    return python
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.redis_server import RedisServer
+from tests.redis_server import NoRedisError, RedisServer
 from tests.redis_server import redis_server as find_redis
 
 # % if cookiecutter.example_resource
@@ -35,6 +35,7 @@ from app.main import create_app
 
 MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
 START_WITHIN = 60.0  # seconds
+REPORTED = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -45,16 +46,22 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def redis_server(pytestconfig: pytest.Config) -> Iterator[RedisServer]:
-    """Lend a real Redis. Which one it is stands in the output of the run."""
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-
-    def report(line: str) -> None:
-        if reporter is not None:
-            reporter.ensure_newline()
-            reporter.write_line(line)
-
-    with find_redis(report) as server:
+    """Lend a real Redis. Which one it is stands in the summary of the run."""
+    report = pytestconfig.stash.setdefault(REPORTED, []).append
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(find_redis(report))
+        except NoRedisError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         yield server
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what fixtures reported: their output is not shown otherwise."""
+    for line in config.stash.get(REPORTED, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture
