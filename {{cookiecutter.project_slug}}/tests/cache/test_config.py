@@ -37,8 +37,8 @@ def test_a_laptop_needs_no_settings() -> None:
     assert (settings.cache_default_ttl, settings.cache_key_prefix) == (300, "app")
 
 
-def test_every_variable_of_the_contract_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each as the contract names it."""
+def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the contract as it names them, and those beyond it."""
     for name, value in {
         "CACHE_BACKEND": "redis",
         "REDIS_HOST": "redis",
@@ -49,6 +49,8 @@ def test_every_variable_of_the_contract_is_honoured(monkeypatch: pytest.MonkeyPa
         "REDIS_TIMEOUT": "2",
         "CACHE_DEFAULT_TTL": "60",
         "CACHE_KEY_PREFIX": "shop:eu",
+        "CACHE_MAX_ENTRY_BYTES": "1000",
+        "CACHE_COMPRESS_OVER": "500",
     }.items():
         monkeypatch.setenv(name, value)
     assert CacheSettings.load().model_dump() == {
@@ -61,11 +63,14 @@ def test_every_variable_of_the_contract_is_honoured(monkeypatch: pytest.MonkeyPa
         "redis_timeout": 2.0,
         "cache_default_ttl": 60,
         "cache_key_prefix": "shop:eu",
+        "cache_max_entry_bytes": 1000,
+        "cache_compress_over": 500,
     }
     manager = CacheFactory.create_cache_manager()
     assert isinstance(manager.backend, RedisBackend)
     assert repr(manager.backend) == "RedisBackend(host='redis', port=6380, db=3)"
     assert (manager.key_prefix, manager.default_ttl) == ("shop:eu", 60)
+    assert (manager.max_entry_bytes, manager.compress_over) == (1000, 500)
     assert (CacheFactory.get_cache_key_prefix(), CacheFactory.get_default_ttl()) == ("shop:eu", 60)
 
 
@@ -101,6 +106,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("CACHE_DEFAULT_TTL", "0", "1 or more"),
         ("CACHE_DEFAULT_TTL", "1.5", "whole seconds"),
         ("CACHE_KEY_PREFIX", "two words", "no spaces"),
+        ("CACHE_MAX_ENTRY_BYTES", "0", "1 or more"),
+        ("CACHE_COMPRESS_OVER", "-1", "0 for no compression"),
         ("CACHE_KEY_PREFIX", "x" * 101, "1 to 100"),
     ],
 )

@@ -437,7 +437,7 @@ async def test_what_is_done_is_logged(
     [
         ({"key_prefix": ""}, ValueError, "key_prefix=''"),
         ({"key_prefix": "a*"}, ValueError, r"key_prefix='a\*'"),
-        ({"key_prefix": "x" * 201}, ValueError, "200 bytes"),
+        ({"key_prefix": "x" * 101}, ValueError, "100 bytes"),
         ({"key_prefix": 7}, TypeError, "key_prefix=7"),
         ({"expire": 1.5}, TypeError, r"expire=1\.5"),
         ({"ignore": ("nobody",)}, ValueError, "'nobody'.*number"),

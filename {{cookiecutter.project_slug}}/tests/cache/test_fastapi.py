@@ -74,7 +74,7 @@ def client() -> Iterator[TestClient]:
 
     @app.get("/session")
     @cache_response(cache, key_prefix="session")
-    async def read_session(session: SessionDep) -> int:
+    async def read_session(session: Annotated[object, Depends(Session)]) -> int:
         return 1
 
     @app.get("/plain")

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import BaseModel
 
-from app.core.cache.keys import KeyBuilder, UnkeyableError, canonical
+from app.core.cache.canonical import UnkeyableError, canonical
+from app.core.cache.keys import KeyBuilder, Parameters
 
 
 class Colour(Enum):
@@ -73,7 +74,9 @@ DISTINCT = [
 
 def keys_of(func: Callable[..., object], **options: Any) -> Callable[..., str]:
     """Return a function that tells the key of a call of `func`."""
-    builder = KeyBuilder(func, **{"prefix": "app", "key_prefix": "data", **options})
+    ignore = options.pop("ignore", ())
+    given: dict[str, Any] = {"start": "app:data", "identity": b"f", **options}
+    builder = KeyBuilder(func, Parameters.of(func, ignore), **given)
     return lambda *args, **kwargs: builder.key(args, kwargs)
 
 
@@ -169,7 +172,7 @@ def test_keys_are_readable_and_short() -> None:
     assert key.startswith("app:data:f:")
     assert "john" not in key
     assert "x" * 10 not in key
-    long = keys_of(f, prefix="p" * 100, key_prefix="ü" * 100)
+    long = keys_of(f, start="p" * 100 + ":" + "ü" * 50)
     assert len(long(b="y" * 100_000).encode()) < 512
 
 

@@ -24,7 +24,14 @@ class CacheBackend(ABC):
     """
 
     key_prefix: str = DEFAULT_KEY_PREFIX
-    """What this backend's keys begin with, without the colon: the reach of `clear`."""
+    """What this backend's keys begin with, without the colon: the reach of `clear`.
+
+    A manager sets it to its own prefix on a backend that leaves `delete_matching` as it is.
+    """
+
+    keeps_bytes: bool = False
+    """Whether `get` and `set` are JSON over `get_bytes` and `set_bytes`, so that these can be used
+    directly. Otherwise the manager hands over and takes out copies of values."""
 
     @abstractmethod
     async def get(self, key: str) -> Any | None:

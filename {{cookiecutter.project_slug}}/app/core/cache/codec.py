@@ -10,7 +10,6 @@ models and enums are stored where a return annotation names them (see `classes`)
 
 import dataclasses
 import json
-import typing
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
@@ -252,13 +251,13 @@ def _unpack_time(content: Any, _classes: KnownClasses) -> time:
 
 def _unpack_enum(content: Any, classes: KnownClasses) -> Enum:
     name, member = content
-    cls = classes.named(name)
-    return typing.cast("type[Enum]", cls)[member]
+    member_of: type[Enum] = classes.named(name, lambda cls: issubclass(cls, Enum))
+    return member_of[member]
 
 
 def _unpack_model(content: Any, classes: KnownClasses) -> BaseModel:
     name, (fields, fields_set, extra, private) = content
-    cls = typing.cast("type[BaseModel]", classes.named(name))
+    cls: type[BaseModel] = classes.named(name, lambda cls: issubclass(cls, BaseModel))
     # The state that was taken from a valid model: validators that change their input do not run
     # again, and fields that were not set stay unset.
     model = cls.__new__(cls)
@@ -275,9 +274,9 @@ def _unpack_model(content: Any, classes: KnownClasses) -> BaseModel:
 
 def _unpack_dataclass(content: Any, classes: KnownClasses) -> object:
     name, fields = content
-    cls = classes.named(name)
+    cls = classes.named(name, dataclasses.is_dataclass)
     value: object = object.__new__(cls)
-    for field in dataclasses.fields(typing.cast("Any", cls)):
+    for field in dataclasses.fields(cls):
         object.__setattr__(value, field.name, _unpack(fields[field.name], classes))
     return value
 

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .backends import MemoryBackend, RedisBackend
 from .base import DEFAULT_KEY_PREFIX, CacheBackend
-from .manager import DEFAULT_TTL, CacheManager
+from .manager import DEFAULT_MAX_ENTRY_BYTES, DEFAULT_TTL, CacheManager
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,13 @@ class CacheSettings(BaseSettings):
         default=DEFAULT_KEY_PREFIX,
         pattern=r"^[!-~]{1,100}$",
         description="1 to 100 visible ASCII characters, no spaces",
+    )
+
+    cache_max_entry_bytes: int = Field(
+        default=DEFAULT_MAX_ENTRY_BYTES, ge=1, description="a number of bytes, 1 or more"
+    )
+    cache_compress_over: int = Field(
+        default=0, ge=0, description="a number of bytes, or 0 for no compression"
     )
 
     @classmethod
@@ -95,7 +102,12 @@ class CacheFactory:
         Raises `CacheConfigError` for a setting with a wrong value.
         """
         settings = CacheSettings.load()
-        manager = CacheManager(_backend(settings), default_ttl=settings.cache_default_ttl)
+        manager = CacheManager(
+            _backend(settings),
+            default_ttl=settings.cache_default_ttl,
+            max_entry_bytes=settings.cache_max_entry_bytes,
+            compress_over=settings.cache_compress_over,
+        )
         logger.info("cache in %r, key prefix %r", manager.backend, manager.key_prefix)
         return manager
 

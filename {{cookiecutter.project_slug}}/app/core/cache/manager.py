@@ -1,7 +1,7 @@
 """The cache manager, and the decorators that cache a function's results and invalidate them.
 
-A cached call reads downhill: decorator, key, manager, backend, codec. Whatever goes wrong below
-the decorator, the function runs as if there were no cache.
+A cached call reads downhill: decorator, calls, key, manager, backend, codec. Whatever goes wrong
+below the decorator, the function runs as if there were no cache.
 """
 
 import asyncio
@@ -14,36 +14,35 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 import anyio
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
 
-from . import codec, responses
+from . import codec
 from .base import CacheBackend, milliseconds
-from .classes import KnownClasses
-from .keys import KeyBuilder, UnkeyableError
+from .calls import CachedCalls
+from .keys import KeyFunction, Parameters
 from .outage import Outage
-from .patterns import KeyPattern
-from .record import Record
-from .status import Outcome, note
+from .patterns import WILDCARD, KeyPattern
+from .templates import Template
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TTL = 300
+DEFAULT_MAX_ENTRY_BYTES = 8 * 1024 * 1024
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-_VALUE, _RESPONSE = b"value", b"response"
 
 
 class CacheManager:
     """One cache: a backend, the prefix of its keys and the time to live of its entries.
 
     `key_prefix` stands in front of every key, with a colon between; by default it is the
-    backend's. `default_ttl`, in seconds, holds where no `expire` is given.
+    backend's. `default_ttl`, in seconds, holds where no `expire` is given. An entry of more than
+    `max_entry_bytes` is not stored. What decorators store is compressed if it has more than
+    `compress_over` bytes; with 0 nothing is.
 
     No method raises because the backend is away, slow or answers with an error: `get` then
-    returns `None`, all others `False`. Wrong arguments raise `TypeError` or `ValueError`.
+    returns the default, all others `False`. Wrong arguments raise `TypeError` or `ValueError`.
     """
 
     def __init__(
@@ -52,6 +51,8 @@ class CacheManager:
         *,
         key_prefix: str | None = None,
         default_ttl: int = DEFAULT_TTL,
+        max_entry_bytes: int = DEFAULT_MAX_ENTRY_BYTES,
+        compress_over: int = 0,
     ) -> None:
         if not isinstance(backend, CacheBackend):
             raise TypeError(f"backend={backend!r} is no CacheBackend; subclass it")
@@ -61,31 +62,47 @@ class CacheManager:
         self.key_prefix = backend.key_prefix if key_prefix is None else key_prefix
         if not isinstance(self.key_prefix, str) or not self.key_prefix:
             raise ValueError(f"key_prefix={self.key_prefix!r} must be a string that is not empty")
+        if type(backend).delete_matching is CacheBackend.delete_matching:
+            # Its `clear` stands for patterns too, so it has to know how far they reach.
+            backend.key_prefix = self.key_prefix
         self.default_ttl = default_ttl
+        self.max_entry_bytes = max_entry_bytes
+        self.compress_over = compress_over
+        self.functions: dict[bytes, Callable[..., Any]] = {}
+        """The decorated functions, by the place that they have among the keys."""
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
 
     def __repr__(self) -> str:
         return f"CacheManager({self.backend!r}, key_prefix={self.key_prefix!r})"
 
-    async def get(self, key: str) -> Any | None:
-        """Return the value stored at `key`, or `None` if there is none."""
+    async def get(self, key: str, default: Any = None) -> Any:
+        """Return the value stored at `key`, or `default` if there is none.
+
+        With a `default` of one's own, a stored `None` can be told from a missing key.
+        """
         full = self._full(key)
-        value = await self._guarded(self.backend.get(full), None)
-        logger.debug("%s %s", "miss" if value is None else "hit", full)
-        return value
+        found, value = await self._guarded(self._lookup(full), (False, None))
+        logger.debug("%s %s", "hit" if found else "miss", full)
+        return value if found else default
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
         """Store `value` at `key` and return whether it is stored.
 
         `expire` is in seconds; zero or less means that the value is not stored, and what stood at
-        the key is removed. The same happens to a value that would not come back equal, with a
-        warning that says why.
+        the key is removed. The same happens to a value that would not come back equal or is too
+        large, with a warning that says why.
         """
         full = self._full(key)
         expire = self.default_ttl if expire is None else expire
         milliseconds(expire)  # raises here, where it is not taken for a failure of the backend
         try:
-            stored = await self._guarded(self.backend.set(full, value, expire), False)
+            data = codec.encode(value)
+            if self.backend.keeps_bytes:
+                stored = await self.write(full, data, expire)
+            else:
+                self._refuse_large(data)
+                copy = codec.decode(data)
+                stored = await self._guarded(self.backend.set(full, copy, expire), False)
         except codec.UnstorableError as error:
             logger.warning("not stored at %s: %s", full, error)
             await self._guarded(self.backend.delete(full), False)
@@ -127,12 +144,37 @@ class CacheManager:
         """Return whether the backend answers."""
         return await self._guarded(self.backend.health_check(), False)
 
-    async def _read(self, key: str) -> bytes | None:
+    async def read(self, key: str) -> bytes | None:
+        """Return the bytes at a full key, or `None`: what `write` stored, for `calls`."""
         return await self._guarded(self.backend.get_bytes(key), None)
 
-    async def _write(self, key: str, data: bytes, expire: int | timedelta | None) -> bool:
+    async def write(self, key: str, data: bytes, expire: int | timedelta | None) -> bool:
+        """Store bytes at a full key; raises `UnstorableError` if they are too many."""
+        self._refuse_large(data)
         expire = self.default_ttl if expire is None else expire
         return await self._guarded(self.backend.set_bytes(key, data, expire), False)
+
+    async def _lookup(self, key: str) -> tuple[bool, Any]:
+        if self.backend.keeps_bytes:
+            data = await self.backend.get_bytes(key)
+            try:
+                return (False, None) if data is None else (True, codec.decode(data))
+            except codec.CorruptError:
+                return False, None
+        value = await self.backend.get(key)
+        if value is None:
+            return await self.backend.exists(key), None
+        try:
+            return True, codec.decode(codec.encode(value))
+        except codec.UnstorableError:  # put there by somebody else; it is the backend's own
+            return True, value
+
+    def _refuse_large(self, data: bytes) -> None:
+        if len(data) > self.max_entry_bytes:
+            raise codec.UnstorableError(
+                f"it has {len(data)} bytes, more than the {self.max_entry_bytes} of "
+                f"CACHE_MAX_ENTRY_BYTES"
+            )
 
     async def _delete_matching(self, pattern: KeyPattern) -> bool:
         done = await self._guarded(self.backend.delete_matching(pattern), False)
@@ -145,14 +187,9 @@ class CacheManager:
         return f"{self.key_prefix}:{key}"
 
     async def _guarded(self, operation: Awaitable[T], failed: T) -> T:
-        """Await `operation` and return `failed` where it raises; an outage is logged once.
-
-        `UnstorableError` is the caller's affair: it tells of the value, not of the backend.
-        """
+        """Await `operation` and return `failed` where it raises; an outage is logged once."""
         try:
             result = await operation
-        except codec.UnstorableError:
-            raise
         except Exception as error:
             self._outage.failed(error)
             return failed
@@ -178,42 +215,52 @@ def cache_response(
     expire: int | timedelta | None = None,
     *,
     ignore: Collection[str] = (),
+    key: str | KeyFunction | None = None,
+    vary: Collection[str] = (),
+    cache_status: Collection[int] = (),
 ) -> Decorator:
     """Cache what the function returns, under a key made of its name and its arguments.
 
     Put it between the route decorator of FastAPI and the function. `key_prefix` begins the key,
     so that `invalidate_cache(keys="{key_prefix}*")` covers every entry. `expire` is in seconds;
-    without it the manager's `default_ttl` holds. Parameters named in `ignore`, a database session
-    for one, are no part of the key.
+    without it the manager's `default_ttl` holds.
+
+    Parameters named in `ignore`, a database session for one, are no part of the key. Those of
+    type `Response` or `BackgroundTasks` never are. Of a `Request`, method, path and query are, and
+    the headers named in `vary`; a result for which something else of it was read is not stored.
+    `key` replaces what stands behind `key_prefix`: a template such as `"user:{user_id}"`, whose
+    values are escaped, or a function of the same arguments that returns a string.
 
     A hit returns what the call would have returned. What cannot come back equal is not stored,
-    and neither are exceptions, responses that are not successful, that set a cookie, or that say
-    `no-store` or `private`. A call with an argument that has no stable identity runs the function.
-    A plain `def` function runs in a thread, and has to be awaited once it is decorated.
+    and neither are exceptions, results of a call that scheduled a background task, and responses
+    that set a cookie, say `no-store` or `private`, or whose status is neither 2xx nor in
+    `cache_status`. A call with an argument that has no stable identity runs the function. A plain
+    `def` function runs in a thread, and has to be awaited once it is decorated.
 
-    Raises `TypeError` or `ValueError` when it is applied, for arguments that cannot be right.
+    Raises `TypeError` or `ValueError` when it is applied, for arguments that cannot be right, for
+    a parameter whose type can have no identity, and for a second function that would share the
+    entries of the first.
     """
     if expire is not None:
         milliseconds(expire)
 
     def decorate(func: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-        run = _as_coroutine_function(func)
-        calls = _CachedCalls(cache_manager, func, key_prefix=key_prefix, ignore=ignore)
+        calls = CachedCalls(
+            cache_manager,
+            func,
+            _as_coroutine_function(func),
+            key_prefix=key_prefix,
+            expire=expire,
+            ignore=ignore,
+            key=key,
+            vary=vary,
+            statuses=cache_status,
+            logger=logger,
+        )
 
         @functools.wraps(func)
         async def cached(*args: Any, **kwargs: Any) -> Any:
-            key = calls.key(args, kwargs)
-            if key is None:
-                note(Outcome.BYPASS)
-                return await run(*args, **kwargs)
-            hit, value = await calls.load(key)
-            if hit:
-                note(Outcome.HIT)
-                return value
-            value = await run(*args, **kwargs)
-            stored = await calls.store(key, value, expire)
-            note(Outcome.STORED if stored else Outcome.NOT_STORED)
-            return value
+            return await calls.call(args, kwargs)
 
         return cached
 
@@ -223,12 +270,14 @@ def cache_response(
 def invalidate_cache(cache_manager: CacheManager, keys: str | list[str]) -> Decorator:
     """Remove what `keys` cover after the function has run, before its result is handed on.
 
-    Each of `keys` is a key or a pattern below the manager's prefix; `*` is the only wildcard.
-    Commit inside the function: what is committed after it has returned can be read, and cached,
-    in its old state.
+    Each of `keys` is a key or a pattern below the manager's prefix; `*` is the only wildcard. It
+    may name arguments of the function, as in `"user:{user_id}*"`; their values are escaped, so
+    that a `*` in one is no wildcard. Commit inside the function: what is committed after it has
+    returned can be read, and cached, in its old state.
 
     The entries are removed when the function raised or was cancelled, too: it may have written
-    before that, and forgetting too much costs a miss, keeping too much a wrong answer.
+    before that, and forgetting too much costs a miss, keeping too much a wrong answer. For the
+    same reason an argument that has no text of its own stands for any.
 
     Raises `TypeError` or `ValueError` when it is applied, for keys that cannot be right.
     """
@@ -238,13 +287,19 @@ def invalidate_cache(cache_manager: CacheManager, keys: str | list[str]) -> Deco
 
     def decorate(func: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
         run = _as_coroutine_function(func)
+        parameters = Parameters.of(func)
+        templates = [Template(pattern, parameters.signature.parameters) for pattern in patterns]
+        with_arguments = any(template.has_fields for template in templates)
 
         @functools.wraps(func)
         async def invalidating(*args: Any, **kwargs: Any) -> Any:
+            # Before the function runs: it may change what it was given.
+            arguments = parameters.arguments(args, kwargs) if with_arguments else {}
+            covered = [each.render(arguments, unknown=WILDCARD) for each in templates]
             try:
                 return await run(*args, **kwargs)
             finally:
-                await _to_its_end(_invalidate_all(cache_manager, patterns))
+                await _to_its_end(_invalidate_all(cache_manager, covered))
 
         return invalidating
 
@@ -263,97 +318,14 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
     """
     task = asyncio.ensure_future(work)
     with anyio.CancelScope(shield=True):
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task])
-            raise
-
-
-class _CachedCalls:
-    """The entries of one decorated function: their keys, how they are read and how written."""
-
-    def __init__(
-        self,
-        manager: CacheManager,
-        func: Callable[..., object],
-        *,
-        key_prefix: str,
-        ignore: Collection[str],
-    ) -> None:
-        self._manager = manager
-        self._name = f"{func.__module__}.{func.__qualname__}"
-        self._keys = KeyBuilder(
-            func, prefix=manager.key_prefix, key_prefix=key_prefix, ignore=ignore
-        )
-        self._classes = KnownClasses.returned_by(func)
-        self._warned: set[str] = set()
-
-    def key(self, args: tuple[object, ...], kwargs: dict[str, object]) -> str | None:
-        """Return the key of a call, or `None` where it has none and goes past the cache."""
-        try:
-            return self._keys.key(args, kwargs)
-        except UnkeyableError as error:
-            self._warn_once(
-                "runs uncached",
-                f"{error}; name it in ignore=, or give its class a __cache_key__ method",
-            )
-        except TypeError:
-            pass  # the arguments do not fit: the function itself says so best
-        return None
-
-    async def load(self, key: str) -> tuple[bool, Any]:
-        """Return whether there is an entry at `key`, and what it holds."""
-        data = await self._manager._read(key)
-        record = None if data is None else Record.from_bytes(key, data)
-        try:
-            if record is not None and record.kind == _VALUE:
-                value = codec.decode(record.payload, self._classes)
-            elif record is not None and record.kind == _RESPONSE:
-                value = responses.restore(record.payload)
-            else:
-                logger.debug("miss %s", key)
-                return False, None
-        except Exception as error:  # bytes from outside, damaged in a way of their own
-            logger.debug("miss %s: unreadable, %s", key, error)
-            return False, None
-        logger.debug("hit %s", key)
-        return True, value
-
-    async def store(self, key: str, value: object, expire: int | timedelta | None) -> bool:
-        """Store `value` at `key` if it would come back equal; return whether it is stored."""
-        record = self._response(value) if isinstance(value, Response) else self._value(value)
-        if record is None:
-            return False
-        stored = await self._manager._write(key, record.to_bytes(key), expire)
-        logger.debug("%s %s", "stored" if stored else "not stored", key)
-        return stored
-
-    def _response(self, response: Response) -> Record | None:
-        if not responses.is_rebuildable(response):
-            self._warn_once(
-                "is not stored",
-                f"a {type(response).__qualname__} cannot be rebuilt; return a JSONResponse, "
-                f"HTMLResponse, PlainTextResponse or Response",
-            )
-            return None
-        reason = responses.why_not_stored(response)
-        if reason is not None:
-            logger.debug("a response of %s is not stored: %s", self._name, reason)
-            return None
-        return Record(_RESPONSE, responses.dump(response))
-
-    def _value(self, value: object) -> Record | None:
-        try:
-            return Record(_VALUE, codec.encode_checked(value, self._classes))
-        except codec.UnstorableError as error:
-            self._warn_once("is not stored", str(error))
-            return None
-
-    def _warn_once(self, what: str, why: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            logger.warning("%s %s: %s", self._name, what, why)
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
 
 def _as_coroutine_function(func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

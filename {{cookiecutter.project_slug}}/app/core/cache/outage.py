@@ -30,9 +30,10 @@ class Outage:
 
     def worked(self) -> None:
         """Note one operation that worked; the first after an outage is logged."""
-        if self._since is None:
+        since = self._since  # another thread may end the same outage meanwhile
+        if since is None:
             return
-        seconds, failures = time.monotonic() - self._since, self._failures
+        seconds, failures = time.monotonic() - since, self._failures
         self._since, self._failures = None, 0
         self._logger.warning(
             "%s works again after %.1f s, %d operations failed", self._what, seconds, failures

@@ -1,40 +1,91 @@
 r"""The stored record of a cached call: a header line, then the payload as it will be needed.
 
-    cache/1 <digest of the key> <kind>\n<payload>
+    cache/1 <digest of key> <digest of function> <kind> <payload's length> <rest as JSON>\n<payload>
 
 The header names the key, so that bytes which belong to another key, be it by a fault of a
-connection or of a person, are never taken for an answer. Whatever does not begin with exactly the
-expected header is a miss: another version, another tool, a truncated reply.
+connection or of a person, are never taken for an answer; and the function, for a key of one's own
+may be given to two of them. Whatever does not begin with exactly the expected header is a miss:
+another version, another tool, a truncated reply. The rest is `{}` for a plain value.
 """
 
-from dataclasses import dataclass
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 
-_MAGIC = b"cache/1"
+from pydantic_core import from_json
+
+_MAGIC = b"cache/1 "
 _DIGEST_BYTES = 8
+_FAST = 1  # zlib's level: most of the gain for a fraction of the time
+_ZLIB = "zlib"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is stored for one call: a kind, which says how to read the payload, and the payload."""
+    """What is stored for one call: a kind, which says how to read the payload, and the payload.
+
+    `about` is what else there is to say, as JSON can.
+    """
 
     kind: bytes
     payload: bytes
+    about: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_bytes(self, key: str) -> bytes:
-        """Return the record as it is stored at `key`."""
-        return b"%b %b\n%b" % (_start(key), self.kind, self.payload)
+    def to_bytes(self, key: str, owner: bytes = b"", *, compress_over: int = 0) -> bytes:
+        """Return the record as it is stored at `key` for the function that `owner` tells.
+
+        A payload of more than `compress_over` bytes is compressed, with zlib, if that makes it
+        smaller; with 0 none is.
+        """
+        payload, about = self.payload, self.about
+        if 0 < compress_over < len(payload):
+            smaller = zlib.compress(payload, _FAST)
+            if len(smaller) < len(payload):
+                payload, about = smaller, {**about, _ZLIB: len(payload)}
+        rest = json.dumps(about, separators=(",", ":")).encode()
+        start = _start(key) + _digest(owner)
+        return b"%b %b %d %b\n%b" % (start, self.kind, len(payload), rest, payload)
 
     @classmethod
-    def from_bytes(cls, key: str, data: bytes) -> "Record | None":
-        """Return the record that was stored at `key`, or `None` if `data` is anything else."""
-        start = _start(key)
-        if not data.startswith(start + b" "):
+    def from_bytes(cls, key: str, data: bytes, owner: bytes = b"") -> "Record | None":
+        """Return the record that was stored at `key` by `owner`, or `None` if `data` is not one.
+
+        Raises `ValueError` or `zlib.error` for a record whose inside is damaged.
+        """
+        start = _start(key) + _digest(owner) + b" "
+        if not data.startswith(start):
             return None
-        kind, newline, payload = data[len(start) + 1 :].partition(b"\n")
-        return cls(kind, payload) if newline else None
+        line, newline, payload = data[len(start) :].partition(b"\n")
+        if not newline:
+            return None
+        kind, length, rest = line.split(b" ", 2)
+        if int(length) != len(payload):  # a number that lost its last digit is still a number
+            return None
+        about = {} if rest == b"{}" else from_json(rest)
+        if _ZLIB in about:
+            payload = _decompressed(payload, about[_ZLIB])
+        return cls(kind, payload, about)
+
+
+def is_of_another_key(key: str, data: bytes) -> bool:
+    """Whether `data` is a record, and not that of `key`: a reply that went astray."""
+    return data.startswith(_MAGIC) and not data.startswith(_start(key))
 
 
 def _start(key: str) -> bytes:
-    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
-    return b"%b %b" % (_MAGIC, digest.encode())
+    return b"%b%b " % (_MAGIC, _digest(key.encode("utf-8", "surrogatepass")))
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest().encode()
+
+
+def _decompressed(payload: bytes, size: int) -> bytes:
+    """Return `size` bytes and not one more, whatever the payload would grow to."""
+    data = zlib.decompressobj().decompress(payload, size)
+    if len(data) != size:
+        raise ValueError(f"a compressed payload has {len(data)} bytes, not {size}")
+    return data

@@ -1,30 +1,37 @@
-"""Responses as records: the body's own bytes behind a line that holds all the rest."""
+"""Responses as they are stored: the body's own bytes, and what else there is to say as JSON."""
 
-import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette.responses import (
+    FileResponse,
     HTMLResponse,
     JSONResponse,
     PlainTextResponse,
     RedirectResponse,
     Response,
+    StreamingResponse,
 )
+
+from .classes import KnownClasses
 
 _CLASSES: dict[str, type[Response]] = {
     cls.__name__: cls
     for cls in (HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response)
 }
+_STATE = {"status_code", "media_type", "background", "body", "raw_headers", "_headers"}
 
 
-def why_not_stored(response: Response) -> str | None:
+def why_not_stored(response: Response, statuses: Collection[int] = ()) -> str | None:
     """Return the reason why `response` must not be stored, or `None` if it may.
 
-    The reasons that lie in what the response says are the first three, see RFC 9111, section 3:
-    it is not successful, it sets a cookie, or its `Cache-Control` says `no-store` or `private`.
+    It may if it is successful, or has one of `statuses`, and does neither set a cookie nor say
+    `no-store` or `private` (RFC 9111, section 3), and has no task to run after it. A status of
+    `None`, as FastAPI hands it out, means that the route decides.
     """
-    if not 200 <= response.status_code < 300:
-        return f"its status is {response.status_code}"
+    status: int | None = response.status_code
+    if status is not None and not 200 <= status < 300 and status not in statuses:
+        return f"its status is {status}"
     if "set-cookie" in response.headers:
         return "it sets a cookie"
     for line in response.headers.getlist("cache-control"):
@@ -36,44 +43,62 @@ def why_not_stored(response: Response) -> str | None:
     return None
 
 
-def is_rebuildable(response: Response) -> bool:
-    """Whether `restore` can build a response equal to this one: its class is one that we know.
+def why_not_rebuilt(response: Response, classes: KnownClasses) -> str | None:
+    """Return the reason why `restore` could not build a response equal to this one, or `None`.
 
-    Streaming and file responses are not among them, and neither are subclasses of one's own.
+    Its class must be one of Starlette's, or be named in the return annotation of the function, and
+    it must have no attributes but those of every response.
     """
-    return type(response) is _CLASSES.get(type(response).__name__)
+    cls = type(response)
+    if _CLASSES.get(cls.__name__) is not cls and classes.name_of(cls) is None:
+        return f"a {cls.__qualname__} is rebuilt only if the return annotation names the class"
+    more = vars(response).keys() - _STATE
+    if more:
+        return f"this {cls.__qualname__} has attributes of its own, {sorted(more)}"
+    return None
 
 
-def dump(response: Response) -> bytes:
-    """Return `response` as bytes; it must be rebuildable."""
-    about = [
-        type(response).__name__,
-        response.status_code,
-        response.media_type,
-        [[name.decode("latin-1"), value.decode("latin-1")] for name, value in response.raw_headers],
-    ]
-    return json.dumps(about, separators=(",", ":")).encode() + b"\n" + bytes(response.body)
+def is_stream(response: Response) -> bool:
+    """Whether the response has no body yet, which is its nature and no mistake."""
+    return isinstance(response, (StreamingResponse, FileResponse))
 
 
-def restore(payload: bytes) -> Response:
-    """Return the response that `dump` made `payload` of: same class, status, headers and body.
+def describe(response: Response, classes: KnownClasses) -> dict[str, Any]:
+    """Return all of `response` but its body; there must be no reason against storing it."""
+    cls = type(response)
+    return {
+        "class": classes.name_of(cls) or cls.__name__,
+        "status": response.status_code,
+        "media_type": response.media_type,
+        "headers": [
+            [name.decode("latin-1"), value.decode("latin-1")]
+            for name, value in response.raw_headers
+        ],
+    }
 
-    Raises `ValueError`, `KeyError` or `TypeError` for bytes that are anything else.
+
+def restore(about: Mapping[str, Any], body: bytes, classes: KnownClasses) -> Response:
+    """Return the response that `describe` described: same class, status, headers, and this body.
+
+    Raises `KeyError` or `TypeError` for a description that is anything else.
     """
-    line, newline, body = payload.partition(b"\n")
-    if not newline:
-        raise ValueError("a stored response has no body")
-    name, status, media_type, headers = json.loads(line)
+    name, status = about["class"], about["status"]
+    cls: type[Response] = _CLASSES.get(name) or classes.named(name, _is_response)
+    if not isinstance(status, int):
+        raise TypeError(f"a stored response has the status {status!r}")
     # Not by the constructor: it would render the body once more and add headers of its own.
-    cls = _CLASSES[name]
     response: Response = object.__new__(cls)
     response.status_code = status
-    if media_type != cls.media_type:
-        response.media_type = media_type
+    if about["media_type"] != cls.media_type:
+        response.media_type = about["media_type"]
     response.background = None
     response.body = body
-    response.raw_headers = [(_latin(name), _latin(value)) for name, value in headers]
+    response.raw_headers = [(_latin(name), _latin(value)) for name, value in about["headers"]]
     return response
+
+
+def _is_response(cls: type) -> bool:
+    return issubclass(cls, Response)
 
 
 def _latin(text: Any) -> bytes:

@@ -24,6 +24,8 @@ class MemoryBackend(CacheBackend):
     Safe to use from several threads and event loops. `close` forgets everything.
     """
 
+    keeps_bytes = True
+
     def __init__(
         self,
         *,
@@ -125,4 +127,4 @@ class MemoryBackend(CacheBackend):
 
 
 def _size(key: str, data: bytes) -> int:
-    return len(key) + len(data)
+    return len(key.encode("utf-8", "surrogatepass")) + len(data)

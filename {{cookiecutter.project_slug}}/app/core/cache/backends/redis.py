@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -19,6 +19,7 @@ from .. import codec
 from ..base import DEFAULT_KEY_PREFIX, CacheBackend, milliseconds
 from ..outage import Outage
 from ..patterns import KeyPattern
+from ..record import is_of_another_key
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class RedisBackend(CacheBackend):
     or `False`.
     """
 
+    keeps_bytes = True
+
     def __init__(
         self,
         *,
@@ -56,7 +59,7 @@ class RedisBackend(CacheBackend):
         self._max_connections = max_connections
         self._timeout = timeout
         # A connection belongs to the event loop that it was made in.
-        self._clients: dict[asyncio.AbstractEventLoop, Redis] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         self._lock = threading.Lock()
         self._outage = Outage(f"redis at {host}:{port}", logger)
 
@@ -108,7 +111,7 @@ class RedisBackend(CacheBackend):
 
     async def get_bytes(self, key: str) -> bytes | None:
         """Return the bytes at `key`, or `None`, also for a key of another type than string."""
-        return await self._attempt(lambda client: _get(client, key), None)
+        return await self._attempt(lambda client: client.get_of(key), None)
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
         """Store `data` at `key`."""
@@ -118,7 +121,7 @@ class RedisBackend(CacheBackend):
             return False
         return await self._attempt(lambda client: _set(client, key, data, ttl), False)
 
-    async def _attempt(self, command: Callable[[Redis], Awaitable[T]], failed: T) -> T:
+    async def _attempt(self, command: Callable[["_Client"], Awaitable[T]], failed: T) -> T:
         """Run `command`; where that fails, note it, once per outage, and return `failed`.
 
         Not only the client's own exceptions count: a transport that closes at the wrong moment
@@ -136,7 +139,7 @@ class RedisBackend(CacheBackend):
         self._outage.worked()
         return result
 
-    def _client(self) -> Redis:
+    def _client(self) -> "_Client":
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
@@ -148,7 +151,7 @@ class RedisBackend(CacheBackend):
                 client = self._clients[loop] = self._new_client()
         return client
 
-    def _new_client(self) -> Redis:
+    def _new_client(self) -> "_Client":
         pool = BlockingConnectionPool(
             host=self._host,
             port=self._port,
@@ -164,7 +167,35 @@ class RedisBackend(CacheBackend):
             # reply is still waiting in them.
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
-        return Redis.from_pool(pool)
+        client = _Client(connection_pool=pool)
+        client.auto_close_connection_pool = True  # the pool is this client's own
+        return client
+
+
+class StrayReplyError(Exception):
+    """A connection answered with what belongs to another key."""
+
+
+class _Client(Redis):
+    """A client that drops a connection whose answers have gone astray.
+
+    After one doubled reply every later one on that connection is an answer to an earlier question.
+    A stored record names its key, so a GET that is answered with another key's shows it.
+    """
+
+    async def get_of(self, key: str) -> bytes | None:
+        """Return the bytes at `key`; raises `StrayReplyError` for another key's record."""
+        execute: Callable[..., Awaitable[bytes | None]] = self.execute_command
+        return await execute("GET", key, of_key=key)
+
+    async def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        """Read the reply to a command; `of_key` is the key whose record it may be."""
+        key = options.pop("of_key", None)
+        reply = await super().parse_response(connection, command_name, **options)
+        if key is not None and isinstance(reply, bytes) and is_of_another_key(key, reply):
+            await connection.disconnect()
+            raise StrayReplyError("a reply that belongs to another key; its connection is dropped")
+        return reply
 
 
 class _Password(CredentialProvider):
@@ -182,11 +213,6 @@ class _Password(CredentialProvider):
 
 async def _ping(client: Redis) -> bool:
     return bool(await client.ping())
-
-
-async def _get(client: Redis, key: str) -> bytes | None:
-    # The types of redis-py allow for decoded replies, which this client does not ask for.
-    return cast("bytes | None", await client.get(key))
 
 
 async def _set(client: Redis, key: str, data: bytes, ttl: int | None) -> bool:

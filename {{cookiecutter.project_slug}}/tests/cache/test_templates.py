@@ -1,0 +1,178 @@
+"""Keys and patterns with arguments in them: no value leaves its place (promises P2 and P7)."""
+
+from datetime import UTC, datetime
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.core.cache import CacheManager, cache_response, invalidate_cache
+from app.core.cache.canonical import UnkeyableError
+from app.core.cache.templates import Template, escape
+
+
+class Colour(Enum):
+    """An enum."""
+
+    RED = "dark red"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (7, "7"),
+        ("ada", "ada"),
+        ("a_b.c-d", "a_b.c-d"),
+        ("", ""),
+        (None, "None"),
+        (True, "True"),
+        ("a:b*c?[d]\\ e\n/%~", "a%3Ab%2Ac%3F%5Bd%5D%5C%20e%0A%2F%25%7E"),
+        ("ü", "%C3%BC"),
+        ("\ud800", "%ED%A0%80"),
+        (1.5, "1.5"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Colour.RED, "dark%20red"),
+        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02%2000%3A00%3A00%2B00%3A00"),
+    ],
+)
+def test_a_value_is_escaped(value: object, text: str) -> None:
+    """Everything that could end a part of a key, or be a pattern, is percent-encoded."""
+    assert escape(value) == text
+
+
+def test_a_long_value_becomes_its_digest() -> None:
+    """Of the same length, distinct, and like no short value."""
+    one, two = escape("x" * 1000), escape("x" * 1001)
+    assert one != two
+    assert len(one) == len(two) == 33
+    assert escape(one) != one
+
+
+@pytest.mark.parametrize("value", [object(), [1], {"a": 1}, b"x"])
+def test_a_value_without_text_is_refused(value: object) -> None:
+    """A `repr` is no text."""
+    with pytest.raises(UnkeyableError, match="no text"):
+        escape(value)
+
+
+def test_places_are_filled() -> None:
+    """With arguments, with attributes and items of them, and with formats."""
+    user = SimpleNamespace(id=7, tags=["a:b"])
+    render = Template("{user.id}:{user.tags[0]}:{n:03d}:{{x}}", ["user", "n"]).render
+    assert render({"user": user, "n": 5}) == "7:a%3Ab:005:{x}"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{b}", "'b', which is no parameter of the function; it has a"),
+        ("{}", "which is no parameter"),
+        ("{0}", "which is no parameter"),
+        ("{a", "no template"),
+        ("a}", "no template"),
+        ("{a!r}", "conversion"),
+        ("{a}{a}", "something like ':'"),
+        ("{a}-{a}", "something like ':'"),
+    ],
+)
+def test_a_wrong_template_is_refused(text: str, what: str) -> None:
+    """When it is made, with a word on what is wrong."""
+    with pytest.raises(ValueError, match=what):
+        Template(text, ["a"])
+
+
+def test_p2_no_two_lists_of_values_make_one_key() -> None:
+    """Whatever separators the values contain."""
+    render = Template("{a}:{b}/x{c}", ["a", "b", "c"]).render
+    values = ["", ":", "a", "a:", ":a", "/x", "a/xb", "%3A", "*", "~", "None"]
+    rendered = {render({"a": a, "b": b, "c": c}) for a in values for b in values for c in values}
+    assert len(rendered) == len(values) ** 3
+
+
+async def test_p7_a_star_of_a_user_is_no_wildcard(our_manager: CacheManager) -> None:
+    """Whoever invalidates with `*` as an argument removes one entry, not the family."""
+
+    @cache_response(our_manager, "search", key="q:{q}")
+    async def search(q: str) -> str:
+        return f"results for {q}"
+
+    @invalidate_cache(our_manager, ["search:q:{q}", "searches:{q}*"])
+    async def forget(q: str) -> None:
+        pass
+
+    for q in ("*", "a", "b"):
+        await search(q)
+        await our_manager.set(f"searches:{escape(q)}:1", q)
+    await forget("*")
+    exists = our_manager.exists
+    assert [await exists(f"search:q:{escape(q)}") for q in ("*", "a", "b")] == [False, True, True]
+    assert [await exists(f"searches:{escape(q)}:1") for q in ("*", "a", "b")] == [False, True, True]
+    await forget("a")
+    assert [await exists(f"search:q:{escape(q)}") for q in ("a", "b")] == [False, True]
+
+
+async def test_a_key_of_ones_own_can_be_read(our_manager: CacheManager) -> None:
+    """It stands behind the prefixes, and only what it names counts."""
+
+    @cache_response(our_manager, "users", key="user:{user_id}")
+    async def read(user_id: int, session: object) -> int:
+        return user_id
+
+    assert await read(7, object()) == await read(7, object()) == 7
+    assert await our_manager.exists("users:user:7") is True
+
+
+async def test_a_function_makes_the_key(our_manager: CacheManager) -> None:
+    """It is called with the same arguments."""
+    calls = []
+
+    @cache_response(our_manager, "users", key=lambda user_id, **_: f"half-{user_id // 2}")
+    async def read(user_id: int, *, session: object = None) -> int:
+        calls.append(user_id)
+        return user_id
+
+    assert [await read(2), await read(3, session=1), await read(user_id=4)] == [2, 2, 4]
+    assert await our_manager.exists("users:half-1") is True
+
+
+@pytest.mark.parametrize("key", [lambda _: None, lambda _: "", lambda _: 1 / 0, "x:{value.a}"])
+async def test_a_key_that_cannot_be_made_is_a_bypass(
+    our_manager: CacheManager, key: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The function runs, and one warning says why."""
+
+    @cache_response(our_manager, "data", key=key)
+    async def read(value: int) -> int:
+        return value
+
+    assert [await read(1), await read(2)] == [1, 2]
+    assert len(caplog.records) == 1
+    assert "runs uncached" in caplog.text
+
+
+async def test_an_argument_without_text_invalidates_more(our_manager: CacheManager) -> None:
+    """Too much rather than too little."""
+
+    @invalidate_cache(our_manager, "user:{user}:profile")
+    async def write(user: object) -> None:
+        pass
+
+    await our_manager.set("user:1:profile", 1)
+    await our_manager.set("user:1:posts", 1)
+    await write(object())
+    assert await our_manager.exists("user:1:profile") is False
+    assert await our_manager.exists("user:1:posts") is True
+
+
+async def test_arguments_count_as_they_were_before_the_write(our_manager: CacheManager) -> None:
+    """A function may change what it was given."""
+
+    @invalidate_cache(our_manager, "user:{user.id}")
+    async def write(user: Any) -> None:
+        user.id = 2
+
+    await our_manager.set("user:1", 1)
+    await write(SimpleNamespace(id=1))
+    assert await our_manager.exists("user:1") is False
