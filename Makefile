@@ -9,7 +9,7 @@ UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new test lint format clean tidy
+.PHONY: help demo new test lint format bench clean tidy
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -31,6 +31,9 @@ lint: $(UV) ## Check format, lint and types of the template's own code
 format: $(UV) ## Format the template's own code and mend what the linter can mend
 	$(UV) run --quiet ruff format
 	$(UV) run --quiet ruff check --fix
+
+bench: $(UV) ## Measure what building a key costs
+	@$(UV) run --quiet --only-group bench benchmarks/keys.py
 
 clean: ## Remove what the other targets made
 	rm -rf .tools .venv .build .mypy_cache .pytest_cache .ruff_cache uv.lock
