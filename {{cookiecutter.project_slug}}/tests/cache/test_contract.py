@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.core.cache import CacheManager
+from app.core.cache import CacheManager, cache_response
 from tests.cache.conftest import SixMethods
 
 JOHN = {"name": "John", "email": "john@example.com"}
@@ -151,25 +151,32 @@ async def test_two_prefixes_do_not_meet(manager: CacheManager) -> None:
 
 
 async def test_a_value_that_cannot_come_back_is_not_stored(
-    our_manager: CacheManager, caplog: pytest.LogCaptureFixture
+    manager: CacheManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A warning tells why, and the value that it would have replaced is gone."""
-    await our_manager.set("key", "old")
-    assert await our_manager.set("key", object()) is False
-    assert await our_manager.get("key") is None
+    await manager.set("key", "old")
+    assert await manager.set("key", object()) is False
+    assert await manager.get("key") is None
     assert "builtins.object" in caplog.text
 
 
-async def test_a_value_changed_after_it_was_stored_or_read_stays(
-    our_manager: CacheManager,
+async def test_p1_a_value_changed_after_it_was_stored_or_read_stays(
+    manager: CacheManager,
 ) -> None:
-    """Whoever changes a value changes a copy."""
+    """Whoever changes a value changes a copy, also on a backend that keeps objects."""
     value = {"list": [1]}
-    await our_manager.set("key", value)
+    await manager.set("key", value)
     value["list"].append(2)
-    got: Any = await our_manager.get("key")
-    got["list"].append(3)
-    assert await our_manager.get("key") == {"list": [1]}
+    (await manager.get("key"))["list"].append(3)
+    assert await manager.get("key") == {"list": [1]}
+
+    @cache_response(manager, "data")
+    async def function() -> dict[str, list[int]]:
+        return {"list": [1]}
+
+    for _ in range(3):
+        (await function())["list"].append(2)
+    assert await function() == {"list": [1]}
 
 
 async def test_many_callers_at_once(manager: CacheManager) -> None:
@@ -201,6 +208,49 @@ def test_a_backend_must_be_one() -> None:
     client: Any = object()
     with pytest.raises(TypeError, match="CacheBackend"):
         CacheManager(client)
+
+
+async def test_a_stored_none_is_not_a_missing_key(manager: CacheManager) -> None:
+    """With a default of one's own the two can be told apart."""
+    missing = object()
+    assert await manager.get("key", missing) is missing
+    await manager.set("key", None)
+    assert await manager.get("key", missing) is None
+
+
+async def test_p1_what_is_too_large_is_not_stored(
+    manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning names the limit, the caller has the result, and the old value is gone."""
+    limited = CacheManager(manager.backend, key_prefix=manager.key_prefix, max_entry_bytes=1000)
+
+    @cache_response(limited, "data")
+    async def function(size: int) -> str:
+        return "x" * size
+
+    assert len(await function(2000)) == len(await function(2000)) == 2000
+    assert "CACHE_MAX_ENTRY_BYTES" in caplog.records[0].getMessage()
+    assert len(caplog.records) == 1
+    assert await limited.set("key", "small") is True
+    assert await limited.set("key", "x" * 2000) is False
+    assert await limited.get("key") is None
+    assert len(await function(500)) == 500
+    assert await limited.set("key", "x" * 500) is True
+
+
+async def test_what_is_compressed_can_be_read_by_all(manager: CacheManager) -> None:
+    """A process that has compression switched off reads what another one compressed."""
+    on = CacheManager(manager.backend, key_prefix=manager.key_prefix, compress_over=100)
+    calls: list[str] = []
+
+    async def function(text: str) -> str:
+        calls.append(text)
+        return text * 1000
+
+    one, two = cache_response(on, "data")(function), cache_response(manager, "data")(function)
+    for text in ("a", "", "ü"):
+        assert await one(text) == await two(text) == text * 1000
+    assert calls == ["a", "", "ü"]
 
 
 class Broken(SixMethods):

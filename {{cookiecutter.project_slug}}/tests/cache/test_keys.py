@@ -2,21 +2,23 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from pydantic import BaseModel
+from fastapi import BackgroundTasks, Response, WebSocket
+from pydantic import BaseModel, EmailStr
 
 from app.core.cache.canonical import UnkeyableError, canonical
 from app.core.cache.keys import KeyBuilder, Parameters
+from app.core.cache.templates import Template
 
 
 class Colour(Enum):
@@ -174,6 +176,72 @@ def test_keys_are_readable_and_short() -> None:
     assert "x" * 10 not in key
     long = keys_of(f, start="p" * 100 + ":" + "ü" * 50)
     assert len(long(b="y" * 100_000).encode()) < 512
+
+
+class Session:
+    """What has no identity, as a database session."""
+
+
+class Connection(Protocol):
+    """What says nothing of its instances."""
+
+
+class Keyed(Session):
+    """A session that says what it is."""
+
+    def __cache_key__(self) -> str:
+        """Return what tells instances apart."""
+        return "one"
+
+
+def test_p2_a_type_that_can_have_no_identity_is_refused_when_decorating() -> None:
+    """The error names the parameter and three remedies, each of which mends it."""
+
+    def read(user_id: int, session: Session) -> None: ...
+    def maybe(user_id: int, session: Session | None = None) -> None: ...
+    def socket(user_id: int, socket: WebSocket) -> None: ...
+    def remedied(user_id: int, session: Keyed) -> None: ...
+
+    for function, name in ((read, "session"), (maybe, "session"), (socket, "socket")):
+        with pytest.raises(TypeError) as caught:
+            keys_of(function)
+        for part in (f"parameter '{name}'", f'ignore=("{name}",)', "key=", "__cache_key__"):
+            assert part in str(caught.value)
+    keys_of(read, ignore=("session",))(1, Session())
+    keys_of(read, own=Template("{user_id}", ["user_id"]))(1, Session())
+    keys_of(remedied)(1, Keyed())
+
+
+def test_p2_a_type_that_may_have_an_identity_is_not_refused() -> None:
+    """What is abstract, or stands for something else, is looked at when the function is called."""
+
+    def function(
+        a: Any,
+        b: object,
+        c: Connection,
+        d: Sequence[int],
+        e: int | str | None,
+        f: EmailStr,
+        g: type[int],
+        h: list[Session],
+        i: Literal["a"],
+        j: "Callable[..., int] | None" = None,
+    ) -> None: ...
+
+    key = keys_of(function)
+    assert key(1, 2, 3, [4], 5, "6", int, [], "a") != key(1, 2, 3, [4], 5, "6", str, [], "a")
+    with pytest.raises(UnkeyableError, match="parameter 'h'"):
+        key(1, 2, 3, [4], 5, "6", int, [Session()], "a")
+
+
+def test_p2_what_fastapi_injects_is_no_part_of_a_key() -> None:
+    """It is another object for every request."""
+
+    def function(a: int, response: Response, tasks: BackgroundTasks | None = None) -> None: ...
+
+    key = keys_of(function)
+    assert key(1, Response()) == key(1, Response(), BackgroundTasks())
+    assert key(1, Response()) != key(2, Response())
 
 
 def test_arguments_that_do_not_fit_are_the_functions_affair() -> None:

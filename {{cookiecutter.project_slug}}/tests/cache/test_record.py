@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.record import Record
+from app.core.cache.record import Record, is_of_another_key
 
 KEY = "app:data:f:0123"
 DATA = Record(b"value", b'{"a":1}').to_bytes(KEY)
@@ -22,8 +22,43 @@ def test_a_record_comes_back() -> None:
 
 
 def test_p9_a_record_of_another_key_is_a_miss() -> None:
-    """A reply that went astray is nobody's answer."""
+    """A reply that went astray is nobody's answer, and it can be told."""
     assert Record.from_bytes("app:data:f:0124", DATA) is None
+    assert is_of_another_key("app:data:f:0124", DATA)
+    assert not is_of_another_key(KEY, DATA)
+    assert not is_of_another_key(KEY, b"{}")
+
+
+def test_p2_a_record_of_another_function_is_a_miss() -> None:
+    """Two functions may make the same key."""
+    assert Record.from_bytes(KEY, DATA, b"another") is None
+    assert not is_of_another_key(KEY, Record(b"value", b"1").to_bytes(KEY, b"another"))
+
+
+@pytest.mark.parametrize("payload", [b"12345", b'"text"', b"[1]"])
+def test_p9_a_payload_that_is_cut_or_grows_is_a_miss(payload: bytes) -> None:
+    """A number that lost its last digit would still be a number."""
+    data = Record(b"value", payload).to_bytes(KEY)
+    assert Record.from_bytes(KEY, data[:-1]) is None
+    assert Record.from_bytes(KEY, data + b" ") is None
+
+
+def test_a_payload_is_compressed_where_that_pays() -> None:
+    """Above the limit, and only if it becomes smaller."""
+    large, dense = b"a" * 10_000, bytes(range(256)) * 2
+    assert len(Record(b"value", large).to_bytes(KEY, compress_over=1000)) < 1000
+    assert len(Record(b"value", large).to_bytes(KEY, compress_over=10_000)) > 10_000
+    assert len(Record(b"value", large).to_bytes(KEY)) > 10_000
+    assert dense[:200] in Record(b"value", dense[:200]).to_bytes(KEY, compress_over=100)
+
+
+def test_p9_a_compressed_payload_grows_no_further_than_it_says() -> None:
+    """A few bytes that would become gigabytes do not."""
+    data = Record(b"value", b"a" * 1_000_000).to_bytes(KEY, compress_over=1)
+    lied = data.replace(b'"zlib":1000000', b'"zlib":1000')
+    assert lied != data
+    with pytest.raises(ValueError, match="does not grow to 1000 bytes"):
+        Record.from_bytes(KEY, lied)
 
 
 @pytest.mark.parametrize("data", [HEADER[:n] for n in range(len(HEADER))])

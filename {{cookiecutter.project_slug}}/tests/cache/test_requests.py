@@ -427,6 +427,8 @@ def test_vary_needs_a_request(site: Site) -> None:
         site.add("/", read_nothing, vary=("accept",))
     with pytest.raises(TypeError, match=r"vary=\('accept',\)"):
         site.add("/", read_header, vary="accept")
+    with pytest.raises(ValueError, match="no place in a key of one's own"):
+        site.add("/", read_header, vary=("accept",), key="all")
     with pytest.raises(ValueError, match="no HTTP status"):
         site.add("/", read_nothing, cache_status={4040})
 

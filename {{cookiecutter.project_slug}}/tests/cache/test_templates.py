@@ -137,6 +137,17 @@ async def test_a_function_makes_the_key(our_manager: CacheManager) -> None:
     assert await our_manager.exists("users:half-1") is True
 
 
+async def test_a_function_may_return_values_to_escape(our_manager: CacheManager) -> None:
+    """The parts of a tuple are escaped and joined."""
+
+    @cache_response(our_manager, "search", key=lambda q, page: ("q", q, page))
+    async def search(q: str, page: int) -> str:
+        return f"{q} {page}"
+
+    assert await search("a:*", 1) == "a:* 1"
+    assert await our_manager.exists("search:q:a%3A%2A:1") is True
+
+
 @pytest.mark.parametrize("key", [lambda _: None, lambda _: "", lambda _: 1 / 0, "x:{value.a}"])
 async def test_a_key_that_cannot_be_made_is_a_bypass(
     our_manager: CacheManager, key: Any, caplog: pytest.LogCaptureFixture

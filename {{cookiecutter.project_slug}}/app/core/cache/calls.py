@@ -65,6 +65,8 @@ class CachedCalls:
         self._vary = _checked_vary(vary, self._parameters)
         self._statuses = _checked_statuses(statuses)
         self._classes = KnownClasses.returned_by(func)
+        if vary and key is not None:
+            raise ValueError(f"vary={tuple(vary)!r} has no place in a key of one's own, {key!r}")
         own = Template(key, self._parameters.signature.parameters) if isinstance(key, str) else key
         self._owner = identity(func, self._classes)
         start = f"{store.key_prefix}:{key_prefix}"

@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from . import requests
 from .canonical import WRITERS, UnkeyableError, canonical, has_identity, text
-from .templates import Template
+from .templates import Template, escape
 
 _DIGEST_BYTES = 16
 _LONGEST_READABLE = 80  # bytes of the function's name in a key
@@ -200,8 +200,10 @@ class KeyBuilder:
             key = own.render(self._parameters.arguments(args, kwargs))
         else:
             made = own(*args, **kwargs)
+            if isinstance(made, tuple):
+                made = ":".join(map(escape, made))
             if not isinstance(made, str) or not made:
-                raise UnkeyableError(f"key= returned {made!r}, which is no string, or an empty one")
+                raise UnkeyableError(f"key= returned {made!r}, which makes no key")
             key = made
         if len(key.encode("utf-8", "surrogatepass")) <= _LONGEST_OWN_KEY:
             return key
@@ -253,12 +255,13 @@ def _class_of(annotation: object) -> type:
     choices = [each for each in typing.get_args(annotation) if each is not type(None)]
     if len(choices) == 1 and typing.get_origin(annotation) in _UNIONS:
         annotation = choices[0]
-    return annotation if isinstance(annotation, type) else object
+    kind = typing.get_origin(annotation) or annotation
+    return kind if isinstance(kind, type) else object
 
 
 def _refuse_unkeyable(func: Callable[..., object], name: str, annotation: object) -> None:
     cls = _class_of(annotation)
-    if cls is object or issubclass(cls, Request):
+    if cls in (object, type, *_UNIONS) or issubclass(cls, Request):
         return
     if issubclass(cls, HTTPConnection) or not (
         has_identity(cls)

@@ -229,7 +229,8 @@ def cache_response(
     type `Response` or `BackgroundTasks` never are. Of a `Request`, method, path and query are, and
     the headers named in `vary`; a result for which something else of it was read is not stored.
     `key` replaces what stands behind `key_prefix`: a template such as `"user:{user_id}"`, whose
-    values are escaped, or a function of the same arguments that returns a string.
+    values are escaped, or a function of the same arguments that returns a string, which is taken
+    as it is, or a tuple, whose parts are escaped and joined by colons.
 
     A hit returns what the call would have returned. What cannot come back equal is not stored,
     and neither are exceptions, results of a call that scheduled a background task, and responses

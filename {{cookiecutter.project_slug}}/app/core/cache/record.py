@@ -84,8 +84,8 @@ def _digest(data: bytes) -> bytes:
 
 
 def _decompressed(payload: bytes, size: int) -> bytes:
-    """Return `size` bytes and not one more, whatever the payload would grow to."""
-    data = zlib.decompressobj().decompress(payload, size)
+    """Return the `size` bytes that a payload grows to; no more are made, whatever it holds."""
+    data = zlib.decompressobj().decompress(payload, size + 1)
     if len(data) != size:
-        raise ValueError(f"a compressed payload has {len(data)} bytes, not {size}")
+        raise ValueError(f"a compressed payload does not grow to {size} bytes")
     return data

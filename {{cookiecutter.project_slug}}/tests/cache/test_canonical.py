@@ -1,0 +1,103 @@
+"""Values written down as bytes: what tells two of them apart, and what does not (promise P2)."""
+
+from datetime import datetime, timedelta, timezone
+from enum import KEEP, Enum, Flag
+from functools import cached_property
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from app.core.cache.canonical import UnkeyableError, canonical
+from tests.cache.test_codec import FROM_FILE
+
+WINTER = datetime.fromisoformat("2026-01-01T12:00:00")
+
+
+class Colour(Enum):
+    """An enum."""
+
+    RED = "red"
+
+
+class Namesake:
+    """A class of the same name in another module, which says that it is the same."""
+
+    def __cache_key__(self) -> str:
+        """Return what the enum's member is written down as."""
+        return "RED"
+
+
+Namesake.__module__, Namesake.__qualname__ = "elsewhere", Colour.__qualname__
+
+
+class Bits(Flag, boundary=KEEP):
+    """A flag that keeps bits that have no name; zero has none either."""
+
+    ONE = 1
+
+
+class More(BaseModel):
+    """A model that keeps more than its fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    x: int = 1
+    _seen: int = PrivateAttr(default=0)
+
+    @cached_property
+    def lock(self) -> object:
+        """Return what follows from the fields and has no identity."""
+        return object()
+
+
+def seen(number: int) -> More:
+    """Make a model that differs in a private attribute only."""
+    more = More()
+    more._seen = number
+    return more
+
+
+HOUR = timedelta(hours=1)
+ALIKE: dict[str, list[Any]] = {
+    "numbers": [1.0, 1.0000000001, 1e22, 1.0000001e22],
+    "times": [timedelta(0), timedelta(microseconds=1)],
+    "zones of one offset": [
+        *(WINTER.replace(tzinfo=ZoneInfo(f"Europe/{city}")) for city in ("Berlin", "Paris")),
+        *(WINTER.replace(tzinfo=zone) for zone in (timezone(HOUR), timezone(HOUR, "home"))),
+    ],
+    "flags": [Bits(bits) for bits in (0, 1, 8, 16)],
+    "models": [
+        *(More(), More(x=2), seen(7)),
+        *(More.model_validate({"y": 1}), More.model_validate({"y": 2})),
+    ],
+    "half characters": ["\ud800", "\ud801"],
+    "lists": [[1, 23], [12, 3], [1, 2, 3], [123]],
+    "classes of one name": [Colour.RED, Namesake()],
+}
+
+
+@pytest.mark.parametrize("values", ALIKE.values(), ids=list(ALIKE))
+def test_p2_values_that_look_alike_differ(values: list[Any]) -> None:
+    """In the last digit, in a zone whose hour is the same today, in what a model hides."""
+    assert len({canonical(value) for value in values}) == len(values)
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, dict.fromkeys])
+def test_p2_what_has_no_order_is_written_in_one(kind: Any) -> None:
+    """Also where it was filled in another: 0 and 8 meet in one slot of a hash table."""
+    assert canonical(kind([0, 8])) == canonical(kind([8, 0]))
+
+
+def test_p2_what_a_model_computed_does_not_count() -> None:
+    """It follows from the fields, and may have no identity."""
+    one, other = More(), More()
+    assert one.lock is one.lock
+    assert canonical(one) == canonical(other)
+
+
+def test_p2_a_time_zone_without_a_name_is_refused() -> None:
+    """One that was read from a file may be any."""
+    with pytest.raises(UnkeyableError, match="time zone"):
+        canonical(WINTER.replace(tzinfo=FROM_FILE))
