@@ -38,7 +38,8 @@ class SixMethods(CacheBackend):
         return key in self.entries
 
     async def clear(self) -> bool:
-        self.entries.clear()
+        for key in [key for key in self.entries if key.startswith(f"{self.key_prefix}:")]:
+            del self.entries[key]
         return True
 
     async def close(self) -> None:

@@ -1,5 +1,6 @@
 """Values written down as bytes: what tells two of them apart, and what does not (promise P2)."""
 
+import itertools
 from datetime import datetime, timedelta, timezone
 from enum import KEEP, Enum, Flag
 from functools import cached_property
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from app.core.cache.canonical import UnkeyableError, canonical
 from tests.cache.test_codec import FROM_FILE
+from tests.cache.test_keys import DISTINCT
 
 WINTER = datetime.fromisoformat("2026-01-01T12:00:00")
 
@@ -82,6 +84,12 @@ ALIKE: dict[str, list[Any]] = {
 def test_p2_values_that_look_alike_differ(values: list[Any]) -> None:
     """In the last digit, in a zone whose hour is the same today, in what a model hides."""
     assert len({canonical(value) for value in values}) == len(values)
+
+
+def test_p2_no_value_is_the_beginning_of_another() -> None:
+    """So one that follows cannot be taken for a part of it."""
+    written = sorted(map(canonical, DISTINCT))
+    assert [(a, b) for a, b in itertools.pairwise(written) if b.startswith(a)] == []
 
 
 @pytest.mark.parametrize("kind", [set, frozenset, dict.fromkeys])

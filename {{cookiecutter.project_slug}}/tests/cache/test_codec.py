@@ -1,11 +1,14 @@
 """Values as JSON: equal in value and type when they come back, or refused (promise P1)."""
 
+import io
 import json
 import math
+import struct
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
@@ -30,6 +33,7 @@ TAGGED = [
     *(math.nan, math.inf, -math.inf, (), (1, (2,)), set(), {1, "1", None}, frozenset({(1, 2)})),
     *(b"", b"\x00\xff", Decimal("1.00"), Decimal("NaN"), UUID(int=7), date(1, 1, 1)),
     *(timedelta(-1, 5, 7), timedelta.max, time(1, 2, 3, 4), time(1, tzinfo=UTC)),
+    time(2, 30, fold=1),
     *(NIGHT, NIGHT.replace(tzinfo=UTC), NIGHT.replace(tzinfo=ZoneInfo("Europe/Berlin"), fold=1)),
     *(NIGHT.replace(tzinfo=timezone(timedelta(hours=-3, seconds=7))),),
     *(NIGHT.replace(tzinfo=timezone(timedelta(hours=1), "home")),),
@@ -153,6 +157,21 @@ class Words(list[str]):
     """A subclass of a plain type."""
 
 
+class Text(str):
+    """Another one, which may be a key."""
+
+    __slots__ = ()
+
+
+# A time zone that has no key: one hour east of UTC, in the format of RFC 9636, version 1.
+FROM_FILE = ZoneInfo.from_file(
+    io.BytesIO(
+        struct.pack(">4s16x6l", b"TZif", 0, 0, 0, 0, 1, 4)
+        + struct.pack(">lbb4s", 3600, 0, 0, b"XYZ")
+    )
+)
+
+
 LOOPED: list[Any] = []
 LOOPED.append(LOOPED)
 
@@ -165,12 +184,15 @@ LOOPED.append(LOOPED)
         (iter([]), "list_iterator"),
         ([1, {"a": {2: complex(1, 2)}}], "complex"),
         (Words(), "Words"),
+        ({Text("a"): 1}, "Text"),
         (Slotted(1), "return annotation"),
         (User(name="x"), "return annotation"),
         (Colour.RED, "return annotation"),
         (NIGHT.replace(tzinfo=Place()), "time zone"),
+        (NIGHT.replace(tzinfo=FROM_FILE), "time zone"),
         (LOOPED, "nested too deeply"),
         ("\ud800", "Unicode"),
+        pytest.param(10**5000, "digits", id="an integer too large to write down"),
     ],
 )
 def test_p1_what_cannot_come_back_is_refused(value: Any, what: str) -> None:
@@ -225,6 +247,53 @@ def test_p1_two_classes_of_one_name_are_both_refused() -> None:
     one, other = make(), make()
     with pytest.raises(UnstorableError, match="Twin"):
         encode(one(1), KnownClasses(tuple[one, other]))  # type: ignore[valid-type]
+
+
+class Forgetful(BaseModel):
+    """A model that does not take back its own state."""
+
+    x: int
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__({**state, "__dict__": {"x": 0}})
+
+
+class Refusing(BaseModel):
+    """A model that takes back no state."""
+
+    x: int
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        raise RuntimeError(state)
+
+
+@pytest.mark.parametrize("cls", [Forgetful, Refusing])
+def test_p1_what_comes_back_different_is_refused(cls: type[Any]) -> None:
+    """The value is read back before it is stored."""
+    with pytest.raises(UnstorableError, match="comes back different"):
+        encode_checked(cls(x=1), KnownClasses(cls))
+
+
+def test_p1_what_a_model_computed_is_not_stored() -> None:
+    """It is computed again when it is asked for."""
+
+    class Computed(BaseModel):
+        x: int
+
+        @cached_property
+        def lock(self) -> object:
+            return object()
+
+    known = KnownClasses(Computed)
+    value = Computed(x=1)
+    assert value.lock is value.lock
+    assert decode(encode_checked(value, known), known).x == 1
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_equal_sets_are_equal_bytes(kind: Any) -> None:
+    """Also where they were filled in another order: 0 and 8 meet in one slot of a hash table."""
+    assert encode(kind([0, 8])) == encode(kind([8, 0]))
 
 
 @pytest.mark.parametrize(

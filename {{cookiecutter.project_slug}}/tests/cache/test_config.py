@@ -1,9 +1,15 @@
 """Settings from the environment, and the factory that works with them."""
 
+import contextlib
+import logging
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from app.core.cache import (
     CacheConfigError,
@@ -74,6 +80,40 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (CacheFactory.get_cache_key_prefix(), CacheFactory.get_default_ttl()) == ("shop:eu", 60)
 
 
+def test_every_setting_of_redis_reaches_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool and the connections are made with them, and nothing is tried twice."""
+    for name, value in {
+        "REDIS_HOST": "redis",
+        "REDIS_PORT": "6380",
+        "REDIS_DB": "3",
+        "REDIS_PASSWORD": "your_password",
+        "REDIS_MAX_CONNECTIONS": "20",
+        "REDIS_TIMEOUT": "2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    backend: Any = CacheFactory.create_cache_manager().backend
+    pool = backend._new_client().connection_pool
+    options = pool.connection_kwargs
+    assert (pool.max_connections, pool.timeout) == (20, 2.0)
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (2.0, 2.0)
+    assert (options["host"], options["port"], options["db"]) == ("redis", 6380, 3)
+    assert options["credential_provider"].get_credentials() == ("your_password",)
+    assert options["retry"].get_retries() == 0
+    assert not pool.maint_notifications_enabled()
+
+
+def test_the_prefix_is_that_of_memory_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the log says once where the cache is."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setenv("CACHE_KEY_PREFIX", "shop")
+    assert get_cache_manager().key_prefix == get_cache_manager().key_prefix == "shop"
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "MemoryBackend" in line
+    assert "'shop'" in line
+
+
 def test_a_dotenv_file_counts_less_than_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -100,11 +140,13 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("REDIS_PORT", "redis", "1 to 65535"),
         ("REDIS_DB", "-1", "0 or more"),
         ("REDIS_MAX_CONNECTIONS", "0", "1 to 10000"),
+        ("REDIS_MAX_CONNECTIONS", "10001", "1 to 10000"),
         ("REDIS_TIMEOUT", "0", "more than 0"),
         ("REDIS_TIMEOUT", "nan", "more than 0"),
         ("REDIS_TIMEOUT", "inf", "at most 3600"),
         ("CACHE_DEFAULT_TTL", "0", "1 or more"),
         ("CACHE_DEFAULT_TTL", "1.5", "whole seconds"),
+        ("CACHE_DEFAULT_TTL", str(2**31), "whole seconds"),
         ("CACHE_KEY_PREFIX", "two words", "no spaces"),
         ("CACHE_MAX_ENTRY_BYTES", "0", "1 or more"),
         ("CACHE_COMPRESS_OVER", "-1", "0 for no compression"),
@@ -134,9 +176,10 @@ def test_all_wrong_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         CacheSettings.load()
 
 
-def test_a_redis_host_means_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who names a Redis wants it, and who says memory gets memory."""
-    monkeypatch.setenv("REDIS_HOST", "redis")
+@pytest.mark.parametrize("host", ["redis", "localhost"])
+def test_a_redis_host_means_redis(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """Who names a Redis wants it, the default included, and who says memory gets memory."""
+    monkeypatch.setenv("REDIS_HOST", host)
     assert isinstance(CacheFactory.create_cache_manager().backend, RedisBackend)
     monkeypatch.setenv("CACHE_BACKEND", "memory")
     assert isinstance(CacheFactory.create_cache_manager().backend, MemoryBackend)
@@ -147,6 +190,34 @@ def test_the_shared_manager_is_one() -> None:
     assert get_cache_manager() is CacheFactory.get_cache_manager() is get_cache_manager()
     assert CacheFactory.create_cache_manager() is not get_cache_manager()
     assert isinstance(get_cache_manager(), CacheManager)
+
+
+def test_threads_share_one_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever asks first makes it, and the others wait for that one."""
+    create, two_inside = CacheFactory.create_cache_manager, threading.Barrier(2)
+    made: list[CacheManager] = []
+
+    def slow() -> CacheManager:
+        made.append(create())
+        with contextlib.suppress(threading.BrokenBarrierError):
+            two_inside.wait(0.2)  # until another thread is here, too, which none must be
+        return made[-1]
+
+    monkeypatch.setattr(CacheFactory, "create_cache_manager", slow)
+    with ThreadPoolExecutor(4) as pool:
+        managers = {asked.result() for asked in [pool.submit(get_cache_manager) for _ in range(4)]}
+    assert managers == set(made)
+    assert len(made) == 1
+
+
+async def test_the_factory_tells_a_sick_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check is that of the shared manager's backend."""
+    with socket.socket() as taken:  # a port that refuses connections
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("REDIS_HOST", "127.0.0.1")
+        monkeypatch.setenv("REDIS_PORT", str(taken.getsockname()[1]))
+        assert await CacheFactory.health_check_cache() is False
+        await CacheFactory.close_cache_manager()
 
 
 async def test_the_factory_checks_and_closes_the_shared_manager() -> None:
@@ -164,3 +235,10 @@ def test_the_settings_hide_the_password(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("REDIS_PASSWORD", "hush")
     settings = CacheSettings.load()
     assert "hush" not in repr(settings) + str(settings) + str(settings.model_dump())
+
+
+def test_settings_stay_as_they_were_read() -> None:
+    """Nobody changes them behind the manager's back."""
+    settings = CacheSettings.load()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.redis_port = 1

@@ -1,12 +1,13 @@
 """What the contract promises of a manager, over every backend."""
 
 import asyncio
+import logging
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from app.core.cache import CacheManager, cache_response
+from app.core.cache import CacheManager, MemoryBackend, cache_response
 from tests.cache.conftest import SixMethods
 
 JOHN = {"name": "John", "email": "john@example.com"}
@@ -128,6 +129,12 @@ async def test_invalidate_covers_no_more_than_its_pattern(our_manager: CacheMana
         assert left == set(keys) - gone, pattern
 
 
+async def test_an_invalidation_of_nothing_is_done(manager: CacheManager) -> None:
+    """It says whether it was done, not whether there was something to remove."""
+    assert await manager.invalidate("nothing") is True
+    assert await manager.invalidate("nothing*") is True
+
+
 async def test_six_methods_are_enough_for_patterns() -> None:
     """Without a way to list keys a pattern clears all, and an exact key still means one."""
     manager = CacheManager(SixMethods())
@@ -137,6 +144,24 @@ async def test_six_methods_are_enough_for_patterns() -> None:
     assert await manager.exists("post:1") is True
     assert await manager.invalidate("user:*") is True
     assert await manager.exists("post:1") is False
+
+
+async def test_p7_a_pattern_reaches_the_managers_own_prefix() -> None:
+    """Where `clear` stands for a pattern, it is that of the manager's prefix."""
+    manager = CacheManager(SixMethods(), key_prefix="shop")
+    await manager.set("user:1", 1)
+    assert await manager.invalidate("user*") is True
+    assert await manager.exists("user:1") is False
+
+
+async def test_p7_clear_keeps_to_the_managers_own_prefix(our_manager: CacheManager) -> None:
+    """Not to that of the backend, which another manager may have."""
+    other = CacheManager(our_manager.backend, key_prefix=f"{our_manager.key_prefix}2")
+    await our_manager.set("key", 1)
+    await other.set("key", 2)
+    assert await other.clear() is True
+    assert await other.get("key") is None
+    assert await our_manager.get("key") == 1
 
 
 async def test_two_prefixes_do_not_meet(manager: CacheManager) -> None:
@@ -187,6 +212,32 @@ async def test_many_callers_at_once(manager: CacheManager) -> None:
         return await manager.get(f"key:{number}")
 
     assert await asyncio.gather(*map(round_trip, range(200))) == list(range(200))
+
+
+async def test_what_a_manager_does_is_logged(
+    manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each with the key or the pattern."""
+    caplog.set_level(logging.DEBUG, "app.core.cache")
+    await manager.get("key")
+    await manager.set("key", 1)
+    await manager.get("key")
+    await manager.set("key", 1, expire=0)
+    await manager.set("key", 1)
+    await manager.delete("key")
+    await manager.clear()
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.split(f" {manager.key_prefix}:")[0] for message in messages] == [
+        *("miss", "stored", "hit", "not stored", "stored", "deleted", "invalidated"),
+    ]
+
+
+def test_a_manager_says_what_it_is() -> None:
+    """Its backend and its prefix."""
+    backend = MemoryBackend(max_entries=2, max_bytes=3)
+    assert repr(CacheManager(backend, key_prefix="shop")) == (
+        "CacheManager(MemoryBackend(max_entries=2, max_bytes=3), key_prefix='shop')"
+    )
 
 
 @pytest.mark.parametrize("prefix", ["", 7])
@@ -253,6 +304,18 @@ async def test_what_is_compressed_can_be_read_by_all(manager: CacheManager) -> N
     assert calls == ["a", "", "ü"]
 
 
+async def test_managers_of_two_prefixes_share_six_methods() -> None:
+    """Each forgets its own entries, whichever was made last."""
+    backend = SixMethods()
+    one, two = CacheManager(backend, key_prefix="one"), CacheManager(backend, key_prefix="two")
+    for forget in (CacheManager.clear, lambda manager: manager.invalidate("key*")):
+        await one.set("key", 1)
+        await two.set("key", 2)
+        assert await forget(one) is True
+        assert await one.exists("key") is False
+        assert await two.exists("key") is True
+
+
 class Broken(SixMethods):
     """A backend of somebody else's that raises whatever it is asked."""
 
@@ -291,3 +354,12 @@ async def test_p5_no_failure_of_a_backend_reaches_the_caller(
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
     assert "ConnectionError: refused" in warnings[0].getMessage()
+
+
+async def test_p5_an_invalidation_that_failed_is_not_said_to_be_done(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log names its pattern."""
+    caplog.set_level(logging.DEBUG, "app.core.cache")
+    assert await CacheManager(Broken()).invalidate("user*") is False
+    assert "could not invalidate app:user*" in caplog.text

@@ -11,6 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache.classes import NO_CLASSES
+from app.core.cache.identity import identity
 
 Reader = Callable[[int], Coroutine[Any, Any, Any]]
 
@@ -89,6 +91,26 @@ def test_p2_a_closure_that_cannot_be_told_apart_is_refused(
     crud(memory, make())
     with pytest.raises(ValueError, match=r"crud\.<locals>\.read .* key_prefix= or key="):
         crud(memory, make())
+
+
+@pytest.mark.parametrize(
+    ("attribute", "one", "two"),
+    [
+        ("__module__", "users", "orders"),
+        ("__qualname__", "\u00e4", "\u00f6"),
+        ("__qualname__", "a" + "x" * 100, "b" + "x" * 100),
+    ],
+)
+def test_p2_module_and_whole_name_count(attribute: str, one: str, two: str) -> None:
+    """Also letters that do not stand in a key, and those that are too many for it."""
+
+    def named(value: str) -> bytes:
+        async def function() -> None: ...
+
+        setattr(function, attribute, value)
+        return identity(function, NO_CLASSES)
+
+    assert named(one) == named(one) != named(two)
 
 
 async def test_p2_a_key_prefix_of_its_own_mends_it(memory: CacheManager) -> None:

@@ -17,7 +17,7 @@ from fastapi import BackgroundTasks, Response, WebSocket
 from pydantic import BaseModel, EmailStr
 
 from app.core.cache.canonical import UnkeyableError, canonical
-from app.core.cache.keys import KeyBuilder, Parameters
+from app.core.cache.keys import KeyBuilder, Parameters, check_key_prefix
 from app.core.cache.templates import Template
 
 
@@ -176,6 +176,34 @@ def test_keys_are_readable_and_short() -> None:
     assert "x" * 10 not in key
     long = keys_of(f, start="p" * 100 + ":" + "ü" * 50)
     assert len(long(b="y" * 100_000).encode()) < 512
+
+
+def test_a_key_is_plain_whatever_the_function() -> None:
+    """The last eighty letters, digits, `_` and `.` of its name; 128 bits tell calls apart."""
+
+    def inner() -> None: ...
+
+    inner.__qualname__ = "outer.<locals>.inner:*\u00fc " + "x" * 75
+    *start, name, digest = keys_of(inner)().split(":")
+    assert start == ["app", "data"]
+    assert name == ("outer.inner" + "x" * 75)[-80:]
+    assert len(digest) == 32
+
+
+def test_a_key_prefix_may_have_a_hundred_bytes() -> None:
+    """And none more."""
+    check_key_prefix("\u00fc" * 50)
+    with pytest.raises(ValueError, match="1 to 100 bytes"):
+        check_key_prefix("\u00fc" * 50 + "x")
+
+
+def test_p2_the_names_of_parameters_count() -> None:
+    """A function whose parameters were renamed takes other arguments."""
+
+    def make(name: str) -> Callable[..., str]:
+        return keys_of({"a": lambda a: a, "b": lambda b: b}[name])
+
+    assert make("a")(1) == make("a")(1) != make("b")(1)
 
 
 class Session:

@@ -1,6 +1,7 @@
 """The memory backend: its bounds, its clock, and that readers get copies."""
 
 import asyncio
+import sys
 from datetime import timedelta
 
 import pytest
@@ -29,6 +30,33 @@ async def test_an_entry_lives_until_its_time_is_over() -> None:
     assert await backend.get("key") is None
     assert await backend.exists("key") is False
     assert await backend.delete("key") is False
+
+
+async def test_expire_has_fractions_of_a_second() -> None:
+    """An entry does not leave before its time."""
+    clock = Clock()
+    backend = MemoryBackend(clock=clock)
+    await backend.set("key", 1, expire=timedelta(seconds=1.5))
+    clock.now += 1.4
+    assert await backend.get("key") == 1
+    clock.now += 0.1
+    assert await backend.get("key") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [("delete", False), ("exists", False), ("get", None), ("get_bytes", None)],
+)
+async def test_an_entry_whose_time_is_over_was_not_there(method: str, answer: object) -> None:
+    """Whichever method is the first to notice; its room is free for others."""
+    clock = Clock()
+    backend = MemoryBackend(max_entries=2, clock=clock)
+    await backend.set("older", 1)
+    await backend.set("key", 2, expire=1)
+    clock.now += 1
+    assert await getattr(backend, method)("key") is answer
+    await backend.set("newer", 3)
+    assert await backend.get("older") == 1
 
 
 async def test_without_expire_an_entry_stays() -> None:
@@ -65,6 +93,37 @@ async def test_bytes_are_bounded() -> None:
     assert await backend.exists("three") is True
 
 
+async def test_the_bounds_are_reached_and_not_passed() -> None:
+    """Keys count as well as values, in bytes, to the last one."""
+    backend = MemoryBackend(max_bytes=10)
+    for key in ("key1", "k\u00fc1"):
+        assert await backend.set_bytes(key, b"123456") is True
+        assert await backend.exists(key) is True
+        assert await backend.set_bytes(key, b"1234567") is False
+    assert await backend.set_bytes("a", b"1234") is True
+    assert await backend.set_bytes("b", b"1234") is True
+    assert [await backend.exists("a"), await backend.exists("b")] == [True, True]
+    assert await backend.set_bytes("c", b"") is True
+    assert [await backend.exists("a"), await backend.exists("b")] == [False, True]
+
+
+async def has_exactly(backend: MemoryBackend, free: int) -> bool:
+    """Whether there is room for so many bytes and for not one more; what was in it may leave."""
+    await backend.set_bytes("a", bytes(free - 1))
+    fits = await backend.exists("a")
+    await backend.set_bytes("b", b"")
+    return fits and not await backend.exists("a")
+
+
+async def test_close_gives_the_room_back() -> None:
+    """All of it."""
+    backend = MemoryBackend(max_bytes=100)
+    for _ in range(3):
+        await backend.set("key", "x" * 50)
+        await backend.close()
+    assert await has_exactly(backend, free=100)
+
+
 async def test_close_forgets_everything() -> None:
     """A closed backend is an empty one."""
     backend = MemoryBackend()
@@ -88,21 +147,26 @@ async def test_p7_clear_spares_other_prefixes() -> None:
 
 
 async def test_threads_share_it() -> None:
-    """Loops in several threads may use one backend at once."""
-    backend = MemoryBackend(max_entries=50)
+    """Loops in several threads may use one backend, at whatever step each of them is."""
+    backend = MemoryBackend(max_entries=50, max_bytes=100_000)
 
     async def use(number: int) -> None:
-        for each in range(500):
-            await backend.set(f"{number}:{each % 60}", each)
-            await backend.get(f"{number}:{(each + 30) % 60}")
-            await backend.delete(f"{number}:{(each + 7) % 60}")
+        for each in range(2000):
+            await backend.set(f"{each % 60}", number)
+            await backend.get(f"{(each + 30) % 60}")
+            await backend.delete(f"{(each + 7) % 60}")
+            if each % 5 == 0:
+                await backend.clear()
 
-    await asyncio.gather(*(asyncio.to_thread(asyncio.run, use(number)) for number in range(4)))
-    await backend.clear()
-    for number in range(4):
-        for each in range(60):
-            await backend.delete(f"{number}:{each}")
-    assert backend._bytes == 0
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # as often as the interpreter can
+    try:
+        await asyncio.gather(*(asyncio.to_thread(asyncio.run, use(n)) for n in range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    for each in range(60):
+        await backend.delete(f"{each}")
+    assert await has_exactly(backend, free=100_000)
 
 
 def test_bounds_below_one_are_an_error() -> None:

@@ -17,6 +17,8 @@ from app.core.cache.patterns import KeyPattern
         ("*user", ["user", "a user"], ["user:1"]),
         ("a*b*c", ["abc", "a1b2c", "abbcc"], ["acb", "ab", "ac"]),
         ("ab*ba", ["abba", "abxba"], ["aba", "ab", "ba"]),
+        ("*aa*aa*", ["aaaa", "xaayaaz"], ["aaa"]),
+        ("x*ab*b", ["xabb"], ["xab"]),
         ("*", ["", "anything"], []),
         ("**", ["", "anything"], []),
         ("a?[b]\\", ["a?[b]\\"], ["axb", "a?b\\"]),

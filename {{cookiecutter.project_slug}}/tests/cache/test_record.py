@@ -35,6 +35,15 @@ def test_p2_a_record_of_another_function_is_a_miss() -> None:
     assert not is_of_another_key(KEY, Record(b"value", b"1").to_bytes(KEY, b"another"))
 
 
+@pytest.mark.parametrize("key", [KEY, "\ud800"])
+def test_p9_a_header_holds_64_bits_of_key_and_function(key: str) -> None:
+    """Of any key that can be written down."""
+    data = Record(b"value", b"payload").to_bytes(key, b"owner")
+    magic, of_key, of_function, kind, length, rest = data.partition(b"\n")[0].split(b" ")
+    assert (magic, kind, length, rest) == (b"cache/1", b"value", b"7", b"{}")
+    assert (len(of_key), len(of_function)) == (16, 16)
+
+
 @pytest.mark.parametrize("payload", [b"12345", b'"text"', b"[1]"])
 def test_p9_a_payload_that_is_cut_or_grows_is_a_miss(payload: bytes) -> None:
     """A number that lost its last digit would still be a number."""

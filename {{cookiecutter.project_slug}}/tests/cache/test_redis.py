@@ -1,10 +1,12 @@
 """Redis itself: what stands in it, what is spared, and what happens when it is away."""
 
 import asyncio
+import gc
 import logging
 import socket
 import time
 import traceback
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 
@@ -73,6 +75,33 @@ async def test_p7_clear_spares_other_prefixes(
         await ours.close()
 
 
+async def test_p7_the_backends_own_clear_spares_other_prefixes(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    """It is the method of the contract, below no manager."""
+    backend = redis_backend(redis_server)
+    sibling = f"{backend.key_prefix}2:key"
+    redis_client.set(sibling, "theirs")
+    try:
+        await backend.set(f"{backend.key_prefix}:key", 1)
+        assert await backend.clear() is True
+        assert await backend.exists(f"{backend.key_prefix}:key") is False
+        assert redis_client.exists(sibling) == 1
+    finally:
+        redis_client.unlink(sibling)
+        await backend.close()
+
+
+async def test_an_exact_key_is_removed_without_a_walk(
+    redis_manager: CacheManager, redis_client: Redis
+) -> None:
+    """However many keys there are in Redis."""
+    await redis_manager.set("key", 1)
+    redis_client.config_resetstat()
+    assert await redis_manager.invalidate("key") is True
+    assert "cmdstat_scan" not in redis_client.info("commandstats")
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"\x80\x04\x95\x05", b"cache/1 x value\n1", b"NaN"])
 async def test_p9_bytes_that_are_not_ours_are_a_miss(
     redis_manager: CacheManager, redis_client: Redis, data: bytes
@@ -82,6 +111,16 @@ async def test_p9_bytes_that_are_not_ours_are_a_miss(
     assert await redis_manager.get("key") is None
     assert await redis_manager.set("key", 1) is True
     assert await redis_manager.get("key") == 1
+
+
+async def test_p9_bytes_of_others_are_no_outage(
+    redis_manager: CacheManager, redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are told from a server that fails: nothing is logged."""
+    redis_client.set(f"{redis_manager.key_prefix}:key", b"\x80\x04\x95\x05")
+    assert await redis_manager.get("key") is None
+    assert await redis_manager.backend.get(f"{redis_manager.key_prefix}:key") is None
+    assert caplog.records == []
 
 
 async def test_p9_a_key_of_another_type_is_a_miss(
@@ -152,6 +191,26 @@ async def test_p5_no_reply_reaches_the_caller_as_an_error(reply: bytes) -> None:
         assert await manager.get("key") is None
         assert await manager.set("key", 1) is False
         await manager.close()
+
+
+async def test_p5_an_answer_that_is_an_error_is_an_outage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """That a server is full, or forbids the command, stands in the log."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"-OOM command not allowed\r\n" * 5)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        manager = CacheManager(RedisBackend(host="127.0.0.1", port=port, timeout=2))
+        assert await manager.get("key") is None
+        await manager.close()
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"redis at 127.0.0.1:{port} fails, going on without it: ")
+    assert "command not allowed" in line
 
 
 async def test_p5_an_outage_is_two_lines_of_log(
@@ -229,6 +288,43 @@ async def test_one_manager_serves_event_loops_at_once(redis_server: RedisServer)
     await asyncio.gather(*(asyncio.to_thread(asyncio.run, use(number)) for number in range(4)))
     await manager.clear()
     await manager.close()
+
+
+def test_loops_that_take_turns_keep_their_connections(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    """A loop that rests has not ended."""
+    manager = CacheManager(redis_backend(redis_server))
+    before = {client["id"] for client in redis_client.client_list()}
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        for runner in (one, other, one, other):
+            assert runner.run(manager.exists("key")) is False
+        assert len({client["id"] for client in redis_client.client_list()} - before) == 2
+        for runner in (one, other):
+            runner.run(manager.close())
+
+
+def test_loops_that_ended_are_let_go(closed_port: int) -> None:
+    """At the latest when another one comes, and at once after `close`."""
+    manager = CacheManager(RedisBackend(host="127.0.0.1", port=closed_port))
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def use(*, close: bool) -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await manager.exists("key")
+        if close:
+            await manager.close()
+
+    def kept() -> int:
+        gc.collect()
+        return len([loop for loop in loops if loop() is not None])
+
+    asyncio.run(manager.exists("key"))  # the log keeps an outage's first error, which has a loop
+    for _ in range(3):
+        asyncio.run(use(close=False))
+    assert kept() == 1
+    asyncio.run(use(close=True))
+    assert kept() == 0
 
 
 async def test_the_password_is_used_and_never_shown(

@@ -1,14 +1,13 @@
 """Responses as they are stored (promises P1, P8 and P9)."""
 
-import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fastapi.responses import JSONResponse, Response
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-from app.core.cache.responses import why_not_rebuilt, why_not_stored
-from app.core.cache.classes import NO_CLASSES
+from app.core.cache.responses import why_not_stored
 
 
 def two_lines() -> Response:
@@ -26,6 +25,75 @@ def two_lines() -> Response:
         (lambda: JSONResponse({}, 299), None),
     ],
 )
-def test_p8_who_may_have_a_response(make: Callable[[], Response], why: str | None) -> None:
-    """Each line of a header counts, and the whole of 2xx is a success."""
+def test_p8_each_line_and_each_status_counts(make: Callable[[], Response], why: str | None) -> None:
+    """A second line of a header as well as the first, and 2xx from end to end."""
     assert why_not_stored(make()) == why
+
+
+def namesake() -> Response:
+    cls: Any = type("JSONResponse", (JSONResponse,), {})
+    own: Response = cls({})
+    return own
+
+
+def with_more() -> Response:
+    response: Any = JSONResponse({})
+    response.template = "page.html"
+    own: Response = response
+    return own
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (namesake, "only if the return annotation names the class"),
+        (with_more, "attributes of its own, ['template']"),
+    ],
+)
+async def test_p1_such_a_response_is_not_stored(
+    make: Callable[[], Response], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of another class under the same name, one that holds more: a warning says why."""
+
+    @cache_response(CacheManager(MemoryBackend()), "page")
+    async def page() -> Response:
+        return make()
+
+    assert await page() is not await page()
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert "page is not stored: " in warning
+    assert why in warning
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b" response ", b" code "),
+        (b'.JSONResponse"', b'.FileResponse"'),
+        (b'"class":', b'"clas":'),
+        (b'"status":200', b'"status":"x"'),
+        (b'"media_type"', b'"media"'),
+        (b'"content-length"', b"7"),
+        (b'"headers":[[', b'"headers":[7,['),
+        (b'"status":200', b'"status":200}'),
+        (b"\n1", b"\n"),
+        (b"\n1", b"1"),
+    ],
+)
+async def test_p9_damage_in_a_response_is_a_miss(
+    our_manager: CacheManager, old: bytes, new: bytes
+) -> None:
+    """The function runs again, and the caller sees no error."""
+    results = iter([1, 2])
+
+    @cache_response(our_manager, "data", key="one")
+    async def function() -> JSONResponse:
+        return JSONResponse(next(results))
+
+    await function()
+    key = f"{our_manager.key_prefix}:data:one"
+    data = await our_manager.read(key)
+    assert data is not None
+    assert old in data
+    await our_manager.write(key, data.replace(old, new), expire=None)
+    assert [(await function()).body, (await function()).body] == [b"2", b"2"]

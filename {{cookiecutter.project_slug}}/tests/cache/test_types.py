@@ -151,6 +151,8 @@ def same(one: Any, other: Any) -> bool:
             **vars(other),
             "_headers": 0,
         }
+    if isinstance(one, (set, frozenset)):
+        return type(one) is type(other) and sorted(map(repr, one)) == sorted(map(repr, other))
     return type(one) is type(other) and repr(one) == repr(other)
 
 

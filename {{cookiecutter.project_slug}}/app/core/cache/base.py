@@ -26,7 +26,8 @@ class CacheBackend(ABC):
     key_prefix: str = DEFAULT_KEY_PREFIX
     """What this backend's keys begin with, without the colon: the reach of `clear`.
 
-    A manager sets it to its own prefix on a backend that leaves `delete_matching` as it is.
+    On a backend that leaves `delete_matching` as it is, a manager sets it to its own prefix before
+    it calls `clear`.
     """
 
     keeps_bytes: bool = False

@@ -12,7 +12,7 @@ import dataclasses
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
 from math import isfinite
@@ -52,6 +52,8 @@ def encode(value: object, classes: KnownClasses = NO_CLASSES) -> bytes:
         raise UnstorableError("the value is nested too deeply, or contains itself") from None
     except UnicodeEncodeError:
         raise UnstorableError("a string in the value is not valid Unicode") from None
+    except ValueError as error:  # an integer of more digits than Python writes down
+        raise UnstorableError(str(error)) from None
 
 
 def decode(data: bytes, classes: KnownClasses = NO_CLASSES) -> Any:
@@ -235,8 +237,7 @@ def _unpack_zone(zone: Any) -> tzinfo | None:
     if isinstance(zone, str):
         return ZoneInfo(zone)
     offset, *name = zone
-    # `timezone(timedelta(0))` is equal to UTC and prints the same, but is not the same object.
-    return timezone(timedelta(*offset), *name) if name or any(offset) else UTC
+    return timezone(timedelta(*offset), *name)
 
 
 def _unpack_datetime(content: Any, _classes: KnownClasses) -> datetime:

@@ -91,6 +91,9 @@ class Parameters:
         """Bind a call and fill in defaults; raises `TypeError` where it does not fit."""
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
+        for name in self.keyed:
+            if name not in call.arguments:  # which Python 3.13.0 may let pass
+                raise TypeError(f"missing a required argument: {name!r}")
         return call.arguments
 
 

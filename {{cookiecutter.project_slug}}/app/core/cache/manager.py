@@ -62,9 +62,6 @@ class CacheManager:
         self.key_prefix = backend.key_prefix if key_prefix is None else key_prefix
         if not isinstance(self.key_prefix, str) or not self.key_prefix:
             raise ValueError(f"key_prefix={self.key_prefix!r} must be a string that is not empty")
-        if type(backend).delete_matching is CacheBackend.delete_matching:
-            # Its `clear` stands for patterns too, so it has to know how far they reach.
-            backend.key_prefix = self.key_prefix
         self.default_ttl = default_ttl
         self.max_entry_bytes = max_entry_bytes
         self.compress_over = compress_over
@@ -177,6 +174,9 @@ class CacheManager:
             )
 
     async def _delete_matching(self, pattern: KeyPattern) -> bool:
+        if type(self.backend).delete_matching is CacheBackend.delete_matching:
+            # Its `clear` stands for patterns, so it has to know how far it may reach, and must.
+            self.backend.key_prefix = self.key_prefix
         done = await self._guarded(self.backend.delete_matching(pattern), False)
         logger.debug("%s %s", "invalidated" if done else "could not invalidate", pattern)
         return done

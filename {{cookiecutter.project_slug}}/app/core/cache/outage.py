@@ -24,9 +24,9 @@ class Outage:
         self._failures += 1
         if self._since is None:
             self._since = time.monotonic()
-            self._logger.warning(
-                "%s fails, going on without it: %s: %s", self._what, type(error).__name__, error
-            )
+            # Its text, not itself: a handler that keeps records would keep its traceback too.
+            what = f"{type(error).__name__}: {error}"
+            self._logger.warning("%s fails, going on without it: %s", self._what, what)
 
     def worked(self) -> None:
         """Note one operation that worked; the first after an outage is logged."""
