@@ -33,6 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A shell that starts us in the background makes us ignore this one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         refuse_busy(arguments.port)
         project = render(arguments.build.resolve() / "demo")
