@@ -92,8 +92,8 @@ async def test_p9_damage_in_a_response_is_a_miss(
 
     await function()
     key = f"{our_manager.key_prefix}:data:one"
-    data = await our_manager.read(key)
+    data = await our_manager.backend.get_bytes(key)
     assert data is not None
     assert old in data
-    await our_manager.write(key, data.replace(old, new), expire=None)
+    await our_manager.backend.set_bytes(key, data.replace(old, new), expire=None)
     assert [(await function()).body, (await function()).body] == [b"2", b"2"]

@@ -1,6 +1,8 @@
 """What a cache backend is: six methods that it must have, and a few that it may do better."""
 
+import secrets
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +12,12 @@ DEFAULT_KEY_PREFIX = "app"
 
 # Redis counts in milliseconds and refuses what does not fit; a hundred years are for ever.
 _LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000
+
+
+FOREIGN = b"?"
+"""Stands for what is at a key and is no bytes at all: a Redis list, for one."""
+
+Nonces = tuple[bytes | None, ...]
 
 
 class CacheBackend(ABC):
@@ -62,6 +70,9 @@ class CacheBackend(ABC):
     async def close(self) -> None:
         """Give back connections and memory. A closed backend opens again when it is used."""
 
+    atomic: bool = False
+    """Whether the steps of the fence, from `look` to `renonce`, are one step each."""
+
     async def health_check(self) -> bool:
         """Return whether the backend answers. By default: whether `exists` does not raise."""
         await self.exists(f"{self.key_prefix}:health-check")
@@ -86,6 +97,61 @@ class CacheBackend(ABC):
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
         """Store `data` as it is, otherwise like `set`. By default: as text, a character a byte."""
         return await self.set(key, data.decode("latin-1"), expire)
+
+    # What the fence needs (see `fence`). Each is one atomic step where a backend can do that; the
+    # defaults are several, so that two processes may both compute, and an invalidation in another
+    # process may be overtaken. They raise `UnavailableError` where the backend cannot be asked.
+
+    async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
+        """Return what stands at `key`, and the nonces at the keys `tags`, `None` for none."""
+        return await self.get_bytes(key), tuple([await self.get_bytes(tag) for tag in tags])
+
+    async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
+        """Put `data` at `key` for `ms` milliseconds if nothing stands there, else return that."""
+        standing = await self.get_bytes(key)
+        if standing is None:
+            await self.set_bytes(key, data, timedelta(milliseconds=ms))
+        return standing
+
+    async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
+        """Put `data` at `key` if what stands there begins with `over`; return whether it did."""
+        standing = await self.get_bytes(key)
+        if standing is None or not standing.startswith(over):
+            return False
+        return await self.set_bytes(key, data, timedelta(milliseconds=ms))
+
+    async def renew(self, key: str, over: bytes, ms: int) -> bool:
+        """Let `key` live for `ms` from now if it begins with `over`; return whether it did."""
+        return await self.replace(key, over, over, ms)
+
+    async def release(self, key: str, over: bytes) -> bool:
+        """Remove `key` if what stands there begins with `over`; return whether it did."""
+        standing = await self.get_bytes(key)
+        if standing is None or not standing.startswith(over):
+            return False
+        return await self.delete(key)
+
+    async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
+        """Return the nonces at the keys `tags`; make those that are missing, for `ms`."""
+        found: list[bytes | None] = []
+        for tag in tags:
+            nonce = new_nonce()
+            found.append(await self.acquire(tag, nonce, ms) or nonce)
+        return tuple(found)
+
+    async def renonce(self, tags: Sequence[str], ms: int) -> bool:
+        """Put a new nonce at each of the keys `tags`; return whether that was done."""
+        done = [await self.set_bytes(tag, new_nonce(), timedelta(milliseconds=ms)) for tag in tags]
+        return all(done)
+
+
+def new_nonce() -> bytes:
+    """Return random bytes that no other call has returned."""
+    return secrets.token_hex(8).encode()
+
+
+class UnavailableError(Exception):
+    """A backend cannot be asked now; its cause has been logged."""
 
 
 def milliseconds(expire: int | timedelta) -> int:

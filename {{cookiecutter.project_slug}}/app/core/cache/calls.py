@@ -14,17 +14,34 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from . import codec, requests, responses
+from .base import Nonces, milliseconds
 from .canonical import UnkeyableError, text
 from .classes import KnownClasses
+from .fence import Fence, How, Made
 from .identity import identity, is_same
 from .injected import Changes, snapshot
 from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix
 from .record import Record
 from .status import Outcome, note
+from .tags import tag_key, templates_of
 from .templates import Template
 
 _VALUE, _RESPONSE = b"value", b"response"
-_INJECTED = "injected"
+_INJECTED, _NONCES = "injected", "nonces"
+_OUTCOMES = {
+    How.HIT: Outcome.HIT,
+    How.SHARED: Outcome.SHARED,
+    How.STORED: Outcome.STORED,
+    How.COMPUTED: Outcome.NOT_STORED,
+}
+
+
+_IN_LOG = {
+    Outcome.HIT: "hit",
+    Outcome.SHARED: "shared",
+    Outcome.STORED: "stored",
+    Outcome.NOT_STORED: "not stored",
+}
 
 
 class Store(Protocol):
@@ -34,11 +51,11 @@ class Store(Protocol):
     compress_over: int
     functions: dict[bytes, Callable[..., Any]]
 
-    async def read(self, key: str) -> bytes | None:
-        """Return the bytes at a full key, or `None`."""
+    default_ttl: int
+    fence: Fence
 
-    async def write(self, key: str, data: bytes, expire: int | timedelta | None) -> bool:
-        """Store bytes at a full key; raises `UnstorableError` if they are too many."""
+    def refuse_large(self, data: bytes) -> None:
+        """Raise `UnstorableError` if `data` is too large to be stored."""
 
 
 class CachedCalls:
@@ -56,6 +73,7 @@ class CachedCalls:
         key: str | KeyFunction | None,
         vary: Collection[str],
         statuses: Collection[int],
+        tags: Collection[str],
         logger: logging.Logger,
     ) -> None:
         check_key_prefix(key_prefix)
@@ -74,6 +92,7 @@ class CachedCalls:
             func, self._parameters, start=start, identity=self._owner, vary=self._vary, own=own
         )
         self._has_own_key = own is not None
+        self._tags = templates_of(tags, self._parameters)
         self._warned: set[str] = set()
         _claim(store, func, text(start) + (text(key) if isinstance(key, str) else self._owner))
 
@@ -83,18 +102,18 @@ class CachedCalls:
         if key is None:
             note(Outcome.BYPASS)
             return await self._run(*args, **kwargs)
-        found = await self._load(key)
-        if found is not None:
-            value, changes = found
-            if changes is not None:
-                self._injected(args, kwargs, changes)
-            note(Outcome.HIT)
-            return value
-        watch = _Watch(self._parameters, self._vary, args, kwargs)
-        value = await self._run(*watch.args, **watch.kwargs)
-        stored = await self._save(key, value, watch)
-        note(Outcome.STORED if stored else Outcome.NOT_STORED)
-        return value
+        call = _OneCall(self, key, args, kwargs)
+        served = await self._store.fence.run(key, self._tags_of(args, kwargs), call)
+        outcome = _OUTCOMES[served.how]
+        note(outcome)
+        self._logger.debug("%s %s", _IN_LOG[outcome], key)
+        return served.value
+
+    def _tags_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+        if not self._tags:
+            return ()
+        arguments = self._parameters.arguments(args, kwargs)
+        return tuple([tag_key(self._store.key_prefix, tag.render(arguments)) for tag in self._tags])
 
     def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         """Return the key of a call, or `None` where it has none and goes past the cache."""
@@ -108,16 +127,15 @@ class CachedCalls:
             self._warn_once("runs uncached", f"its key cannot be built: {error!r}")
         return None
 
-    async def _load(self, key: str) -> tuple[Any, Changes | None] | None:
-        data = await self._store.read(key)
+    def load(self, key: str, data: bytes, nonces: Nonces) -> tuple[Any, Changes | None] | None:
+        """Return what a record holds, or `None` if it is none of this key, or has other nonces."""
         found = None
         try:
-            record = None if data is None else Record.from_bytes(key, data, self._owner)
-            if record is not None:
+            record = Record.from_bytes(key, data, self._owner)
+            if record is not None and record.about.get(_NONCES, []) == _as_text(nonces):
                 found = self._read(record)
         except Exception as error:  # bytes from outside, damaged in a way of their own
             self._logger.debug("unreadable %s: %s", key, error)
-        self._logger.debug("%s %s", "miss" if found is None else "hit", key)
         return found
 
     def _read(self, record: Record) -> tuple[Any, Changes | None] | None:
@@ -129,29 +147,38 @@ class CachedCalls:
             return responses.restore(record.about, record.payload, self._classes), injected
         return None
 
-    async def _save(self, key: str, value: object, watch: "_Watch") -> bool:
-        """Store `value` at `key` if everybody may have it; return whether it is stored."""
+    async def compute(
+        self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any], nonces: Nonces
+    ) -> Made:
+        """Run the function; make a record of its result if everybody may have it."""
+        self._logger.debug("miss %s", key)
+        watch = _Watch(self._parameters, self._vary, args, kwargs)
+        value = await self._run(*watch.args, **watch.kwargs)
+        ms = milliseconds(self._store.default_ttl if self._expire is None else self._expire)
+        data = None if ms == 0 else self._data(key, value, watch, nonces)
+        return Made(value, data, ms)
+
+    def _data(self, key: str, value: object, watch: "_Watch", nonces: Nonces) -> bytes | None:
         try:
-            record = self._record(value, watch)
+            record = self._record(value, watch, nonces)
             if record is None:
-                return False
+                return None
             data = record.to_bytes(key, self._owner, compress_over=self._store.compress_over)
-            stored = await self._store.write(key, data, self._expire)
+            self._store.refuse_large(data)
         except codec.UnstorableError as error:
             self._warn_once("is not stored", str(error))
-            return False
+            return None
         except Exception as error:  # the caller has a result, and no use for a failure to keep it
             self._warn_once("is not stored", f"it cannot be encoded: {error!r}")
-            return False
-        self._logger.debug("%s %s", "stored" if stored else "not stored", key)
-        return stored
+            return None
+        return data
 
-    def _record(self, value: object, watch: "_Watch") -> Record | None:
+    def _record(self, value: object, watch: "_Watch", nonces: Nonces) -> Record | None:
         reason = self._why_not_stored(value, watch)
         if reason is not None:
             self._logger.debug("a result of %s is not stored: %s", self._name, reason)
             return None
-        about: dict[str, Any] = {}
+        about: dict[str, Any] = {_NONCES: _as_text(nonces)} if nonces else {}
         changes = watch.changes()
         if changes:
             about[_INJECTED] = changes.to_json()
@@ -181,7 +208,8 @@ class CachedCalls:
             return f"it read {read}"
         return watch.why_not_stored(self._statuses)
 
-    def _injected(self, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> None:
+    def inject(self, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> None:
+        """Do to the injected response of this call what the function did to another one."""
         response = self._parameters.arguments(args, kwargs).get(self._parameters.response or "")
         if isinstance(response, Response):
             changes.apply(response)
@@ -190,6 +218,29 @@ class CachedCalls:
         if what not in self._warned:
             self._warned.add(what)
             self._logger.warning("%s %s: %s", self._name, what, why)
+
+
+class _OneCall:
+    """One call, as the fence knows it."""
+
+    def __init__(
+        self, calls: CachedCalls, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._calls, self._key, self._args, self._kwargs = calls, key, args, kwargs
+
+    def read(self, data: bytes, nonces: Nonces) -> tuple[Any] | None:
+        """Return what a record holds, wrapped in a tuple, or `None` if it is of no use."""
+        found = self._calls.load(self._key, data, nonces)
+        if found is None:
+            return None
+        value, changes = found
+        if changes is not None:
+            self._calls.inject(self._args, self._kwargs, changes)
+        return (value,)
+
+    async def compute(self, nonces: Nonces) -> Made:
+        """Run the function with this call's own arguments."""
+        return await self._calls.compute(self._key, self._args, self._kwargs, nonces)
 
 
 class _Watch:
@@ -231,6 +282,10 @@ class _Watch:
         if self._response is None:
             return None
         return responses.why_not_stored(self._response, statuses)
+
+
+def _as_text(nonces: Nonces) -> list[str]:
+    return [(nonce or b"").decode() for nonce in nonces]
 
 
 def _claim(store: Store, func: Callable[..., Any], place: bytes) -> None:

@@ -18,9 +18,11 @@ from starlette.concurrency import run_in_threadpool
 from . import codec
 from .base import CacheBackend, milliseconds
 from .calls import CachedCalls
+from .fence import TAG_MS, Fence, is_lease
 from .keys import KeyFunction, Parameters
 from .outage import Outage
 from .patterns import WILDCARD, KeyPattern
+from .tags import tag_key, templates_of
 from .templates import Template
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class CacheManager:
         self.functions: dict[bytes, Callable[..., Any]] = {}
         """The decorated functions, by the place that they have among the keys."""
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
+        self.fence = Fence(backend, self._outage)
 
     def __repr__(self) -> str:
         return f"CacheManager({self.backend!r}, key_prefix={self.key_prefix!r})"
@@ -94,12 +97,14 @@ class CacheManager:
         milliseconds(expire)  # raises here, where it is not taken for a failure of the backend
         try:
             data = codec.encode(value)
+            self.refuse_large(data)
+            self.fence.flights.overtake(KeyPattern((full,)))
             if self.backend.keeps_bytes:
-                stored = await self.write(full, data, expire)
+                storing = self.backend.set_bytes(full, data, expire)
             else:
-                self._refuse_large(data)
-                copy = codec.decode(data)
-                stored = await self._guarded(self.backend.set(full, copy, expire), False)
+                storing = self.backend.set(full, codec.decode(data), expire)
+            stored = await self._guarded(storing, False)
+            self.fence.flights.overtake(KeyPattern((full,)))
         except codec.UnstorableError as error:
             logger.warning("not stored at %s: %s", full, error)
             await self._guarded(self.backend.delete(full), False)
@@ -110,13 +115,13 @@ class CacheManager:
     async def delete(self, key: str) -> bool:
         """Remove `key`, which is no pattern; return whether there was something to remove."""
         full = self._full(key)
-        deleted = await self._guarded(self.backend.delete(full), False)
+        deleted = await self._overtaking(KeyPattern((full,)), self.backend.delete(full))
         logger.debug("deleted %s: %s", full, deleted)
         return deleted
 
     async def exists(self, key: str) -> bool:
         """Return whether `key` holds something that has not expired."""
-        return await self._guarded(self.backend.exists(self._full(key)), False)
+        return await self._guarded(self._exists(self._full(key)), False)
 
     async def clear(self) -> bool:
         """Remove every entry below `key_prefix` and nothing else; return whether it was done."""
@@ -133,6 +138,18 @@ class CacheManager:
             KeyPattern.parse(pattern, prefix=full.removesuffix(pattern))
         )
 
+    async def invalidate_tags(self, *tags: str) -> bool:
+        """Make every entry that has one of `tags` of no use; return whether that was done.
+
+        It takes one round trip, whatever the number of entries.
+        """
+        keys = tuple([tag_key(self.key_prefix, self._tag(tag)) for tag in tags])
+        self.fence.flights.overtake_tags(keys)
+        done = await self._guarded(self.backend.renonce(keys, TAG_MS), False)
+        self.fence.flights.overtake_tags(keys)
+        logger.debug("%s tags %s", "invalidated" if done else "could not invalidate", tags)
+        return done
+
     async def close(self) -> None:
         """Close the connections of the running event loop. A use after that opens them again."""
         await self._guarded(self.backend.close(), None)
@@ -141,15 +158,11 @@ class CacheManager:
         """Return whether the backend answers."""
         return await self._guarded(self.backend.health_check(), False)
 
-    async def read(self, key: str) -> bytes | None:
-        """Return the bytes at a full key, or `None`: what `write` stored, for `calls`."""
-        return await self._guarded(self.backend.get_bytes(key), None)
-
-    async def write(self, key: str, data: bytes, expire: int | timedelta | None) -> bool:
-        """Store bytes at a full key; raises `UnstorableError` if they are too many."""
-        self._refuse_large(data)
-        expire = self.default_ttl if expire is None else expire
-        return await self._guarded(self.backend.set_bytes(key, data, expire), False)
+    async def _exists(self, key: str) -> bool:
+        if not self.backend.keeps_bytes:
+            return await self.backend.exists(key)
+        data = await self.backend.get_bytes(key)
+        return data is not None and not is_lease(data)
 
     async def _lookup(self, key: str) -> tuple[bool, Any]:
         if self.backend.keeps_bytes:
@@ -166,7 +179,8 @@ class CacheManager:
         except codec.UnstorableError:  # put there by somebody else; it is the backend's own
             return True, value
 
-    def _refuse_large(self, data: bytes) -> None:
+    def refuse_large(self, data: bytes) -> None:
+        """Raise `UnstorableError` if `data` is too large to be stored."""
         if len(data) > self.max_entry_bytes:
             raise codec.UnstorableError(
                 f"it has {len(data)} bytes, more than the {self.max_entry_bytes} of "
@@ -177,9 +191,25 @@ class CacheManager:
         if type(self.backend).delete_matching is CacheBackend.delete_matching:
             # Its `clear` stands for patterns, so it has to know how far it may reach, and must.
             self.backend.key_prefix = self.key_prefix
-        done = await self._guarded(self.backend.delete_matching(pattern), False)
+        done = await self._overtaking(pattern, self.backend.delete_matching(pattern))
         logger.debug("%s %s", "invalidated" if done else "could not invalidate", pattern)
         return done
+
+    async def _overtaking(self, pattern: KeyPattern, invalidation: Awaitable[bool]) -> bool:
+        """Carry out an invalidation, and take this process's flights out of its way.
+
+        Before it, so that none of them is stored after it where the backend cannot tell; and after
+        it, for those that took off meanwhile.
+        """
+        self.fence.flights.overtake(pattern)
+        done = await self._guarded(invalidation, False)
+        self.fence.flights.overtake(pattern)
+        return done
+
+    def _tag(self, tag: str) -> str:
+        if not isinstance(tag, str) or not tag:
+            raise TypeError(f"tag={tag!r} must be a string that is not empty")
+        return tag
 
     def _full(self, key: str) -> str:
         if not isinstance(key, str) or not key:
@@ -218,6 +248,7 @@ def cache_response(
     key: str | KeyFunction | None = None,
     vary: Collection[str] = (),
     cache_status: Collection[int] = (),
+    tags: Collection[str] = (),
 ) -> Decorator:
     """Cache what the function returns, under a key made of its name and its arguments.
 
@@ -256,6 +287,7 @@ def cache_response(
             key=key,
             vary=vary,
             statuses=cache_status,
+            tags=tags,
             logger=logger,
         )
 
@@ -268,7 +300,12 @@ def cache_response(
     return cast("Decorator", decorate)
 
 
-def invalidate_cache(cache_manager: CacheManager, keys: str | list[str]) -> Decorator:
+def invalidate_cache(
+    cache_manager: CacheManager,
+    keys: str | list[str] = (),  # type: ignore[assignment]
+    *,
+    tags: Collection[str] = (),
+) -> Decorator:
     """Remove what `keys` cover after the function has run, before its result is handed on.
 
     Each of `keys` is a key or a pattern below the manager's prefix; `*` is the only wildcard. It
@@ -283,31 +320,35 @@ def invalidate_cache(cache_manager: CacheManager, keys: str | list[str]) -> Deco
     Raises `TypeError` or `ValueError` when it is applied, for keys that cannot be right.
     """
     patterns = [keys] if isinstance(keys, str) else list(keys)
-    if not patterns or not all(isinstance(key, str) and key for key in patterns):
+    if not (patterns or tags) or not all(isinstance(key, str) and key for key in patterns):
         raise ValueError(f"keys={keys!r} must be a key or a list of keys, none of them empty")
 
     def decorate(func: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
         run = _as_coroutine_function(func)
         parameters = Parameters.of(func)
         templates = [Template(pattern, parameters.signature.parameters) for pattern in patterns]
-        with_arguments = any(template.has_fields for template in templates)
+        tagged = templates_of(tags, parameters)
+        with_arguments = any(template.has_fields for template in [*templates, *tagged])
 
         @functools.wraps(func)
         async def invalidating(*args: Any, **kwargs: Any) -> Any:
             # Before the function runs: it may change what it was given.
             arguments = parameters.arguments(args, kwargs) if with_arguments else {}
             covered = [each.render(arguments, unknown=WILDCARD) for each in templates]
+            named = [each.render(arguments) for each in tagged]
             try:
                 return await run(*args, **kwargs)
             finally:
-                await _to_its_end(_invalidate_all(cache_manager, covered))
+                await _to_its_end(_invalidate_all(cache_manager, covered, named))
 
         return invalidating
 
     return cast("Decorator", decorate)
 
 
-async def _invalidate_all(manager: CacheManager, patterns: list[str]) -> None:
+async def _invalidate_all(manager: CacheManager, patterns: list[str], tags: list[str]) -> None:
+    if tags:
+        await manager.invalidate_tags(*tags)
     for pattern in patterns:
         await manager.invalidate(pattern)
 

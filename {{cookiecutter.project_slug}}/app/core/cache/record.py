@@ -1,14 +1,16 @@
 r"""The stored record of a cached call: a header line, then the payload as it will be needed.
 
-    cache/1 <digest of key> <digest of function> <kind> <payload's length> <rest as JSON>\n<payload>
+    cache/1 <digest of key> <digest of function> <number> <kind> <length> <rest as JSON>\n<payload>
 
 The header names the key, so that bytes which belong to another key, be it by a fault of a
 connection or of a person, are never taken for an answer; and the function, for a key of one's own
 may be given to two of them. Whatever does not begin with exactly the expected header is a miss:
-another version, another tool, a truncated reply. The rest is `{}` for a plain value.
+another version, another tool, a truncated reply. The number is random, another one for every record
+that is stored; the length is the payload's; the rest is `{}` for a plain value.
 """
 
 import json
+import secrets
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,7 +49,8 @@ class Record:
                 payload, about = smaller, {**about, _ZLIB: len(payload)}
         rest = json.dumps(about, separators=(",", ":")).encode()
         start = _start(key) + _digest(owner)
-        return b"%b %b %d %b\n%b" % (start, self.kind, len(payload), rest, payload)
+        number = secrets.token_hex(8).encode()
+        return b"%b %b %b %d %b\n%b" % (start, number, self.kind, len(payload), rest, payload)
 
     @classmethod
     def from_bytes(cls, key: str, data: bytes, owner: bytes = b"") -> "Record | None":
@@ -61,7 +64,7 @@ class Record:
         line, newline, payload = data[len(start) :].partition(b"\n")
         if not newline:
             return None
-        kind, length, rest = line.split(b" ", 2)
+        _, kind, length, rest = line.split(b" ", 3)
         if int(length) != len(payload):  # a number that lost its last digit is still a number
             return None
         about = {} if rest == b"{}" else from_json(rest)

@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     """What became of one call of a cached function, as parameters of `Cache-Status`."""
 
     HIT = "hit"
+    SHARED = "fwd=miss; collapsed"
     STORED = "fwd=miss; stored"
     NOT_STORED = "fwd=miss"
     BYPASS = "fwd=bypass"

@@ -3,12 +3,12 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from .. import codec
-from ..base import DEFAULT_KEY_PREFIX, CacheBackend, milliseconds
+from ..base import DEFAULT_KEY_PREFIX, CacheBackend, Nonces, milliseconds
 from ..patterns import KeyPattern
 
 _NEVER = float("inf")
@@ -25,6 +25,7 @@ class MemoryBackend(CacheBackend):
     """
 
     keeps_bytes = True
+    atomic = True
 
     def __init__(
         self,
@@ -91,23 +92,65 @@ class MemoryBackend(CacheBackend):
     async def get_bytes(self, key: str) -> bytes | None:
         """Return the bytes at `key`, or `None`."""
         with self._lock:
-            data = self._live(key)
-            if data is not None:
-                self._entries.move_to_end(key)
-            return data
+            return self._used(key)
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
         """Store `data` at `key`."""
         lifetime = _NEVER if expire is None else milliseconds(expire) / 1000
-        size = _size(key, data)
         with self._lock:
-            self._remove(key)
-            if lifetime == 0 or size > self._max_bytes:
+            return self._put(key, data, lifetime)
+
+    async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
+        """Return what stands at `key` and at `tags`."""
+        with self._lock:
+            return self._used(key), tuple([self._used(tag) for tag in tags])
+
+    async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
+        """Put `data` at `key` if nothing stands there, else return that."""
+        with self._lock:
+            standing = self._used(key)
+            if standing is None:
+                self._put(key, data, ms / 1000)
+            return standing
+
+    async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
+        """Put `data` at `key` if what stands there begins with `over`."""
+        with self._lock:
+            return self._begins(key, over) and self._put(key, data, ms / 1000)
+
+    async def renew(self, key: str, over: bytes, ms: int) -> bool:
+        """Let `key` live for `ms` from now if it begins with `over`."""
+        with self._lock:
+            standing = self._live(key) if self._begins(key, over) else None
+            return standing is not None and self._put(key, standing, ms / 1000)
+
+    async def release(self, key: str, over: bytes) -> bool:
+        """Remove `key` if what stands there begins with `over`."""
+        with self._lock:
+            if not self._begins(key, over):
                 return False
-            self._entries[key] = (data, self._clock() + lifetime)
-            self._bytes += size
-            while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-                self._remove(next(iter(self._entries)))
+            self._remove(key)
+            return True
+
+    def _begins(self, key: str, over: bytes) -> bool:
+        standing = self._live(key)
+        return standing is not None and standing.startswith(over)
+
+    def _used(self, key: str) -> bytes | None:
+        data = self._live(key)
+        if data is not None:
+            self._entries.move_to_end(key)
+        return data
+
+    def _put(self, key: str, data: bytes, lifetime: float) -> bool:
+        size = _size(key, data)
+        self._remove(key)
+        if lifetime == 0 or size > self._max_bytes:
+            return False
+        self._entries[key] = (data, self._clock() + lifetime)
+        self._bytes += size
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+            self._remove(next(iter(self._entries)))
         return True
 
     def _live(self, key: str) -> bytes | None:

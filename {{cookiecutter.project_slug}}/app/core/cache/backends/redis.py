@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -11,12 +11,21 @@ from pydantic import SecretStr
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.credentials import CredentialProvider
 from redis.exceptions import ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from .. import codec
-from ..base import DEFAULT_KEY_PREFIX, CacheBackend, milliseconds
+from ..base import (
+    DEFAULT_KEY_PREFIX,
+    FOREIGN,
+    CacheBackend,
+    Nonces,
+    UnavailableError,
+    milliseconds,
+    new_nonce,
+)
 from ..outage import Outage
 from ..patterns import KeyPattern
 from ..record import is_of_another_key
@@ -24,6 +33,23 @@ from ..record import is_of_another_key
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# One atomic step: compare the beginning of what stands at a key, and act if it is that. A key of
+# another type than string is `FOREIGN`.
+_IF_BEGINS = """
+local over, verb = ARGV[1], ARGV[2]
+local standing = redis.pcall('GETRANGE', KEYS[1], 0, #over - 1)
+if type(standing) == 'table' then standing = '?' end
+if standing ~= over then return 0 end
+if verb == 'SET' then
+    redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+elseif verb == 'PEXPIRE' then
+    redis.call('PEXPIRE', KEYS[1], ARGV[4])
+else
+    redis.call('UNLINK', KEYS[1])
+end
+return 1
+"""
 
 _SCAN_COUNT = 1000  # keys that one SCAN looks at, and one UNLINK removes: about a millisecond each
 
@@ -41,6 +67,7 @@ class RedisBackend(CacheBackend):
     """
 
     keeps_bytes = True
+    atomic = True
 
     def __init__(
         self,
@@ -121,21 +148,53 @@ class RedisBackend(CacheBackend):
             return False
         return await self._attempt(lambda client: _set(client, key, data, ttl), False)
 
+    async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
+        """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
+        return await self._must(lambda client: client.look(key, tags))
+
+    async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
+        """Put `data` at `key` if nothing stands there, else return that: SET NX GET."""
+        return await self._must(lambda client: client.acquire(key, data, ms))
+
+    async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
+        """Put `data` at `key` if what stands there begins with `over`."""
+        return await self._must(lambda client: client.if_begins(key, over, "SET", data, ms))
+
+    async def renew(self, key: str, over: bytes, ms: int) -> bool:
+        """Let `key` live for `ms` from now if it begins with `over`."""
+        return await self._must(lambda client: client.if_begins(key, over, "PEXPIRE", b"", ms))
+
+    async def release(self, key: str, over: bytes) -> bool:
+        """Remove `key` if what stands there begins with `over`."""
+        return await self._must(lambda client: client.if_begins(key, over, "UNLINK", b"", 0))
+
+    async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
+        """Return the nonces at the keys `tags`; make those that are missing, for `ms`."""
+        return await self._must(lambda client: client.nonces(tags, ms))
+
+    async def renonce(self, tags: Sequence[str], ms: int) -> bool:
+        """Put a new nonce at each of the keys `tags`."""
+        return await self._attempt(lambda client: client.renonce(tags, ms), False)
+
     async def _attempt(self, command: Callable[["_Client"], Awaitable[T]], failed: T) -> T:
-        """Run `command`; where that fails, note it, once per outage, and return `failed`.
+        """Run `command` and return its result, or `failed` where it fails."""
+        try:
+            return await self._must(command)
+        except UnavailableError:
+            return failed
+
+    async def _must(self, command: Callable[["_Client"], Awaitable[T]]) -> T:
+        """Run `command`; where it fails, note that, once per outage, and raise `UnavailableError`.
 
         Not only the client's own exceptions count: a transport that closes at the wrong moment
         lets others through.
         """
         try:
             result = await command(self._client())
-        except ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):  # that one is about the key, not the server
-                self._outage.failed(error)
-            return failed
         except Exception as error:
-            self._outage.failed(error)
-            return failed
+            if not _is_about_the_key(error):
+                self._outage.failed(error)
+            raise UnavailableError(str(error)) from None
         self._outage.worked()
         return result
 
@@ -168,8 +227,13 @@ class RedisBackend(CacheBackend):
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         client = _Client(connection_pool=pool)
+        client._if_begins = client.register_script(_IF_BEGINS)
         client.auto_close_connection_pool = True  # the pool is this client's own
         return client
+
+
+def _is_about_the_key(error: Exception) -> bool:
+    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 class StrayReplyError(Exception):
@@ -183,10 +247,65 @@ class _Client(Redis):
     A stored record names its key, so a GET that is answered with another key's shows it.
     """
 
+    _if_begins: AsyncScript
+
     async def get_of(self, key: str) -> bytes | None:
         """Return the bytes at `key`; raises `StrayReplyError` for another key's record."""
         execute: Callable[..., Awaitable[bytes | None]] = self.execute_command
         return await execute("GET", key, of_key=key)
+
+    async def look(self, key: str, tags: Sequence[str]) -> tuple[bytes | None, Nonces]:
+        """Read a key and its tags, in one round trip."""
+        try:
+            if not tags:
+                return await self._get_surely(key), ()
+            # GETs in a pipeline, not one MGET: on a cluster the keys live in different slots.
+            async with self.pipeline(transaction=False) as pipe:
+                for each in (key, *tags):
+                    pipe.get(each)
+                standing, *nonces = await pipe.execute()
+        except ResponseError as error:
+            if _is_about_the_key(error):
+                return FOREIGN, (None,) * len(tags)
+            raise
+        if standing is not None and is_of_another_key(key, standing):
+            await self.connection_pool.disconnect(inuse_connections=False)
+            standing, nonces = await self._get_surely(key), [None for _ in tags]
+        return standing, tuple(nonces)
+
+    async def _get_surely(self, key: str) -> bytes | None:
+        """Read a key; what another connection says again, if it is astray, does stand there."""
+        try:
+            return await self.get_of(key)
+        except StrayReplyError as error:
+            logger.warning("redis: %s", error)
+            execute: Callable[..., Awaitable[bytes | None]] = self.execute_command
+            return await execute("GET", key)
+
+    async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
+        """Set a key that is absent, or return what stands there."""
+        execute: Callable[..., Awaitable[bytes | None]] = self.execute_command
+        return await execute("SET", key, data, "NX", "GET", "PX", ms, get=True)
+
+    async def if_begins(self, key: str, over: bytes, verb: str, data: bytes, ms: int) -> bool:
+        """Do something to a key if what stands there begins with `over`."""
+        return bool(await self._if_begins(keys=[key], args=[over, verb, data, ms]))
+
+    async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
+        """Read nonces, and make those that are missing."""
+        made = [new_nonce() for _ in tags]
+        async with self.pipeline(transaction=False) as pipe:
+            for tag, nonce in zip(tags, made, strict=True):
+                pipe.execute_command("SET", tag, nonce, "NX", "GET", "PX", ms, get=True)
+            found = await pipe.execute()
+        return tuple([old or new for old, new in zip(found, made, strict=True)])
+
+    async def renonce(self, tags: Sequence[str], ms: int) -> bool:
+        """Set new nonces."""
+        async with self.pipeline(transaction=False) as pipe:
+            for tag in tags:
+                pipe.set(tag, new_nonce(), px=ms)
+            return all(await pipe.execute())
 
     async def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
         """Read the reply to a command; `of_key` is the key whose record it may be."""

@@ -1,0 +1,333 @@
+"""The fence: how one caller computes what many want, and how an invalidation overtakes it.
+
+What stands at a key is nothing, a lease, or a record, and it changes only like this:
+
+                      acquire                     replace(over=lease)
+        nothing ──────────────────▶ lease ──────────────────────────────▶ record
+           ▲                          │ ▲                                    │
+           │   release, or its time   │ │  replace(over=the record's head),  │
+           ├──────────────────────────┘ │  where it is of no use any more    │
+           │                            └────────────────────────────────────┤
+           └─────────────── invalidation (UNLINK), expiry, eviction ─────────┘
+        an explicit `set` puts its value there, whatever stood before
+
+A lease is `lease/1 <token> <digest of tag nonces>`. Its token is random and its time short; the
+leader renews it while the function runs. Each arrow is one atomic command on one key, so that one
+server and a cluster do the same. The idea is that of Nishtala et al., "Scaling Memcache at
+Facebook", NSDI 2013.
+
+**Why no read is stale after an invalidation (P3).** Let an invalidation of K return, and a read of
+K start after that. The value that it returns comes from one of these:
+
+1. A record at K. It was put there by `replace` over its leader's lease, which stood there without
+   a gap since before the function ran, for no two leases have one token. An invalidation removes
+   whatever stands at K, so it came either before that lease, and then the function started after
+   it, or after the record, and then the record is gone.
+2. A flight of this process that it joins. It joins one whose function runs only if it has just
+   seen that flight's lease at K itself: then no invalidation came since the function started. One
+   whose function has not started may be joined by all.
+3. A lease of another process: it waits, and looks again.
+4. Its own computation.
+
+For tags the nonces say the same. They were read before the function ran, and the record keeps them;
+an invalidation sets new ones, so an older record is of no use, and neither is a lease or a flight
+with other nonces: it is replaced, or not joined.
+
+**Why the function runs once (P4).** `acquire` sets what is absent, so that one of many has the
+lease. In its process the others join its flight; in another they wait until something else stands at
+the key. A leader that dies leaves a lease that ends by itself after `LEASE_MS`, however long the
+function would have taken. While the backend is away, flights alone hold, within each process, and
+what this process invalidates meanwhile takes its flights out of the way.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from typing import Any, Protocol, TypeVar
+
+from .base import CacheBackend, Nonces, UnavailableError
+from .flights import AGAIN, ALONE, Flight, Flights, Landed
+from .outage import Outage
+
+T = TypeVar("T")
+
+LEASE_MS = 3000
+"""How long a leader that was killed holds up the others, in milliseconds."""
+RENEW_SECONDS = 1.0
+POLL_SECONDS = 0.09
+"""How often a process looks for what another one computes."""
+TAG_MS = 30 * 24 * 60 * 60 * 1000
+"""How long a tag's nonce is kept; an entry that lives longer ends with it."""
+
+_LEASE = b"lease/1 "
+_HEAD = 96  # bytes of a record that tell it from any other: they hold its fill's own number
+
+_leading: ContextVar[frozenset[Flight]] = ContextVar("leading", default=frozenset())
+"""The flights whose functions have called, one from within the other, what runs here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a call computed: the result, the record to store, if any, and for how long."""
+
+    value: Any
+    data: bytes | None
+    ms: int
+
+
+class How(Enum):
+    """Where a value came from."""
+
+    HIT = "it was there"
+    SHARED = "another caller of this process computed it"
+    STORED = "the call computed it, and it is there now"
+    COMPUTED = "the call computed it, and it is not there"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A value, and where it came from."""
+
+    value: Any
+    how: How
+
+
+class Call(Protocol):
+    """One call for a key: how to read a record, how to compute one."""
+
+    def read(self, data: bytes, nonces: Nonces) -> Any:
+        """Return what a record holds, wrapped in a tuple, or `None` if it is of no use."""
+
+    async def compute(self, nonces: Nonces) -> Made:
+        """Run the function. Its exceptions are its caller's, and its followers'."""
+
+
+class Fence:
+    """Reads and computes entries of one backend by the protocol above."""
+
+    def __init__(self, backend: CacheBackend, outage: Outage) -> None:
+        self._backend = backend
+        self._outage = outage
+        self.flights = Flights(atomic=backend.atomic)
+        self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, key: str, tags: tuple[str, ...], call: Call) -> Served:
+        """Return the value for `key`: what is there, what a flight computes, or `call` itself."""
+        leading = frozenset(flight for flight in _leading.get() if flight.running)
+        if any(flight.key == key for flight in leading):
+            return await self._alone(call)  # the function calls itself, and would wait for itself
+        while True:
+            standing, nonces, online = await self._look(key, tags)
+            found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
+            if found is not None:
+                return Served(found[0], How.HIT)
+            flight = self.flights.get(key)
+            if flight is not None and _may_join(flight, standing, nonces, online=online):
+                if flight.waits_for_any_of(leading):  # each would wait for the other
+                    return await self._alone(call)
+                landed = await _join(flight, leading)
+                if not landed.again:
+                    return await self._share(landed, flight, call)
+            elif _is_of(standing, nonces):
+                # Whoever has a lease may be waited for by the process that he waits for.
+                patience = LEASE_MS / 1000 if leading else None
+                try:
+                    await asyncio.wait_for(self._wait(key, standing or b""), patience)
+                except TimeoutError:
+                    return await self._alone(call)
+            else:
+                served = await self._lead(Flight(key, tags), call, standing, nonces, online=online)
+                if served is not None:
+                    return served
+
+    async def _look(self, key: str, tags: tuple[str, ...]) -> tuple[bytes | None, Nonces, bool]:
+        try:
+            return *await self._ask(self._backend.look(key, tags)), True
+        except UnavailableError:
+            return None, (), False
+
+    async def _ask(self, step: Awaitable[T]) -> T:
+        """Await a step of the backend; whatever it raises means that it cannot be asked."""
+        try:
+            result = await step
+        except UnavailableError:
+            raise
+        except Exception as error:
+            self._outage.failed(error)
+            raise UnavailableError(str(error)) from None
+        self._outage.worked()
+        return result
+
+    async def _alone(self, call: Call) -> Served:
+        return Served((await call.compute(())).value, How.COMPUTED)
+
+    async def _share(self, landed: Landed, flight: Flight, call: Call) -> Served:
+        if landed.error is not None:
+            raise landed.error
+        found = None if landed.data is None else call.read(landed.data, flight.nonces)
+        return await self._alone(call) if found is None else Served(found[0], How.SHARED)
+
+    async def _lead(
+        self,
+        flight: Flight,
+        call: Call,
+        standing: bytes | None,
+        nonces: Nonces,
+        *,
+        online: bool,
+    ) -> Served | None:
+        """Take the lead and compute; return `None` if somebody else was first."""
+        self.flights.add(flight)
+        how = AGAIN
+        try:
+            if online and not await self._take_off(flight, standing, nonces):
+                return None
+            flight.started = True
+            made = await self._computed(flight, call)
+            how = ALONE if made.data is None else Landed(data=made.data)
+            stored = await self._store(flight, made)
+            return Served(made.value, How.STORED if stored else How.COMPUTED)
+        except Exception as error:
+            if flight.started:
+                how = Landed(error=error)
+            raise
+        finally:
+            self.flights.remove(flight)
+            if flight.lease is None:
+                flight.land(how)
+            else:  # Not awaited: the leader may have been cancelled, and need not wait.
+                self._afterwards(self._give_back(flight, how))
+
+    async def _take_off(self, flight: Flight, standing: bytes | None, nonces: Nonces) -> bool:
+        """Put a lease at the key; return whether it is there, or whether there is no backend."""
+        try:
+            if None in nonces:
+                nonces = await self._ask(self._backend.nonces(flight.tags, TAG_MS))
+            lease = b"%b%b %b" % (_LEASE, secrets.token_hex(8).encode(), _digest(nonces))
+            flight.nonces, flight.lease = nonces, lease
+            if standing is None:
+                taken = await self._ask(self._backend.acquire(flight.key, lease, LEASE_MS)) is None
+            else:
+                taken = await self._ask(
+                    self._backend.replace(flight.key, standing[:_HEAD], lease, LEASE_MS)
+                )
+        except UnavailableError:
+            flight.lease = None
+            return True
+        if not taken:
+            flight.lease = None
+        return taken
+
+    async def _computed(self, flight: Flight, call: Call) -> Made:
+        leading = _leading.set(_leading.get() | {flight})
+        self._arm(flight)
+        try:
+            return await call.compute(flight.nonces)
+        finally:
+            _leading.reset(leading)
+            if flight.renewal is not None:
+                flight.renewal.cancel()
+
+    def _arm(self, flight: Flight) -> None:
+        """Renew the lease in a while, and again, as long as the function runs."""
+        if flight.lease is not None:
+            loop = asyncio.get_running_loop()
+            flight.renewal = loop.call_later(
+                RENEW_SECONDS, lambda: self._afterwards(self._renew(flight))
+            )
+
+    async def _renew(self, flight: Flight) -> None:
+        lease = flight.lease
+        if lease is None or self.flights.get(flight.key) is not flight:
+            return
+        try:
+            kept = await self._ask(self._backend.renew(flight.key, lease, LEASE_MS))
+        except UnavailableError:
+            kept = True  # for all we know
+        if kept and self.flights.get(flight.key) is flight:
+            self._arm(flight)
+
+    async def _store(self, flight: Flight, made: Made) -> bool:
+        if flight.lease is None or flight.overtaken or made.data is None:
+            return False
+        try:
+            stored = await self._ask(
+                self._backend.replace(flight.key, flight.lease, made.data, made.ms)
+            )
+        except UnavailableError:
+            return False
+        if stored:
+            flight.lease = None
+        return stored
+
+    async def _give_back(self, flight: Flight, how: Landed) -> None:
+        """Take the lease away, and then wake the followers, so that they find the key free."""
+        try:
+            if flight.lease is not None:
+                await self._ask(self._backend.release(flight.key, flight.lease))
+        except UnavailableError:
+            pass
+        finally:
+            flight.land(how)
+
+    async def _wait(self, key: str, lease: bytes) -> None:
+        """Wait until something else than `lease` stands at the key. One of a process looks."""
+        place = (asyncio.get_running_loop(), key, lease)
+        looking = self._waits.get(place)
+        if looking is not None:
+            await looking.wait()
+            return
+        looking = self._waits[place] = asyncio.Event()
+        try:
+            standing: bytes | None = lease
+            while standing == lease:
+                await asyncio.sleep(POLL_SECONDS)
+                standing, _ = await self._ask(self._backend.look(key))
+        except UnavailableError:
+            pass
+        finally:
+            del self._waits[place]
+            looking.set()
+
+    def _afterwards(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _join(flight: Flight, leading: frozenset[Flight]) -> Landed:
+    """Join a flight; note meanwhile that the flights of this context wait for it."""
+    for leader in leading:
+        leader.blocked_on.append(flight)
+    try:
+        return await flight.join()
+    finally:
+        for leader in leading:
+            leader.blocked_on.remove(flight)
+
+
+def is_lease(data: bytes | None) -> bool:
+    """Whether `data` is a lease."""
+    return data is not None and data.startswith(_LEASE)
+
+
+def _may_join(flight: Flight, standing: bytes | None, nonces: Nonces, *, online: bool) -> bool:
+    """Whether a caller that has just seen this may have what the flight will bring."""
+    if not flight.started or not online:
+        return True
+    return flight.lease is not None and flight.lease == standing and _is_of(standing, nonces)
+
+
+def _is_of(standing: bytes | None, nonces: Nonces) -> bool:
+    """Whether a lease stands there whose flight began under these nonces."""
+    return standing is not None and is_lease(standing) and standing.endswith(_digest(nonces))
+
+
+def _digest(nonces: Nonces) -> bytes:
+    joined = b",".join(nonce or b"" for nonce in nonces)
+    return blake2b(joined, digest_size=8).hexdigest().encode()

@@ -1,0 +1,124 @@
+"""Flights: computations of this process that are under way, and those who wait for them.
+
+A flight has one leader, who runs the function in its own task, and followers. A follower may be
+cancelled and disturbs nobody. If the leader is cancelled, or finds that somebody else came first,
+the followers look again, and one of them leads.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from .base import Nonces
+from .patterns import KeyPattern
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """How a flight ended: with bytes to share, with an error, or with neither.
+
+    Neither means `again`, look once more, or else `alone`: the result is nobody else's, so that
+    each follower computes its own.
+    """
+
+    data: bytes | None = None
+    error: BaseException | None = None
+    again: bool = False
+
+
+AGAIN = Landed(again=True)
+ALONE = Landed()
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One computation under way."""
+
+    key: str
+    tags: tuple[str, ...]
+    nonces: Nonces = ()
+    lease: bytes | None = None
+    """What it put at the key; `None` while the backend is away."""
+    started: bool = False
+    """Whether the function is running."""
+    overtaken: bool = False
+    """Whether this process has invalidated the key since it took off."""
+    renewal: asyncio.TimerHandle | None = None
+    running: bool = True
+    """Whether it has not landed."""
+    blocked_on: list["Flight"] = field(default_factory=list)
+    """What its function waits for."""
+    followers: list[asyncio.Future[Landed]] = field(default_factory=list)
+
+    async def join(self) -> Landed:
+        """Wait until it ends."""
+        future: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
+        self.followers.append(future)
+        return await future
+
+    def waits_for_any_of(self, flights: Collection["Flight"]) -> bool:
+        """Whether its function waits, by whatever detour, for one of `flights`."""
+        return any(other in flights or other.waits_for_any_of(flights) for other in self.blocked_on)
+
+    def land(self, how: Landed) -> None:
+        """Tell the followers. A second landing is none."""
+        self.running = False
+        followers, self.followers = self.followers, []
+        for follower in followers:
+            if not follower.done():
+                follower.set_result(how)
+
+
+class Flights:
+    """The flights of one manager. Each event loop has its own, for futures belong to loops."""
+
+    def __init__(self, *, atomic: bool) -> None:
+        self._atomic = atomic
+        self._of_loop: dict[asyncio.AbstractEventLoop, dict[str, Flight]] = {}
+
+    def _here(self) -> dict[str, Flight]:
+        loop = asyncio.get_running_loop()
+        here = self._of_loop.get(loop)
+        if here is None:
+            self._of_loop = {
+                other: kept for other, kept in self._of_loop.items() if not other.is_closed()
+            }
+            here = self._of_loop[loop] = {}
+        return here
+
+    def get(self, key: str) -> Flight | None:
+        """Return the flight for `key`, if there is one."""
+        return self._here().get(key)
+
+    def add(self, flight: Flight) -> None:
+        """Make `flight` the one for its key. Another one goes on, but nobody finds it any more."""
+        self._here()[flight.key] = flight
+
+    def remove(self, flight: Flight) -> None:
+        """Take `flight` away, unless another one has its place."""
+        here = self._here()
+        if here.get(flight.key) is flight:
+            del here[flight.key]
+
+    def overtake(self, pattern: KeyPattern) -> None:
+        """Note that the keys of `pattern` are being invalidated by this process."""
+        for here, flight in self._all():
+            if pattern.matches(flight.key):
+                self._overtake(here, flight)
+
+    def overtake_tags(self, tags: tuple[str, ...]) -> None:
+        """Note that what has one of `tags` is being invalidated by this process."""
+        for here, flight in self._all():
+            if not set(tags).isdisjoint(flight.tags):
+                self._overtake(here, flight)
+
+    def _all(self) -> Iterator[tuple[dict[str, Flight], Flight]]:
+        for here in list(self._of_loop.values()):
+            for flight in list(here.values()):
+                yield here, flight
+
+    def _overtake(self, here: dict[str, Flight], flight: Flight) -> None:
+        if self._atomic and flight.lease is not None:
+            return  # its lease tells, better than we do, whether it was overtaken
+        flight.overtaken = True
+        here.pop(flight.key, None)

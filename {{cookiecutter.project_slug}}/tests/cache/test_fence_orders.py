@@ -1,0 +1,301 @@
+"""The fence in every order of its steps, over a model of the server (promises P3 and P4).
+
+The real `Fence` runs; only the server is a model, for a real one cannot be told in which order to
+serve. Each of its commands, each look at the source and the invalidation are steps; a schedule says
+who takes the next one, and all schedules are tried, by running the scenario again for each.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from app.core.cache.backends import MemoryBackend
+from app.core.cache.base import CacheBackend, Nonces, new_nonce
+from app.core.cache.fence import Call, Fence, Made, is_lease
+from app.core.cache.outage import Outage
+
+KEY, TAG = "key", "tag"
+Scenario = Callable[["Schedule"], Coroutine[Any, Any, None]]
+
+
+class Schedule:
+    """Lets one step happen at a time, in the order that `choices` say; the first for the rest."""
+
+    def __init__(self, choices: list[int]) -> None:
+        self.choices = choices
+        self.options: list[int] = []
+        self._ready: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+
+    async def step(self, enabled: Callable[[], bool] = lambda: True) -> None:
+        """Wait until it is the caller's turn; `enabled` says when that may be."""
+        future = asyncio.get_running_loop().create_future()
+        self._ready.append((enabled, future))
+        await future
+
+    async def run(self, *actors: Awaitable[None]) -> None:
+        """Run the actors to their end, one step after another."""
+        tasks = [asyncio.ensure_future(actor) for actor in actors]
+        while not all(task.done() for task in tasks):
+            await self._settle()
+            enabled = [each for each in self._ready if each[0]()]
+            if not enabled:
+                assert all(task.done() for task in tasks), "nobody can go on"
+                break
+            number = len(self.options)
+            choice = self.choices[number] if number < len(self.choices) else 0
+            self.options.append(len(enabled))
+            self._ready.remove(enabled[choice])
+            enabled[choice][1].set_result(None)
+        await self._settle()
+        for task in tasks:
+            task.result()
+
+    async def _settle(self) -> None:
+        """Let everybody come to his next step."""
+        for _ in range(6):
+            await asyncio.sleep(0)
+
+
+def all_schedules(scenario: Scenario) -> int:
+    """Run a scenario in every order, and return in how many."""
+    choices: list[int] = []
+    runs = 0
+    while True:
+        schedule = Schedule(choices)
+        asyncio.run(scenario(schedule))
+        runs += 1
+        taken = (choices + [0] * len(schedule.options))[: len(schedule.options)]
+        while taken and taken[-1] + 1 >= schedule.options[len(taken) - 1]:
+            taken.pop()
+        if not taken:
+            return runs
+        choices = [*taken[:-1], taken[-1] + 1]
+
+
+class Server(MemoryBackend):
+    """The server, as one process sees it: the same memory for all, a step for each command."""
+
+    def __init__(self, memory: MemoryBackend, schedule: Schedule) -> None:
+        super().__init__()
+        self._memory, self._schedule = memory, schedule
+
+    async def look(self, key: str, tags: Any = ()) -> tuple[bytes | None, Nonces]:
+        await self._schedule.step()
+        return await self._memory.look(key, tags)
+
+    async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
+        await self._schedule.step()
+        return await self._memory.acquire(key, data, ms)
+
+    async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
+        await self._schedule.step()
+        return await self._memory.replace(key, over, data, ms)
+
+    async def release(self, key: str, over: bytes) -> bool:
+        await self._schedule.step()
+        return await self._memory.release(key, over)
+
+    async def nonces(self, tags: Any, ms: int) -> Nonces:
+        await self._schedule.step()
+        return await self._memory.nonces(tags, ms)
+
+
+class Unfenced(Server):
+    """A server that stores whatever comes: the fence switched off."""
+
+    async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
+        await self._schedule.step()
+        return await self._memory.set_bytes(key, data)
+
+
+class Process(Fence):
+    """A process. While it waits for another one's lease, it takes a step when that is gone."""
+
+    def __init__(self, backend: CacheBackend, memory: MemoryBackend, schedule: Schedule) -> None:
+        super().__init__(backend, Outage("the model", logging.getLogger(__name__)))
+        self._memory, self._schedule = memory, schedule
+
+    async def _wait(self, key: str, lease: bytes) -> None:
+        await self._schedule.step(lambda: self._memory._live(key) != lease)
+
+
+class World:
+    """A source, the server's memory, and processes."""
+
+    def __init__(self, schedule: Schedule, server: type[Server] = Server) -> None:
+        self.schedule = schedule
+        self.source = "old"
+        self.computed = 0
+        self.invalidated = False
+        self.memory = MemoryBackend()
+        self.memory._put(TAG, new_nonce(), 60)  # to make it is no step of interest
+        self._server = server
+
+    def process(self) -> Process:
+        """Start a process."""
+        return Process(self._server(self.memory, self.schedule), self.memory, self.schedule)
+
+    async def read(self, process: Process, tags: tuple[str, ...] = ()) -> str:
+        """Read the key in a process."""
+        return str((await process.run(KEY, tags, Reading(self))).value)
+
+    async def write(self, how: str) -> None:
+        """Change the source, and then invalidate."""
+        await self.schedule.step()
+        self.source = "new"
+        await self.schedule.step()
+        if how == "tag":
+            await self.memory.set_bytes(TAG, new_nonce())
+        elif how == "set":
+            await self.memory.set_bytes(KEY, b"new||")
+        else:
+            await self.memory.delete(KEY)
+        self.invalidated = True
+
+    async def expire(self) -> None:
+        """Let a lease end before its time: its leader was too slow, or the server evicted it."""
+        await self.schedule.step(lambda: self.invalidated or is_lease(self.memory._live(KEY)))
+        if is_lease(self.memory._live(KEY)):
+            await self.memory.delete(KEY)
+
+
+class Reading(Call):
+    """One read of the source, in a step of its own."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def read(self, data: bytes, nonces: Nonces) -> Any:
+        value, _, kept = data.partition(b"|")
+        now = b",".join(nonce or b"" for nonce in nonces)
+        return (value.decode(),) if kept in (b"|", now + b"|") else None
+
+    async def compute(self, nonces: Nonces) -> Made:
+        world = self._world
+        await world.schedule.step()
+        world.computed += 1
+        value = world.source
+        joined = b",".join(nonce or b"" for nonce in nonces)
+        return Made(value, b"%b|%b|" % (value.encode(), joined), 60_000)
+
+
+WAYS = ("delete", "tag", "set")
+
+
+def tags_for(how: str) -> tuple[str, ...]:
+    return (TAG,) if how == "tag" else ()
+
+
+def two_fillers(how: str, one_process: bool, server: type[Server] = Server) -> Scenario:
+    """Two fillers and one invalidator, and then a reader in each process."""
+
+    async def scenario(schedule: Schedule) -> None:
+        world = World(schedule, server)
+        first = world.process()
+        second = first if one_process else world.process()
+
+        async def fill(process: Process) -> None:
+            began_after = world.invalidated
+            value = await world.read(process, tags_for(how))
+            assert value == "new" or not began_after
+
+        await schedule.run(fill(first), fill(second), world.write(how))
+        for process in (first, second, world.process()):
+            await schedule.run(check_new(world, process, how))
+
+    return scenario
+
+
+async def check_new(world: World, process: Process, how: str) -> None:
+    assert await world.read(process, tags_for(how)) == "new"
+
+
+@pytest.mark.parametrize("one_process", [True, False], ids=["one process", "two processes"])
+@pytest.mark.parametrize("how", WAYS)
+def test_p3_no_order_of_two_fillers_leaves_an_old_value(how: str, one_process: bool) -> None:
+    """Whatever the order, who reads after the invalidation gets the new value."""
+    assert all_schedules(two_fillers(how, one_process)) > 100
+
+
+@pytest.mark.parametrize("how", ["delete", "set"])
+def test_p3_the_test_fails_without_the_fence(how: str) -> None:
+    """A server that stores without comparing leaves an old value in some order."""
+    with pytest.raises(AssertionError, match="old"):
+        all_schedules(two_fillers(how, one_process=False, server=Unfenced))
+
+
+def late_reader(how: str, same_process: bool, expiring: bool) -> Scenario:
+    """A filler, an invalidator, and a reader who starts after the invalidation has returned."""
+
+    async def scenario(schedule: Schedule) -> None:
+        world = World(schedule)
+        first = world.process()
+        other = first if same_process else world.process()
+
+        async def fill() -> None:
+            await world.read(first, tags_for(how))
+
+        async def read_late() -> None:
+            await schedule.step(lambda: world.invalidated)
+            assert await world.read(other, tags_for(how)) == "new"
+
+        actors = [fill(), world.write(how), read_late()]
+        if expiring:
+            actors.append(world.expire())
+        await schedule.run(*actors)
+        await schedule.run(check_new(world, world.process(), how))
+
+    return scenario
+
+
+@pytest.mark.parametrize("expiring", [False, True], ids=["", "a lease may end early"])
+@pytest.mark.parametrize("same_process", [True, False], ids=["one process", "two processes"])
+@pytest.mark.parametrize("how", WAYS)
+def test_p3_who_starts_after_the_invalidation_gets_the_new_value(
+    how: str, same_process: bool, expiring: bool
+) -> None:
+    """Also while a fill is in flight, in its own process and in another."""
+    assert all_schedules(late_reader(how, same_process, expiring)) > 10
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("tags", [(), (TAG,)], ids=["", "tagged"])
+def test_p4_the_function_runs_once_in_every_order(processes: int, tags: tuple[str, ...]) -> None:
+    """However three readers of one process, or two of two, meet."""
+
+    async def scenario(schedule: Schedule) -> None:
+        world = World(schedule)
+        fences = [world.process() for _ in range(processes)]
+        values: list[str] = []
+
+        async def read(process: Process) -> None:
+            values.append(await world.read(process, tags))
+
+        readers = 3 if processes == 1 else 2
+        await schedule.run(*(read(fences[number % processes]) for number in range(readers)))
+        assert values == ["old"] * readers
+        assert world.computed == 1
+
+    assert all_schedules(scenario) > 10
+
+
+def test_the_explorer_tries_every_order() -> None:
+    """Two actors of two steps each have six orders."""
+    seen = set()
+
+    async def scenario(schedule: Schedule) -> None:
+        order: list[str] = []
+
+        async def actor(name: str) -> None:
+            for _ in range(2):
+                await schedule.step()
+                order.append(name)
+
+        await schedule.run(actor("a"), actor("b"))
+        seen.add("".join(order))
+
+    assert all_schedules(scenario) == 6
+    assert len(seen) == 6
