@@ -57,6 +57,7 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "CACHE_KEY_PREFIX": "shop:eu",
         "CACHE_MAX_ENTRY_BYTES": "1000",
         "CACHE_COMPRESS_OVER": "500",
+        "CACHE_TTL_JITTER": "0.1",
     }.items():
         monkeypatch.setenv(name, value)
     assert CacheSettings.load().model_dump() == {
@@ -71,12 +72,14 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "cache_key_prefix": "shop:eu",
         "cache_max_entry_bytes": 1000,
         "cache_compress_over": 500,
+        "cache_ttl_jitter": 0.1,
     }
     manager = CacheFactory.create_cache_manager()
     assert isinstance(manager.backend, RedisBackend)
     assert repr(manager.backend) == "RedisBackend(host='redis', port=6380, db=3)"
     assert (manager.key_prefix, manager.default_ttl) == ("shop:eu", 60)
     assert (manager.max_entry_bytes, manager.compress_over) == (1000, 500)
+    assert manager.ttl_jitter == 0.1
     assert (CacheFactory.get_cache_key_prefix(), CacheFactory.get_default_ttl()) == ("shop:eu", 60)
 
 
@@ -150,6 +153,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("CACHE_KEY_PREFIX", "two words", "no spaces"),
         ("CACHE_MAX_ENTRY_BYTES", "0", "1 or more"),
         ("CACHE_COMPRESS_OVER", "-1", "0 for no compression"),
+        ("CACHE_TTL_JITTER", "0.6", "0 to 0.5"),
         ("CACHE_KEY_PREFIX", "x" * 101, "1 to 100"),
     ],
 )

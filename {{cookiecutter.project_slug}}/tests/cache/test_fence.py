@@ -56,6 +56,14 @@ class Source:
         return read
 
 
+async def joined(manager: CacheManager, followers: int) -> None:
+    """Wait until so many callers have joined a flight."""
+    deadline = time.monotonic() + 10
+    while manager.fence.flights.followers() < followers:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("how", INVALIDATIONS)
 async def test_p3_a_fill_that_was_overtaken_is_not_stored(manager: CacheManager, how: str) -> None:
     """Its own caller has it; whoever reads after the invalidation gets the new value."""
@@ -176,6 +184,7 @@ async def test_p4_callers_share_the_exception(manager: CacheManager) -> None:
 
     callers = [asyncio.create_task(function()) for _ in range(5)]
     await started.wait()
+    await joined(manager, 4)
     go_on.set()
     errors = await asyncio.gather(*callers, return_exceptions=True)
     assert [str(error) for error in errors] == ["run 1"] * 5
@@ -197,6 +206,7 @@ async def test_p4_what_is_nobody_elses_is_not_shared(manager: CacheManager) -> N
 
     callers = [asyncio.create_task(function()) for _ in range(5)]
     await started.wait()
+    await joined(manager, 4)
     go_on.set()
     assert len({id(value) for value in await asyncio.gather(*callers)}) == 5
     assert len(runs) == 5
@@ -209,8 +219,7 @@ async def test_p4_a_cancelled_follower_disturbs_nobody(manager: CacheManager) ->
     leader = asyncio.create_task(read(7))
     await source.reading.wait()
     followers = [asyncio.create_task(read(7)) for _ in range(3)]
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await joined(manager, 3)
     followers[0].cancel()
     source.go_on.set()
     results = await asyncio.gather(leader, *followers, return_exceptions=True)
@@ -225,8 +234,7 @@ async def test_p4_a_cancelled_leader_hands_over(manager: CacheManager) -> None:
     leader = asyncio.create_task(read(7, "the leader's"))
     await source.reading.wait()
     followers = [asyncio.create_task(read(7, "a follower's")) for _ in range(3)]
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await joined(manager, 3)
     source.reading.clear()
     leader.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -14,7 +14,7 @@ import pytest
 
 from app.core.cache.backends import MemoryBackend
 from app.core.cache.base import CacheBackend, Nonces, new_nonce
-from app.core.cache.fence import Call, Fence, Made, is_lease
+from app.core.cache.fence import Call, Fence, Found, Made, is_lease
 from app.core.cache.outage import Outage
 
 KEY, TAG = "key", "tag"
@@ -165,13 +165,18 @@ class World:
 class Reading(Call):
     """One read of the source, in a step of its own."""
 
+    in_background = False
+
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def read(self, data: bytes, nonces: Nonces) -> Any:
+    def failed(self, value: Any) -> bool:
+        return value is None
+
+    def read(self, data: bytes, nonces: Nonces) -> Found | None:
         value, _, kept = data.partition(b"|")
         now = b",".join(nonce or b"" for nonce in nonces)
-        return (value.decode(),) if kept in (b"|", now + b"|") else None
+        return Found(value.decode()) if kept in (b"|", now + b"|") else None
 
     async def compute(self, nonces: Nonces) -> Made:
         world = self._world

@@ -6,21 +6,23 @@ response, and decides whether its result may be stored for everybody who makes t
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import timedelta
 from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from . import codec, requests, responses
-from .base import Nonces, milliseconds
+from .base import Nonces
 from .canonical import UnkeyableError, text
 from .classes import KnownClasses
-from .fence import Fence, How, Made
+from .fence import Fence, Found, How, Made
+from .freshness import Freshness, is_failure
 from .identity import identity, is_same
 from .injected import Changes, snapshot
 from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix
+from .patterns import KeyPattern
 from .record import Record
 from .status import Outcome, note
 from .tags import tag_key, templates_of
@@ -30,6 +32,7 @@ _VALUE, _RESPONSE = b"value", b"response"
 _INJECTED, _NONCES = "injected", "nonces"
 _OUTCOMES = {
     How.HIT: Outcome.HIT,
+    How.STALE: Outcome.HIT,
     How.SHARED: Outcome.SHARED,
     How.STORED: Outcome.STORED,
     How.COMPUTED: Outcome.NOT_STORED,
@@ -51,7 +54,6 @@ class Store(Protocol):
     compress_over: int
     functions: dict[bytes, Callable[..., Any]]
 
-    default_ttl: int
     fence: Fence
 
     def refuse_large(self, data: bytes) -> None:
@@ -68,16 +70,18 @@ class CachedCalls:
         run: Callable[..., Awaitable[Any]],
         *,
         key_prefix: str,
-        expire: int | timedelta | None,
         ignore: Collection[str],
         key: str | KeyFunction | None,
         vary: Collection[str],
         statuses: Collection[int],
         tags: Collection[str],
+        freshness: Freshness,
+        in_background: bool,
         logger: logging.Logger,
     ) -> None:
         check_key_prefix(key_prefix)
-        self._store, self._run, self._expire, self._logger = store, run, expire, logger
+        self._store, self._run, self._logger = store, run, logger
+        self._freshness, self.in_background = freshness, in_background
         self._name = f"{func.__module__}.{func.__qualname__}"
         self._parameters = Parameters.of(func, ignore)
         self._vary = _checked_vary(vary, self._parameters)
@@ -92,22 +96,36 @@ class CachedCalls:
             func, self._parameters, start=start, identity=self._owner, vary=self._vary, own=own
         )
         self._has_own_key = own is not None
+        self.family = KeyPattern((self._keys.start, ""))
+        """The pattern of all keys of this function."""
         self._tags = templates_of(tags, self._parameters)
         self._warned: set[str] = set()
         _claim(store, func, text(start) + (text(key) if isinstance(key, str) else self._owner))
 
-    async def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what the function returned for this call before, or run it and store that."""
+    async def call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, renew: bool = False
+    ) -> Any:
+        """Return what the function returned for this call before, or run it and store that.
+
+        With `renew` it runs in any case.
+        """
         key = self.key(args, kwargs)
         if key is None:
             note(Outcome.BYPASS)
             return await self._run(*args, **kwargs)
+        tags = self._tags_of(args, kwargs)
         call = _OneCall(self, key, args, kwargs)
-        served = await self._store.fence.run(key, self._tags_of(args, kwargs), call)
+        if renew:
+            served = await self._store.fence.renew_now(key, tags, call)
+        else:
+            served = await self._store.fence.run(key, tags, call)
         outcome = _OUTCOMES[served.how]
         note(outcome)
         self._logger.debug("%s %s", _IN_LOG[outcome], key)
-        return served.value
+        value, changes = served.value
+        if changes is not None:
+            self._inject(args, kwargs, changes)
+        return value
 
     def _tags_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
         if not self._tags:
@@ -118,6 +136,7 @@ class CachedCalls:
     def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         """Return the key of a call, or `None` where it has none and goes past the cache."""
         try:
+            self._tags_of(args, kwargs)
             return self._keys.key(args, kwargs)
         except UnkeyableError as error:
             self._warn_once("runs uncached", str(error))
@@ -127,16 +146,22 @@ class CachedCalls:
             self._warn_once("runs uncached", f"its key cannot be built: {error!r}")
         return None
 
-    def load(self, key: str, data: bytes, nonces: Nonces) -> tuple[Any, Changes | None] | None:
-        """Return what a record holds, or `None` if it is none of this key, or has other nonces."""
-        found = None
+    def load(
+        self, key: str, data: bytes, nonces: Nonces
+    ) -> tuple[Any, Changes | None, bool] | None:
+        """Return what a record holds and whether it is due to be computed anew.
+
+        `None` means that it is none of this key, or has other nonces.
+        """
         try:
             record = Record.from_bytes(key, data, self._owner)
             if record is not None and record.about.get(_NONCES, []) == _as_text(nonces):
                 found = self._read(record)
+                if found is not None:
+                    return *found, self._freshness.is_due(record.about)
         except Exception as error:  # bytes from outside, damaged in a way of their own
             self._logger.debug("unreadable %s: %s", key, error)
-        return found
+        return None
 
     def _read(self, record: Record) -> tuple[Any, Changes | None] | None:
         changes = record.about.get(_INJECTED)
@@ -153,14 +178,19 @@ class CachedCalls:
         """Run the function; make a record of its result if everybody may have it."""
         self._logger.debug("miss %s", key)
         watch = _Watch(self._parameters, self._vary, args, kwargs)
+        began = time.monotonic()
         value = await self._run(*watch.args, **watch.kwargs)
-        ms = milliseconds(self._store.default_ttl if self._expire is None else self._expire)
-        data = None if ms == 0 else self._data(key, value, watch, nonces)
-        return Made(value, data, ms)
+        about, ms = self._freshness.stamp(time.monotonic() - began)
+        if nonces:
+            about[_NONCES] = _as_text(nonces)
+        data = None if self._freshness.expire == 0 else self._data(key, value, watch, about)
+        return Made((value, None), data, ms)
 
-    def _data(self, key: str, value: object, watch: "_Watch", nonces: Nonces) -> bytes | None:
+    def _data(
+        self, key: str, value: object, watch: "_Watch", about: dict[str, Any]
+    ) -> bytes | None:
         try:
-            record = self._record(value, watch, nonces)
+            record = self._record(value, watch, about)
             if record is None:
                 return None
             data = record.to_bytes(key, self._owner, compress_over=self._store.compress_over)
@@ -173,12 +203,11 @@ class CachedCalls:
             return None
         return data
 
-    def _record(self, value: object, watch: "_Watch", nonces: Nonces) -> Record | None:
+    def _record(self, value: object, watch: "_Watch", about: dict[str, Any]) -> Record | None:
         reason = self._why_not_stored(value, watch)
         if reason is not None:
             self._logger.debug("a result of %s is not stored: %s", self._name, reason)
             return None
-        about: dict[str, Any] = {_NONCES: _as_text(nonces)} if nonces else {}
         changes = watch.changes()
         if changes:
             about[_INJECTED] = changes.to_json()
@@ -208,8 +237,7 @@ class CachedCalls:
             return f"it read {read}"
         return watch.why_not_stored(self._statuses)
 
-    def inject(self, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> None:
-        """Do to the injected response of this call what the function did to another one."""
+    def _inject(self, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> None:
         response = self._parameters.arguments(args, kwargs).get(self._parameters.response or "")
         if isinstance(response, Response):
             changes.apply(response)
@@ -221,22 +249,25 @@ class CachedCalls:
 
 
 class _OneCall:
-    """One call, as the fence knows it."""
+    """One call, as the fence knows it. Its values are results, with changes to do for a hit."""
 
     def __init__(
         self, calls: CachedCalls, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         self._calls, self._key, self._args, self._kwargs = calls, key, args, kwargs
+        self.in_background = calls.in_background
 
-    def read(self, data: bytes, nonces: Nonces) -> tuple[Any] | None:
-        """Return what a record holds, wrapped in a tuple, or `None` if it is of no use."""
+    def read(self, data: bytes, nonces: Nonces) -> Found | None:
+        """Return what a record holds, or `None` if it is of no use."""
         found = self._calls.load(self._key, data, nonces)
         if found is None:
             return None
-        value, changes = found
-        if changes is not None:
-            self._calls.inject(self._args, self._kwargs, changes)
-        return (value,)
+        value, changes, due = found
+        return Found((value, changes), due)
+
+    def failed(self, value: Any) -> bool:
+        """Whether a result tells of a failure, so that an old one is better."""
+        return is_failure(value[0])
 
     async def compute(self, nonces: Nonces) -> Made:
         """Run the function with this call's own arguments."""

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .backends import MemoryBackend, RedisBackend
 from .base import DEFAULT_KEY_PREFIX, CacheBackend
-from .manager import DEFAULT_MAX_ENTRY_BYTES, DEFAULT_TTL, CacheManager
+from .manager import DEFAULT_MAX_ENTRY_BYTES, DEFAULT_TTL, DEFAULT_TTL_JITTER, CacheManager
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,10 @@ class CacheSettings(BaseSettings):
     )
     cache_compress_over: int = Field(
         default=0, ge=0, description="a number of bytes, or 0 for no compression"
+    )
+
+    cache_ttl_jitter: float = Field(
+        default=DEFAULT_TTL_JITTER, ge=0, le=0.5, description="a part of the time to live, 0 to 0.5"
     )
 
     @classmethod
@@ -107,6 +111,7 @@ class CacheFactory:
             default_ttl=settings.cache_default_ttl,
             max_entry_bytes=settings.cache_max_entry_bytes,
             compress_over=settings.cache_compress_over,
+            ttl_jitter=settings.cache_ttl_jitter,
         )
         logger.info("cache in %r, key prefix %r", manager.backend, manager.key_prefix)
         return manager

@@ -51,6 +51,7 @@ from typing import Any, Protocol, TypeVar
 
 from .base import CacheBackend, Nonces, UnavailableError
 from .flights import AGAIN, ALONE, Flight, Flights, Landed
+from .freshness import BACK_OFF_MS, is_answer
 from .outage import Outage
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class How(Enum):
     """Where a value came from."""
 
     HIT = "it was there"
+    STALE = "it was there, and is due to be computed anew"
     SHARED = "another caller of this process computed it"
     STORED = "the call computed it, and it is there now"
     COMPUTED = "the call computed it, and it is not there"
@@ -96,11 +98,25 @@ class Served:
     how: How
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a record holds, and whether it is due to be computed anew."""
+
+    value: Any
+    due: bool = False
+
+
 class Call(Protocol):
     """One call for a key: how to read a record, how to compute one."""
 
-    def read(self, data: bytes, nonces: Nonces) -> Any:
-        """Return what a record holds, wrapped in a tuple, or `None` if it is of no use."""
+    in_background: bool
+    """Whether a record that is due is computed in a task of its own."""
+
+    def read(self, data: bytes, nonces: Nonces) -> Found | None:
+        """Return what a record holds, or `None` if it is of no use."""
+
+    def failed(self, value: Any) -> bool:
+        """Whether a result tells of a failure, so that an old one is better."""
 
     async def compute(self, nonces: Nonces) -> Made:
         """Run the function. Its exceptions are its caller's, and its followers'."""
@@ -125,7 +141,7 @@ class Fence:
             standing, nonces, online = await self._look(key, tags)
             found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
             if found is not None:
-                return Served(found[0], How.HIT)
+                return await self._serve(Flight(key, tags), call, standing or b"", nonces, found)
             flight = self.flights.get(key)
             if flight is not None and _may_join(flight, standing, nonces, online=online):
                 if flight.waits_for_any_of(leading):  # each would wait for the other
@@ -170,7 +186,66 @@ class Fence:
         if landed.error is not None:
             raise landed.error
         found = None if landed.data is None else call.read(landed.data, flight.nonces)
-        return await self._alone(call) if found is None else Served(found[0], How.SHARED)
+        return await self._alone(call) if found is None else Served(found.value, How.SHARED)
+
+    async def renew_now(self, key: str, tags: tuple[str, ...], call: Call) -> Served:
+        """Compute `call` and store it, whatever stands at the key."""
+        while True:
+            standing, nonces, online = await self._look(key, tags)
+            served = await self._lead(Flight(key, tags), call, standing, nonces, online=online)
+            if served is not None:
+                return served
+
+    async def _serve(
+        self, flight: Flight, call: Call, standing: bytes, nonces: Nonces, found: Found
+    ) -> Served:
+        """Serve a record. If it is due, compute it anew, unless somebody else does or that fails.
+
+        The claim to do so is a key beside the record's, for the record has to be there for the
+        others. It says nothing about who may store: the new record takes the place of the old one
+        only if that is still there.
+        """
+        if not found.due:
+            return Served(found.value, How.HIT)
+        claim, token = f"{flight.key}:~refresh", secrets.token_hex(8).encode()
+        old = Served(found.value, How.STALE)
+        try:
+            if await self._ask(self._backend.acquire(claim, token, LEASE_MS)) is not None:
+                return old
+        except UnavailableError:
+            return old
+        flight.nonces, flight.lease, flight.claim = nonces, standing[:_HEAD], claim
+        if call.in_background:
+            self._afterwards(self._refreshed(flight, call, token, old))
+            return old
+        return await self._refreshed(flight, call, token, old)
+
+    async def _refreshed(self, flight: Flight, call: Call, token: bytes, old: Served) -> Served:
+        rest = 0
+        try:
+            made = await self._computed(flight, call)
+            if call.failed(made.value):
+                rest = BACK_OFF_MS
+                return old
+            stored = await self._store(flight, made)
+            return Served(made.value, How.STORED if stored else How.COMPUTED)
+        except Exception as error:
+            if is_answer(error) and not call.in_background:
+                raise
+            rest = BACK_OFF_MS
+            return old
+        finally:
+            flight.running = False
+            self._afterwards(self._unclaim(flight.claim, token, rest))
+
+    async def _unclaim(self, claim: str, token: bytes, rest: int) -> None:
+        try:
+            if rest:
+                await self._ask(self._backend.renew(claim, token, rest))
+            else:
+                await self._ask(self._backend.release(claim, token))
+        except UnavailableError:
+            pass
 
     async def _lead(
         self,
@@ -182,11 +257,15 @@ class Fence:
         online: bool,
     ) -> Served | None:
         """Take the lead and compute; return `None` if somebody else was first."""
-        self.flights.add(flight)
+        # One that is under way keeps its place until it is known to have lost its lease: who saw the
+        # key before that lease came is no proof.
+        if self.flights.get(flight.key) is None:
+            self.flights.add(flight)
         how = AGAIN
         try:
             if online and not await self._take_off(flight, standing, nonces):
                 return None
+            self.flights.add(flight)
             flight.started = True
             made = await self._computed(flight, call)
             how = ALONE if made.data is None else Landed(data=made.data)
@@ -197,6 +276,7 @@ class Fence:
                 how = Landed(error=error)
             raise
         finally:
+            flight.running = False
             self.flights.remove(flight)
             if flight.lease is None:
                 flight.land(how)
@@ -243,13 +323,16 @@ class Fence:
 
     async def _renew(self, flight: Flight) -> None:
         lease = flight.lease
-        if lease is None or self.flights.get(flight.key) is not flight:
+        if lease is None or not flight.running:
             return
         try:
-            kept = await self._ask(self._backend.renew(flight.key, lease, LEASE_MS))
+            if flight.claim:
+                kept = await self._ask(self._backend.renew(flight.claim, b"", LEASE_MS))
+            else:
+                kept = await self._ask(self._backend.renew(flight.key, lease, LEASE_MS))
         except UnavailableError:
             kept = True  # for all we know
-        if kept and self.flights.get(flight.key) is flight:
+        if kept and flight.running:
             self._arm(flight)
 
     async def _store(self, flight: Flight, made: Made) -> bool:
@@ -294,7 +377,13 @@ class Fence:
             del self._waits[place]
             looking.set()
 
-    def _afterwards(self, work: Coroutine[Any, Any, None]) -> None:
+    async def settle(self) -> None:
+        """Wait for what was left to be done afterwards in this event loop: a round trip or two."""
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in self._tasks if task.get_loop() is loop]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _afterwards(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

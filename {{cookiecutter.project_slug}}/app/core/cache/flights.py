@@ -38,7 +38,9 @@ class Flight:
     tags: tuple[str, ...]
     nonces: Nonces = ()
     lease: bytes | None = None
-    """What it put at the key; `None` while the backend is away."""
+    """What it put at the key, or the head of the old record; `None` while the backend is away."""
+    claim: str = ""
+    """The key of its claim to compute an old record anew, if that is what it does."""
     started: bool = False
     """Whether the function is running."""
     overtaken: bool = False
@@ -99,6 +101,10 @@ class Flights:
         here = self._here()
         if here.get(flight.key) is flight:
             del here[flight.key]
+
+    def followers(self) -> int:
+        """Return how many callers wait for flights now, in all event loops."""
+        return sum(len(flight.followers) for _, flight in self._all())
 
     def overtake(self, pattern: KeyPattern) -> None:
         """Note that the keys of `pattern` are being invalidated by this process."""

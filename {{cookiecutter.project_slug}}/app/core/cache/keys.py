@@ -119,14 +119,14 @@ class KeyBuilder:
     ) -> None:
         self._parameters = parameters
         self._vary = tuple(sorted(vary))
-        self._start = f"{start}:"
+        self.start = f"{start}:"
         self._own = own
         if own is not None:
             return
         for name in parameters.keyed:
             _refuse_unkeyable(func, name, parameters.hints.get(name))
         readable = re.sub(r"[^A-Za-z0-9_.]", "", func.__qualname__.replace("<locals>.", ""))
-        self._start += f"{readable[-_LONGEST_READABLE:]}:"
+        self.start += f"{readable[-_LONGEST_READABLE:]}:"
         self._function = blake2b(
             identity + canonical([*parameters.keyed, None, *self._vary]),
             digest_size=_DIGEST_BYTES,
@@ -140,7 +140,7 @@ class KeyBuilder:
         `TypeError` where the arguments do not fit the signature.
         """
         if self._own is not None:
-            return self._start + self._own_key(self._own, args, kwargs)
+            return self.start + self._own_key(self._own, args, kwargs)
         values = self._values(args, kwargs)
         try:
             data = [
@@ -151,7 +151,7 @@ class KeyBuilder:
             raise self._explained(values) from None
         digest = self._function.copy()
         digest.update(b"".join(data))
-        return self._start + digest.hexdigest()
+        return self.start + digest.hexdigest()
 
     def _values(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> list[object]:
         """Return the arguments that count, in the order of the signature.

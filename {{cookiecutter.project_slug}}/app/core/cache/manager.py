@@ -8,9 +8,9 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from datetime import timedelta
-from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 import anyio
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +18,9 @@ from starlette.concurrency import run_in_threadpool
 from . import codec
 from .base import CacheBackend, milliseconds
 from .calls import CachedCalls
+from .canonical import UnkeyableError
 from .fence import TAG_MS, Fence, is_lease
+from .freshness import Freshness
 from .keys import KeyFunction, Parameters
 from .outage import Outage
 from .patterns import WILDCARD, KeyPattern
@@ -29,9 +31,13 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_TTL = 300
 DEFAULT_MAX_ENTRY_BYTES = 8 * 1024 * 1024
+DEFAULT_TTL_JITTER = 0.02
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -41,7 +47,8 @@ class CacheManager:
     `key_prefix` stands in front of every key, with a colon between; by default it is the
     backend's. `default_ttl`, in seconds, holds where no `expire` is given. An entry of more than
     `max_entry_bytes` is not stored. What decorators store is compressed if it has more than
-    `compress_over` bytes; with 0 nothing is.
+    `compress_over` bytes; with 0 nothing is. What was computed lives up to `ttl_jitter` of its time
+    shorter, so that what was stored together does not expire together.
 
     No method raises because the backend is away, slow or answers with an error: `get` then
     returns the default, all others `False`. Wrong arguments raise `TypeError` or `ValueError`.
@@ -55,6 +62,7 @@ class CacheManager:
         default_ttl: int = DEFAULT_TTL,
         max_entry_bytes: int = DEFAULT_MAX_ENTRY_BYTES,
         compress_over: int = 0,
+        ttl_jitter: float = DEFAULT_TTL_JITTER,
     ) -> None:
         if not isinstance(backend, CacheBackend):
             raise TypeError(f"backend={backend!r} is no CacheBackend; subclass it")
@@ -67,6 +75,7 @@ class CacheManager:
         self.default_ttl = default_ttl
         self.max_entry_bytes = max_entry_bytes
         self.compress_over = compress_over
+        self.ttl_jitter = ttl_jitter
         self.functions: dict[bytes, Callable[..., Any]] = {}
         """The decorated functions, by the place that they have among the keys."""
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
@@ -125,7 +134,7 @@ class CacheManager:
 
     async def clear(self) -> bool:
         """Remove every entry below `key_prefix` and nothing else; return whether it was done."""
-        return await self._delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
+        return await self.delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
 
     async def invalidate(self, pattern: str) -> bool:
         """Remove every entry whose key `pattern` covers; return whether it was done.
@@ -134,7 +143,7 @@ class CacheManager:
         taken below the prefix, as a key is.
         """
         full = self._full(pattern)
-        return await self._delete_matching(
+        return await self.delete_matching(
             KeyPattern.parse(pattern, prefix=full.removesuffix(pattern))
         )
 
@@ -152,6 +161,7 @@ class CacheManager:
 
     async def close(self) -> None:
         """Close the connections of the running event loop. A use after that opens them again."""
+        await self.fence.settle()
         await self._guarded(self.backend.close(), None)
 
     async def health_check(self) -> bool:
@@ -187,7 +197,8 @@ class CacheManager:
                 f"CACHE_MAX_ENTRY_BYTES"
             )
 
-    async def _delete_matching(self, pattern: KeyPattern) -> bool:
+    async def delete_matching(self, pattern: KeyPattern) -> bool:
+        """Remove every entry whose whole key `pattern` covers; return whether it was done."""
         if type(self.backend).delete_matching is CacheBackend.delete_matching:
             # Its `clear` stands for patterns, so it has to know how far it may reach, and must.
             self.backend.key_prefix = self.key_prefix
@@ -227,6 +238,56 @@ class CacheManager:
         return result
 
 
+class CachedFunction(Protocol[P, R_co]):
+    """A function that `cache_response` has decorated, and what can be done with its entries.
+
+    Of a method, take these from its class and give them the object: `Class.method.refresh(self)`.
+    """
+
+    __name__: str
+    __wrapped__: Callable[P, Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        """Return what the function returned for this call before, or run it."""
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> Self: ...
+
+    @overload
+    def __get__(
+        self: "CachedFunction[Concatenate[S, Q], R_co]", instance: S, owner: Any
+    ) -> Callable[Q, Coroutine[Any, Any, R_co]]: ...
+
+    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str | None:
+        """Return the whole key of a call, or `None` where it goes past the cache."""
+
+    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Remove the entry of this one call; return whether that was done.
+
+        For a call that has no key, as one with an unkeyable argument, it is that of
+        `invalidate_all`.
+        """
+
+    async def invalidate_all(self) -> bool:
+        """Remove every entry of this function; return whether that was done.
+
+        With a `key=` of one's own, these are all entries below its `key_prefix`.
+        """
+
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Run the function and store its result, whatever is stored for this call now."""
+
+
+class CacheDecorator(Protocol):
+    """Turns a function into a cached one of the same parameters, name and docstring."""
+
+    @overload
+    def __call__(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> CachedFunction[P, R]: ...
+
+    @overload
+    def __call__(self, func: Callable[P, R], /) -> CachedFunction[P, R]: ...
+
+
 class Decorator(Protocol):
     """Turns a function into a coroutine function of the same parameters, name and docstring."""
 
@@ -249,7 +310,10 @@ def cache_response(
     vary: Collection[str] = (),
     cache_status: Collection[int] = (),
     tags: Collection[str] = (),
-) -> Decorator:
+    stale: int | timedelta | None = None,
+    refresh: Literal["inline", "background"] = "inline",
+    early_refresh: float = 0.0,
+) -> CacheDecorator:
     """Cache what the function returns, under a key made of its name and its arguments.
 
     Put it between the route decorator of FastAPI and the function. `key_prefix` begins the key,
@@ -263,6 +327,15 @@ def cache_response(
     values are escaped, or a function of the same arguments that returns a string, which is taken
     as it is, or a tuple, whose parts are escaped and joined by colons.
 
+    `tags` name groups that can be invalidated together, with arguments as in `"user:{user_id}"`.
+
+    For `stale` seconds after an entry has expired it is still served, at once, while one caller
+    computes it anew, and also if that fails with a timeout, an exception or a status of 500 or more.
+    That caller waits for the function, which runs in his request; `refresh="background"` runs it in
+    a task of its own and is for functions that need nothing of the request: no session, no
+    dependency that ends with it. With `early_refresh`, 1.0 for one, a hot entry is computed anew
+    a little before it expires, by one of its callers. An invalidated entry is never served.
+
     A hit returns what the call would have returned. What cannot come back equal is not stored,
     and neither are exceptions, results of a call that scheduled a background task, and responses
     that set a cookie, say `no-store` or `private`, or whose status is neither 2xx nor in
@@ -273,8 +346,16 @@ def cache_response(
     a parameter whose type can have no identity, and for a second function that would share the
     entries of the first.
     """
-    if expire is not None:
-        milliseconds(expire)
+    if refresh not in ("inline", "background"):
+        raise ValueError(f"refresh={refresh!r} must be 'inline' or 'background'")
+    if early_refresh < 0:
+        raise ValueError(f"early_refresh={early_refresh!r} must be 0 or more")
+    freshness = Freshness.of(
+        cache_manager.default_ttl if expire is None else expire,
+        stale,
+        jitter=cache_manager.ttl_jitter,
+        early=early_refresh,
+    )
 
     def decorate(func: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
         calls = CachedCalls(
@@ -282,12 +363,13 @@ def cache_response(
             func,
             _as_coroutine_function(func),
             key_prefix=key_prefix,
-            expire=expire,
             ignore=ignore,
             key=key,
             vary=vary,
             statuses=cache_status,
             tags=tags,
+            freshness=freshness,
+            in_background=refresh == "background",
             logger=logger,
         )
 
@@ -295,14 +377,31 @@ def cache_response(
         async def cached(*args: Any, **kwargs: Any) -> Any:
             return await calls.call(args, kwargs)
 
+        def cache_key(*args: Any, **kwargs: Any) -> str | None:
+            return calls.key(args, kwargs)
+
+        async def invalidate_all() -> bool:
+            return await cache_manager.delete_matching(calls.family)
+
+        async def invalidate(*args: Any, **kwargs: Any) -> bool:
+            key = calls.key(args, kwargs)
+            pattern = calls.family if key is None else KeyPattern((key,))
+            return await cache_manager.delete_matching(pattern)
+
+        async def renew(*args: Any, **kwargs: Any) -> Any:
+            return await calls.call(args, kwargs, renew=True)
+
+        function = cast("Any", cached)
+        function.cache_key, function.refresh = cache_key, renew
+        function.invalidate, function.invalidate_all = invalidate, invalidate_all
         return cached
 
-    return cast("Decorator", decorate)
+    return cast("CacheDecorator", decorate)
 
 
 def invalidate_cache(
     cache_manager: CacheManager,
-    keys: str | list[str] = (),  # type: ignore[assignment]
+    keys: str | list[str] | None = None,
     *,
     tags: Collection[str] = (),
 ) -> Decorator:
@@ -319,7 +418,7 @@ def invalidate_cache(
 
     Raises `TypeError` or `ValueError` when it is applied, for keys that cannot be right.
     """
-    patterns = [keys] if isinstance(keys, str) else list(keys)
+    patterns = [keys] if isinstance(keys, str) else list(keys or [])
     if not (patterns or tags) or not all(isinstance(key, str) and key for key in patterns):
         raise ValueError(f"keys={keys!r} must be a key or a list of keys, none of them empty")
 
@@ -335,7 +434,7 @@ def invalidate_cache(
             # Before the function runs: it may change what it was given.
             arguments = parameters.arguments(args, kwargs) if with_arguments else {}
             covered = [each.render(arguments, unknown=WILDCARD) for each in templates]
-            named = [each.render(arguments) for each in tagged]
+            named = _rendered(tagged, arguments, covered)
             try:
                 return await run(*args, **kwargs)
             finally:
@@ -344,6 +443,20 @@ def invalidate_cache(
         return invalidating
 
     return cast("Decorator", decorate)
+
+
+def _rendered(
+    tags: list[Template], arguments: Mapping[str, object], covered: list[str]
+) -> list[str]:
+    """Return the tags; for one whose argument has no text, let `covered` cover everything."""
+    named = []
+    for tag in tags:
+        try:
+            named.append(tag.render(arguments))
+        except UnkeyableError as error:
+            logger.warning("the tag %r stands for all, as %s", tag.text, error)
+            covered.append(WILDCARD)
+    return named
 
 
 async def _invalidate_all(manager: CacheManager, patterns: list[str], tags: list[str]) -> None:

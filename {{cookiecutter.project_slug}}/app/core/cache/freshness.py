@@ -1,0 +1,87 @@
+"""How long an entry is fresh, how long it may be served after that, and who computes it anew.
+
+An entry lives for `expire`, less a little jitter, so that what was stored together does not expire
+together. With `stale` it stays for that much longer: it is served at once while one caller computes
+it anew (stale-while-revalidate), and when that fails it goes on being served (stale-if-error); both
+are those of RFC 5861. With early refresh a hot entry is computed anew a little before it expires, by
+one of its callers, the earlier the longer it takes: Vattani et al., "Optimal Probabilistic Cache
+Stampede Prevention", VLDB 2015.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from .base import milliseconds
+
+BACK_OFF_MS = 2000
+"""After a refresh has failed, the source is left alone for so long."""
+
+_UNTIL, _COST = "until", "cost"
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How the entries of one function age, in milliseconds.
+
+    `jitter` is the part of `expire` by which an entry may live shorter; `early` is the factor of
+    early refresh, with 0 there is none. `now` tells the time in seconds.
+    """
+
+    expire: int
+    stale: int = 0
+    jitter: float = 0.0
+    early: float = 0.0
+    now: Callable[[], float] = time.time
+
+    @classmethod
+    def of(
+        cls,
+        expire: int | timedelta,
+        stale: int | timedelta | None,
+        *,
+        jitter: float,
+        early: float,
+    ) -> "Freshness":
+        """Read what a caller gave, in seconds or as timedeltas."""
+        return cls(milliseconds(expire), milliseconds(stale or 0), jitter, early)
+
+    def stamp(self, cost: float) -> tuple[dict[str, Any], int]:
+        """Return what a record says of its freshness, and its time to live in milliseconds.
+
+        `cost` is how long it took to compute, in seconds.
+        """
+        fresh = math.ceil(self.expire * (1 - self.jitter * random.random()))
+        if not self.stale and not self.early:
+            return {}, fresh
+        until = int(self.now() * 1000) + fresh
+        return {_UNTIL: until, _COST: math.ceil(cost * 1000)}, fresh + self.stale
+
+    def is_due(self, about: Mapping[str, Any]) -> bool:
+        """Whether a record should be computed anew: it is stale, or it is early but hot."""
+        until = about.get(_UNTIL)
+        if until is None:
+            return False
+        ahead = self.early * about[_COST] * -math.log(1 - random.random())
+        return bool(self.now() * 1000 + ahead >= until)
+
+
+def is_answer(error: BaseException) -> bool:
+    """Whether an exception is the function's answer to this caller, and no failure to answer."""
+    return isinstance(error, HTTPException) and not _is_of_the_server(error.status_code)
+
+
+def is_failure(value: object) -> bool:
+    """Whether a result tells of a failure: a response with a status of 500 or more."""
+    return isinstance(value, Response) and _is_of_the_server(value.status_code)
+
+
+def _is_of_the_server(status: int) -> bool:
+    return status >= 500
