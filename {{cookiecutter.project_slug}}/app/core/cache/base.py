@@ -98,6 +98,14 @@ class CacheBackend(ABC):
         """Store `data` as it is, otherwise like `set`. By default: as text, a character a byte."""
         return await self.set(key, data.decode("latin-1"), expire)
 
+    async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
+        """Return what stands at each of `keys`; in one round trip where the backend can."""
+        return tuple([await self.get_bytes(key) for key in keys])
+
+    async def delete_many(self, keys: Sequence[str]) -> int:
+        """Remove `keys` and return how many of them there were."""
+        return sum([await self.delete(key) for key in keys])
+
     # What the fence needs (see `fence`). Each is one atomic step where a backend can do that; the
     # defaults are several, so that two processes may both compute, and an invalidation in another
     # process may be overtaken. They raise `UnavailableError` where the backend cannot be asked.

@@ -42,7 +42,7 @@ what this process invalidates meanwhile takes its flights out of the way.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
@@ -161,6 +161,54 @@ class Fence:
                 if served is not None:
                     return served
 
+    async def lead_many(
+        self, keys: list[str], compute: Callable[[list[str]], Awaitable[dict[str, Made]]]
+    ) -> dict[str, Made | None]:
+        """Compute, in one call, those of `keys` that nobody else computes; return what was made.
+
+        A key for which `compute` made nothing has `None`. Those that somebody else computes are
+        not among them, and neither are those that this context computes already.
+        """
+        leading = {flight.key for flight in _leading.get() if flight.running}
+        flights = [
+            Flight(key, ()) for key in keys if key not in leading and self.flights.get(key) is None
+        ]
+        for flight in flights:
+            self.flights.add(flight)
+        how: dict[str, Landed] = {}
+        led: list[Flight] = []
+        try:
+            taken = await asyncio.gather(*(self._take_off(each, None, ()) for each in flights))
+            led = [flight for flight, mine in zip(flights, taken, strict=True) if mine]
+            for flight in led:
+                flight.started = True
+            made = await self._computed_many(led, compute) if led else {}
+            how = {key: Landed(data=each.data) for key, each in made.items()}
+            await asyncio.gather(
+                *(self._store(each, made[each.key]) for each in led if each.key in made)
+            )
+            return {flight.key: made.get(flight.key) for flight in led}
+        except Exception as error:
+            how = {flight.key: Landed(error=error) for flight in led}
+            raise
+        finally:
+            for flight in flights:
+                self._end(flight, how.get(flight.key, ALONE if how else AGAIN))
+
+    async def _computed_many(
+        self, flights: list[Flight], compute: Callable[[list[str]], Awaitable[dict[str, Made]]]
+    ) -> dict[str, Made]:
+        leading = _leading.set(_leading.get() | frozenset(flights))
+        for flight in flights:
+            self._arm(flight)
+        try:
+            return await compute([flight.key for flight in flights])
+        finally:
+            _leading.reset(leading)
+            for flight in flights:
+                if flight.renewal is not None:
+                    flight.renewal.cancel()
+
     async def _look(self, key: str, tags: tuple[str, ...]) -> tuple[bytes | None, Nonces, bool]:
         try:
             return *await self._ask(self._backend.look(key, tags)), True
@@ -276,12 +324,15 @@ class Fence:
                 how = Landed(error=error)
             raise
         finally:
-            flight.running = False
-            self.flights.remove(flight)
-            if flight.lease is None:
-                flight.land(how)
-            else:  # Not awaited: the leader may have been cancelled, and need not wait.
-                self._afterwards(self._give_back(flight, how))
+            self._end(flight, how)
+
+    def _end(self, flight: Flight, how: Landed) -> None:
+        flight.running = False
+        self.flights.remove(flight)
+        if flight.lease is None:
+            flight.land(how)
+        else:  # Not awaited: the leader may have been cancelled, and need not wait.
+            self._afterwards(self._give_back(flight, how))
 
     async def _take_off(self, flight: Flight, standing: bytes | None, nonces: Nonces) -> bool:
         """Put a lease at the key; return whether it is there, or whether there is no backend."""
@@ -304,14 +355,10 @@ class Fence:
         return taken
 
     async def _computed(self, flight: Flight, call: Call) -> Made:
-        leading = _leading.set(_leading.get() | {flight})
-        self._arm(flight)
-        try:
-            return await call.compute(flight.nonces)
-        finally:
-            _leading.reset(leading)
-            if flight.renewal is not None:
-                flight.renewal.cancel()
+        async def compute(_: list[str]) -> dict[str, Made]:
+            return {flight.key: await call.compute(flight.nonces)}
+
+        return (await self._computed_many([flight], compute))[flight.key]
 
     def _arm(self, flight: Flight) -> None:
         """Renew the lease in a while, and again, as long as the function runs."""

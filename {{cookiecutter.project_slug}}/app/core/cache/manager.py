@@ -8,7 +8,9 @@ import asyncio
 import functools
 import inspect
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
@@ -16,14 +18,16 @@ import anyio
 from starlette.concurrency import run_in_threadpool
 
 from . import codec
-from .base import CacheBackend, milliseconds
+from .base import CacheBackend, UnavailableError, milliseconds
 from .calls import CachedCalls
 from .canonical import UnkeyableError
-from .fence import TAG_MS, Fence, is_lease
+from .entries import Entry, Factory, called, parsed, tags_of, value_of
+from .fence import TAG_MS, Fence, Made, is_lease
 from .freshness import Freshness
 from .keys import KeyFunction, Parameters
 from .outage import Outage
 from .patterns import WILDCARD, KeyPattern
+from .record import Record
 from .tags import tag_key, templates_of
 from .templates import Template
 
@@ -121,6 +125,109 @@ class CacheManager:
         logger.debug("%s %s", "stored" if stored else "not stored", full)
         return stored
 
+    async def get_or_set(
+        self,
+        key: str,
+        factory: Factory,
+        expire: int | timedelta | None = None,
+        *,
+        tags: Collection[str] = (),
+        stale: int | timedelta | None = None,
+    ) -> Any:
+        """Return the value at `key`; if there is none, compute it by `factory()` and store it.
+
+        However many callers there are, in however many processes, the factory runs once, and what
+        an invalidation overtook is not stored. `tags` and `stale` are as in `cache_response`. A
+        plain factory runs in a thread. Its exceptions are the caller's.
+        """
+        full, tag_keys = self._full(key), self._tag_keys(tags)
+        if not self.backend.keeps_bytes:
+            found, value = await self._guarded(self._lookup(full), (False, None))
+            if found:
+                return value
+        entry = Entry(
+            self,
+            full,
+            factory,
+            tags=tag_keys,
+            freshness=self._freshness(expire, stale),
+            logger=logger,
+        )
+        served = await self.fence.run(full, tag_keys, entry)
+        logger.debug("%s %s", served.how.name.lower(), full)
+        return served.value
+
+    async def get_many(self, keys: Collection[str]) -> dict[str, Any]:
+        """Return the values of those `keys` that have one, in one round trip, or two with tags."""
+        fulls = {self._full(key): key for key in keys}
+        if not self.backend.keeps_bytes:
+            looked = {
+                key: await self._guarded(self._lookup(full), (False, None))
+                for full, key in fulls.items()
+            }
+            return {key: value for key, (found, value) in looked.items() if found}
+        values = await self._guarded(self._lookup_many(list(fulls)), {})
+        return {fulls[full]: value for full, value in values.items()}
+
+    async def set_many(
+        self, values: Mapping[str, Any], expire: int | timedelta | None = None
+    ) -> bool:
+        """Store each of `values` at its key; return whether all are stored."""
+        return all([await self.set(key, value, expire) for key, value in values.items()])
+
+    async def delete_many(self, keys: Collection[str]) -> int:
+        """Remove `keys` and return how many of them there were."""
+        fulls = [self._full(key) for key in keys]
+        patterns = [KeyPattern((full,)) for full in fulls]
+        for pattern in patterns:
+            self.fence.flights.overtake(pattern)
+        removed = await self._guarded(self.backend.delete_many(fulls), 0) if fulls else 0
+        for pattern in patterns:
+            self.fence.flights.overtake(pattern)
+        return removed
+
+    async def get_or_set_many(
+        self,
+        keys: Collection[str],
+        load_missing: Callable[[list[str]], Any],
+        expire: int | timedelta | None = None,
+    ) -> dict[str, Any]:
+        """Return the values of `keys`; compute those that are missing by `load_missing(keys)`.
+
+        It returns a mapping, and is called once with the keys that nobody else computes; for the
+        others this caller waits. A key that it leaves out is left out of the result.
+        """
+        values = await self.get_many(keys)
+        missing = {self._full(key): key for key in keys if key not in values}
+        freshness = self._freshness(expire, None)
+
+        async def load(fulls: list[str]) -> dict[str, Made]:
+            began = time.monotonic()
+            loaded = await called(load_missing, [missing[full] for full in fulls])
+            cost = time.monotonic() - began
+            made = {}
+            for full in fulls:
+                if missing[full] in loaded:
+                    entry = Entry(self, full, dict, freshness=freshness, logger=logger)
+                    made[full] = entry.made(loaded[missing[full]], (), cost)
+            return made
+
+        async def one(full: str) -> None:
+            async def load_one() -> Any:
+                loaded = await called(load_missing, [missing[full]])
+                if missing[full] not in loaded:
+                    raise _LeftOutError
+                return loaded[missing[full]]
+
+            entry = Entry(self, full, load_one, freshness=freshness, logger=logger)
+            with suppress(_LeftOutError):
+                values[missing[full]] = (await self.fence.run(full, (), entry)).value
+
+        led = await self.fence.lead_many(list(missing), load)
+        values |= {missing[full]: made.value for full, made in led.items() if made is not None}
+        await asyncio.gather(*(one(full) for full in missing if full not in led))
+        return {key: values[key] for key in keys if key in values}
+
     async def delete(self, key: str) -> bool:
         """Remove `key`, which is no pattern; return whether there was something to remove."""
         full = self._full(key)
@@ -152,7 +259,7 @@ class CacheManager:
 
         It takes one round trip, whatever the number of entries.
         """
-        keys = tuple([tag_key(self.key_prefix, self._tag(tag)) for tag in tags])
+        keys = self._tag_keys(tags)
         self.fence.flights.overtake_tags(keys)
         done = await self._guarded(self.backend.renonce(keys, TAG_MS), False)
         self.fence.flights.overtake_tags(keys)
@@ -176,18 +283,48 @@ class CacheManager:
 
     async def _lookup(self, key: str) -> tuple[bool, Any]:
         if self.backend.keeps_bytes:
-            data = await self.backend.get_bytes(key)
-            try:
-                return (False, None) if data is None else (True, codec.decode(data))
-            except codec.CorruptError:
-                return False, None
+            found = await self._lookup_many([key])
+            return key in found, found.get(key)
         value = await self.backend.get(key)
         if value is None:
             return await self.backend.exists(key), None
+        if isinstance(value, str) and value.startswith(("lease/1 ", "cache/1 ")):
+            found = await self._lookup_many([key])
+            return key in found, found.get(key)
         try:
             return True, codec.decode(codec.encode(value))
         except codec.UnstorableError:  # put there by somebody else; it is the backend's own
             return True, value
+
+    async def _lookup_many(self, keys: list[str]) -> dict[str, Any]:
+        """Return the values at whole keys: what was set by hand, and entries of `get_or_set`."""
+        values: dict[str, Any] = {}
+        records: dict[str, Record] = {}
+        for key, data in zip(keys, await self.backend.get_many_bytes(keys), strict=True):
+            record = None if data is None else parsed(key, data)
+            if record is not None:
+                records[key] = record
+            elif data is not None:
+                with suppress(codec.CorruptError):
+                    values[key] = codec.decode(data)
+        tags = list({tag for record in records.values() for tag in tags_of(record)})
+        now = dict(zip(tags, await self.backend.get_many_bytes(tags) if tags else (), strict=True))
+        for key, record in records.items():
+            found, value = value_of(record, tuple([now[tag] for tag in tags_of(record)]))
+            if found:
+                values[key] = value
+        return values
+
+    def _tag_keys(self, tags: Collection[str]) -> tuple[str, ...]:
+        if isinstance(tags, str):
+            raise TypeError(f"tags={tags!r} is a string; give a list: tags=[{tags!r}]")
+        return tuple([tag_key(self.key_prefix, self._tag(tag)) for tag in tags])
+
+    def _freshness(
+        self, expire: int | timedelta | None, stale: int | timedelta | None
+    ) -> Freshness:
+        expire = self.default_ttl if expire is None else expire
+        return Freshness.of(expire, stale, jitter=self.ttl_jitter, early=0)
 
     def refuse_large(self, data: bytes) -> None:
         """Raise `UnstorableError` if `data` is too large to be stored."""
@@ -231,11 +368,17 @@ class CacheManager:
         """Await `operation` and return `failed` where it raises; an outage is logged once."""
         try:
             result = await operation
+        except UnavailableError:  # which the backend has noted itself
+            return failed
         except Exception as error:
             self._outage.failed(error)
             return failed
         self._outage.worked()
         return result
+
+
+class _LeftOutError(Exception):
+    """A loader has no value for a key."""
 
 
 class CachedFunction(Protocol[P, R_co]):

@@ -148,6 +148,14 @@ class RedisBackend(CacheBackend):
             return False
         return await self._attempt(lambda client: _set(client, key, data, ttl), False)
 
+    async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
+        """Return what stands at each of `keys`, in one round trip."""
+        return await self._must(lambda client: client.get_many(keys))
+
+    async def delete_many(self, keys: Sequence[str]) -> int:
+        """Remove `keys`, in one command, and return how many of them there were."""
+        return await self._attempt(lambda client: client.unlink(*keys), 0)
+
     async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
         """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
         return await self._must(lambda client: client.look(key, tags))
@@ -281,6 +289,19 @@ class _Client(Redis):
             logger.warning("redis: %s", error)
             execute: Callable[..., Awaitable[bytes | None]] = self.execute_command
             return await execute("GET", key)
+
+    async def get_many(self, keys: Sequence[str]) -> Nonces:
+        """Read keys; what is of another type, or another key's record, is as if it were absent."""
+        async with self.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.get(key)
+            found = await pipe.execute(raise_on_error=False)
+        return tuple(
+            [
+                data if isinstance(data, bytes) and not is_of_another_key(key, data) else None
+                for key, data in zip(keys, found, strict=True)
+            ]
+        )
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         """Set a key that is absent, or return what stands there."""
