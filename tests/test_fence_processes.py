@@ -415,7 +415,7 @@ def in_words(took: list[float]) -> str:
 def test_invalidating_many_entries_lets_other_clients_in(
     crew: list[Worker], crowded: Scene, report: Callable[[str], None]
 ) -> None:
-    """Of 200,000 entries, 5,000 go by one command on a tag, or by a walk; nobody waits long."""
+    """Of 200,000 entries, 5,000 go by two commands for a tag, or by a walk; nobody waits long."""
     worker, other = crew[:2]
     until = time.monotonic() + 1
     quiet = pings(crowded.client, lambda: time.monotonic() < until)
@@ -430,7 +430,8 @@ def test_invalidating_many_entries_lets_other_clients_in(
         report(f"PING beside a {way}: {in_words(took)}; it took {each:.2f} ms, {dict(spent)}")
         assert max(took) < 100 + max(quiet)  # the goal is 10 ms; a noisy machine has its own
         if way == "tag":
-            assert spent == {"set": often}
+            # One for the tag, one for all tags, which derived ones are compared with.
+            assert spent == {"set": 2 * often}
             crowded.begin(other, "fill", first=0, last=100, tag="number:1")
             other.hear("result")
             assert {crowded.runs(item) for item in range(100)} == {2}

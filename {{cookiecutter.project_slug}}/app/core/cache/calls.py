@@ -25,11 +25,11 @@ from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix
 from .patterns import KeyPattern
 from .record import Record
 from .status import Outcome, note
-from .tags import tag_key, templates_of
+from .tags import Tag, all_tags_key, derivations_of, tag_key, templates_of
 from .templates import Template
 
 _VALUE, _RESPONSE = b"value", b"response"
-_INJECTED, _NONCES = "injected", "nonces"
+_INJECTED, _NONCES, _DERIVED = "injected", "nonces", "derived"
 _OUTCOMES = {
     How.HIT: Outcome.HIT,
     How.STALE: Outcome.HIT,
@@ -74,7 +74,7 @@ class CachedCalls:
         key: str | KeyFunction | None,
         vary: Collection[str],
         statuses: Collection[int],
-        tags: Collection[str],
+        tags: Collection[Tag],
         freshness: Freshness,
         in_background: bool,
         logger: logging.Logger,
@@ -99,6 +99,7 @@ class CachedCalls:
         self.family = KeyPattern((self._keys.start, ""))
         """The pattern of all keys of this function."""
         self._tags = templates_of(tags, self._parameters)
+        self._derivations = derivations_of(tags)
         self._warned: set[str] = set()
         _claim(store, func, text(start) + (text(key) if isinstance(key, str) else self._owner))
 
@@ -128,10 +129,17 @@ class CachedCalls:
         return value
 
     def _tags_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
-        if not self._tags:
-            return ()
-        arguments = self._parameters.arguments(args, kwargs)
-        return tuple([tag_key(self._store.key_prefix, tag.render(arguments)) for tag in self._tags])
+        """Return the keys of the tags that are known before the function runs.
+
+        Where others are derived from its result, the last of them is that of all tags.
+        """
+        prefix, keys = self._store.key_prefix, []
+        if self._tags:
+            arguments = self._parameters.arguments(args, kwargs)
+            keys = [tag_key(prefix, tag.render(arguments)) for tag in self._tags]
+        if self._derivations:
+            keys.append(all_tags_key(prefix))
+        return tuple(keys)
 
     def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         """Return the key of a call, or `None` where it has none and goes past the cache."""
@@ -146,31 +154,33 @@ class CachedCalls:
             self._warn_once("runs uncached", f"its key cannot be built: {error!r}")
         return None
 
-    def load(
-        self, key: str, data: bytes, nonces: Nonces
-    ) -> tuple[Any, Changes | None, bool] | None:
-        """Return what a record holds and whether it is due to be computed anew.
-
-        `None` means that it is none of this key, or has other nonces.
-        """
+    def load(self, key: str, data: bytes, nonces: Nonces) -> Found | None:
+        """Return what a record holds, or `None` if it is none of this key, or has other nonces."""
         try:
             record = Record.from_bytes(key, data, self._owner)
-            if record is not None and record.about.get(_NONCES, []) == _as_text(nonces):
-                found = self._read(record)
-                if found is not None:
-                    return *found, self._freshness.is_due(record.about)
+            known = nonces[: len(self._tags)]
+            if record is not None and record.about.get(_NONCES, []) == _as_text(known):
+                return self._read(record)
         except Exception as error:  # bytes from outside, damaged in a way of their own
             self._logger.debug("unreadable %s: %s", key, error)
         return None
 
-    def _read(self, record: Record) -> tuple[Any, Changes | None] | None:
+    def _read(self, record: Record) -> Found | None:
+        if record.kind == _VALUE:
+            value = codec.decode(record.payload, self._classes)
+        elif record.kind == _RESPONSE:
+            value = responses.restore(record.about, record.payload, self._classes)
+        else:
+            return None
         changes = record.about.get(_INJECTED)
         injected = None if changes is None else Changes.from_json(changes)
-        if record.kind == _VALUE:
-            return codec.decode(record.payload, self._classes), injected
-        if record.kind == _RESPONSE:
-            return responses.restore(record.about, record.payload, self._classes), injected
-        return None
+        tags, nonces = record.about.get(_DERIVED, ((), ()))
+        return Found(
+            (value, injected),
+            due=self._freshness.is_due(record.about),
+            tags=tuple(tags),
+            nonces=tuple([nonce.encode() for nonce in nonces]),
+        )
 
     async def compute(
         self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any], nonces: Nonces
@@ -181,10 +191,31 @@ class CachedCalls:
         began = time.monotonic()
         value = await self._run(*watch.args, **watch.kwargs)
         about, ms = self._freshness.stamp(time.monotonic() - began)
-        if nonces:
-            about[_NONCES] = _as_text(nonces)
+        if self._tags and nonces:
+            about[_NONCES] = _as_text(nonces[: len(self._tags)])
+        keep = not self._derivations or await self._derive(value, nonces, about)
         data = None if self._freshness.expire == 0 else self._data(key, value, watch, about)
-        return Made((value, None), data, ms)
+        return Made((value, None), data, ms, keep)
+
+    async def _derive(self, value: Any, nonces: Nonces, about: dict[str, Any]) -> bool:
+        """Note the tags that are derived from a result; return whether it may be stored.
+
+        First their nonces are read, then that of all tags, which changes before any of them does:
+        if it is what it was before the function ran, none of them was invalidated since.
+        """
+        prefix = self._store.key_prefix
+        try:
+            derived = [tag for derive in self._derivations for tag in derive(value)]
+            keys = tuple([tag_key(prefix, tag) for tag in derived])
+        except Exception as error:
+            self._warn_once("is not stored", f"its tags cannot be derived: {error!r}")
+            return False
+        made = await self._store.fence.nonces_made(keys)
+        now = await self._store.fence.nonces_now((all_tags_key(prefix),))
+        if made is None or now is None or now != nonces[len(self._tags) :]:
+            return False
+        about[_DERIVED] = [list(keys), _as_text(made)]
+        return True
 
     def _data(
         self, key: str, value: object, watch: "_Watch", about: dict[str, Any]
@@ -259,11 +290,7 @@ class _OneCall:
 
     def read(self, data: bytes, nonces: Nonces) -> Found | None:
         """Return what a record holds, or `None` if it is of no use."""
-        found = self._calls.load(self._key, data, nonces)
-        if found is None:
-            return None
-        value, changes, due = found
-        return Found((value, changes), due)
+        return self._calls.load(self._key, data, nonces)
 
     def failed(self, value: Any) -> bool:
         """Whether a result tells of a failure, so that an old one is better."""

@@ -78,6 +78,8 @@ class Made:
     value: Any
     data: bytes | None
     ms: int
+    keep: bool = True
+    """Whether the record may be stored, and not only be shared with those who wait for it."""
 
 
 class How(Enum):
@@ -104,6 +106,10 @@ class Found:
 
     value: Any
     due: bool = False
+    tags: tuple[str, ...] = ()
+    """Further tags, which only the record knows."""
+    nonces: Nonces = ()
+    """What their nonces have to be."""
 
 
 class Call(Protocol):
@@ -140,7 +146,7 @@ class Fence:
         while True:
             standing, nonces, online = await self._look(key, tags)
             found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
-            if found is not None:
+            if found is not None and await self._is_of_use(found):
                 return await self._serve(Flight(key, tags), call, standing or b"", nonces, found)
             flight = self.flights.get(key)
             if flight is not None and _may_join(flight, standing, nonces, online=online):
@@ -214,6 +220,23 @@ class Fence:
             return *await self._ask(self._backend.look(key, tags)), True
         except UnavailableError:
             return None, (), False
+
+    async def _is_of_use(self, found: Found) -> bool:
+        return not found.tags or await self.nonces_now(found.tags) == found.nonces
+
+    async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
+        """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
+        try:
+            return await self._ask(self._backend.get_many_bytes(tags))
+        except UnavailableError:
+            return None
+
+    async def nonces_made(self, tags: tuple[str, ...]) -> Nonces | None:
+        """Return the nonces at the keys `tags`, and make those that are missing."""
+        try:
+            return await self._ask(self._backend.nonces(tags, TAG_MS))
+        except UnavailableError:
+            return None
 
     async def _ask(self, step: Awaitable[T]) -> T:
         """Await a step of the backend; whatever it raises means that it cannot be asked."""
@@ -383,7 +406,7 @@ class Fence:
             self._arm(flight)
 
     async def _store(self, flight: Flight, made: Made) -> bool:
-        if flight.lease is None or flight.overtaken or made.data is None:
+        if flight.lease is None or flight.overtaken or made.data is None or not made.keep:
             return False
         try:
             stored = await self._ask(

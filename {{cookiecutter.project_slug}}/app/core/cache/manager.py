@@ -28,7 +28,7 @@ from .keys import KeyFunction, Parameters
 from .outage import Outage
 from .patterns import WILDCARD, KeyPattern
 from .record import Record
-from .tags import tag_key, templates_of
+from .tags import Tag, all_tags_key, tag_key, templates_of
 from .templates import Template
 
 logger = logging.getLogger(__name__)
@@ -259,7 +259,7 @@ class CacheManager:
 
         It takes one round trip, whatever the number of entries.
         """
-        keys = self._tag_keys(tags)
+        keys = (all_tags_key(self.key_prefix), *self._tag_keys(tags))
         self.fence.flights.overtake_tags(keys)
         done = await self._guarded(self.backend.renonce(keys, TAG_MS), False)
         self.fence.flights.overtake_tags(keys)
@@ -452,7 +452,7 @@ def cache_response(
     key: str | KeyFunction | None = None,
     vary: Collection[str] = (),
     cache_status: Collection[int] = (),
-    tags: Collection[str] = (),
+    tags: Collection[Tag] = (),
     stale: int | timedelta | None = None,
     refresh: Literal["inline", "background"] = "inline",
     early_refresh: float = 0.0,
@@ -470,7 +470,8 @@ def cache_response(
     values are escaped, or a function of the same arguments that returns a string, which is taken
     as it is, or a tuple, whose parts are escaped and joined by colons.
 
-    `tags` name groups that can be invalidated together, with arguments as in `"user:{user_id}"`.
+    `tags` name groups that can be invalidated together, with arguments as in `"user:{user_id}"`; a
+    function among them derives tags from the result, at the cost of a round trip for each hit.
 
     For `stale` seconds after an entry has expired it is still served, at once, while one caller
     computes it anew, and also if that fails with a timeout, an exception or a status of 500 or more.

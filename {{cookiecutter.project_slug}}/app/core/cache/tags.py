@@ -6,10 +6,23 @@ No clock is compared and no two keys change together, so a cluster does as one s
 nonce that was evicted is another one when it comes back, so that nothing rises from the dead.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 from .keys import Parameters
 from .templates import Template
+
+Tag = str | Callable[[Any], Collection[str]]
+"""A tag, which may name arguments, or a function that derives tags from a result."""
+
+
+def all_tags_key(key_prefix: str) -> str:
+    """Return the key whose nonce changes, before any other, with every invalidation of a tag.
+
+    Tags that are derived from a result are not known before the function runs, so their nonces can
+    be read only after it. If this one is the same then as before, so were they.
+    """
+    return f"{key_prefix}:~tags"
 
 
 def tag_key(key_prefix: str, tag: str) -> str:
@@ -17,14 +30,20 @@ def tag_key(key_prefix: str, tag: str) -> str:
     return f"{key_prefix}:~tag:{tag}"
 
 
-def templates_of(tags: Collection[str], parameters: Parameters) -> list[Template]:
-    """Read tags that may name arguments, as in `"user:{user_id}"`.
+def derivations_of(tags: Collection[Tag]) -> list[Callable[[Any], Collection[str]]]:
+    """Return those of `tags` that are functions of the result."""
+    return [tag for tag in tags if callable(tag)]
+
+
+def templates_of(tags: Collection[Tag], parameters: Parameters) -> list[Template]:
+    """Read those of `tags` that are texts; they may name arguments, as in `"user:{user_id}"`.
 
     Raises `TypeError` for one string in place of several, and `ValueError` for what is no template
     of these parameters.
     """
     if isinstance(tags, str):
         raise TypeError(f"tags={tags!r} is a string; give a list: tags=[{tags!r}]")
-    if not all(isinstance(tag, str) and tag for tag in tags):
-        raise ValueError(f"tags={list(tags)!r} must be strings, none of them empty")
-    return [Template(tag, parameters.signature.parameters) for tag in tags]
+    texts = [tag for tag in tags if not callable(tag)]
+    if not all(isinstance(tag, str) and tag for tag in texts):
+        raise ValueError(f"tags={list(tags)!r} must be strings, none of them empty, or functions")
+    return [Template(tag, parameters.signature.parameters) for tag in texts]
