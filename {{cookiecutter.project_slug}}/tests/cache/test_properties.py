@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -19,6 +19,10 @@ from app.core.cache.keys import KeyBuilder, Parameters
 from app.core.cache.patterns import KeyPattern
 from app.core.cache.record import Record
 from app.core.cache.templates import Template
+
+# A machine under load is slow, which is no property of the cache.
+settings.register_profile("cache", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cache")
 
 
 class Colour(Enum):
