@@ -131,6 +131,22 @@ async def test_a_stale_value_outlives_a_failure(our_manager: CacheManager) -> No
         assert await our_manager.get_or_set("key", factory, expire=expire, stale=60) == 1
 
 
+async def test_a_hot_value_is_computed_early(our_manager: CacheManager) -> None:
+    """With a factor so large that it is always due."""
+    values = iter(range(10))
+
+    async def factory() -> int:
+        return next(values)
+
+    for expected in range(3):
+        got = await our_manager.get_or_set("key", factory, expire=60, early_refresh=1e9)
+        assert got == expected
+        await our_manager.fence.settle()  # until then this caller's claim keeps others from it
+    assert await our_manager.get_or_set("key", factory, expire=60) == 2
+    with pytest.raises(ValueError, match="early_refresh=-1"):
+        await our_manager.get_or_set("key", factory, early_refresh=-1)
+
+
 async def test_many_keys_are_read_in_one_round_trip(
     redis_manager: CacheManager, redis_client: Redis
 ) -> None:

@@ -133,12 +133,13 @@ class CacheManager:
         *,
         tags: Collection[str] = (),
         stale: int | timedelta | None = None,
+        early_refresh: float = 0.0,
     ) -> Any:
         """Return the value at `key`; if there is none, compute it by `factory()` and store it.
 
         However many callers there are, in however many processes, the factory runs once, and what
-        an invalidation overtook is not stored. `tags` and `stale` are as in `cache_response`. A
-        plain factory runs in a thread. Its exceptions are the caller's.
+        an invalidation overtook is not stored. `tags`, `stale` and `early_refresh` are as in
+        `cache_response`. A plain factory runs in a thread. Its exceptions are the caller's.
         """
         full, tag_keys = self._full(key), self._tag_keys(tags)
         if not self.backend.keeps_bytes:
@@ -150,7 +151,7 @@ class CacheManager:
             full,
             factory,
             tags=tag_keys,
-            freshness=self._freshness(expire, stale),
+            freshness=self.freshness(expire, stale, early_refresh),
             logger=logger,
         )
         served = await self.fence.run(full, tag_keys, entry)
@@ -199,7 +200,7 @@ class CacheManager:
         """
         values = await self.get_many(keys)
         missing = {self._full(key): key for key in keys if key not in values}
-        freshness = self._freshness(expire, None)
+        freshness = self.freshness(expire)
 
         async def load(fulls: list[str]) -> dict[str, Made]:
             began = time.monotonic()
@@ -320,11 +321,17 @@ class CacheManager:
             raise TypeError(f"tags={tags!r} is a string; give a list: tags=[{tags!r}]")
         return tuple([tag_key(self.key_prefix, self._tag(tag)) for tag in tags])
 
-    def _freshness(
-        self, expire: int | timedelta | None, stale: int | timedelta | None
+    def freshness(
+        self,
+        expire: int | timedelta | None,
+        stale: int | timedelta | None = None,
+        early_refresh: float = 0.0,
     ) -> Freshness:
+        """Return how entries age; raises `TypeError` or `ValueError` for what cannot be right."""
+        if early_refresh < 0:
+            raise ValueError(f"early_refresh={early_refresh!r} must be 0 or more")
         expire = self.default_ttl if expire is None else expire
-        return Freshness.of(expire, stale, jitter=self.ttl_jitter, early=0)
+        return Freshness.of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
 
     def refuse_large(self, data: bytes) -> None:
         """Raise `UnstorableError` if `data` is too large to be stored."""
@@ -492,14 +499,7 @@ def cache_response(
     """
     if refresh not in ("inline", "background"):
         raise ValueError(f"refresh={refresh!r} must be 'inline' or 'background'")
-    if early_refresh < 0:
-        raise ValueError(f"early_refresh={early_refresh!r} must be 0 or more")
-    freshness = Freshness.of(
-        cache_manager.default_ttl if expire is None else expire,
-        stale,
-        jitter=cache_manager.ttl_jitter,
-        early=early_refresh,
-    )
+    freshness = cache_manager.freshness(expire, stale, early_refresh)
 
     def decorate(func: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
         calls = CachedCalls(
