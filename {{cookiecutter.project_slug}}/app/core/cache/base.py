@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from . import codec
 from .patterns import KeyPattern
 
 DEFAULT_KEY_PREFIX = "app"
@@ -156,6 +157,24 @@ class CacheBackend(ABC):
 def new_nonce() -> bytes:
     """Return random bytes that no other call has returned."""
     return secrets.token_hex(8).encode()
+
+
+class BytesBackend(CacheBackend):
+    """A backend that keeps bytes: implement `get_bytes` and `set_bytes`, and values are JSON."""
+
+    keeps_bytes = True
+
+    async def get(self, key: str) -> Any | None:
+        """Return the value at `key`, or `None`, also for bytes that are no value of ours."""
+        data = await self.get_bytes(key)
+        try:
+            return None if data is None else codec.decode(data)
+        except codec.CorruptError:
+            return None
+
+    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
+        """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
+        return await self.set_bytes(key, codec.encode(value), expire)
 
 
 class UnavailableError(Exception):

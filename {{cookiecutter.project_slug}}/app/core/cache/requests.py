@@ -6,11 +6,12 @@ noted, so that a result which depends on it is not stored for everybody.
 """
 
 import functools
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import URL, Headers
 from starlette.requests import Request
+from starlette.types import Receive
 
 from .canonical import canonical
 
@@ -203,7 +204,13 @@ class _NotedScope(dict[str, Any]):
         return self._all()
 
 
-class _Noting:
+if TYPE_CHECKING:
+    _Base = Request
+else:  # at run time it stands in front of the class of the request, whichever that is
+    _Base = object
+
+
+class _Noting(_Base):
     """Put in front of a class of requests: what it reads of headers, address and body is noted."""
 
     _note: _Note
@@ -224,25 +231,25 @@ class _Noting:
         return plain.base_url
 
     @property
-    def receive(self) -> Callable[[], Awaitable[Any]]:
+    def receive(self) -> Receive:
         self._note.other("the body")
-        return super().receive  # type: ignore[misc,no-any-return]
+        return super().receive
 
     def stream(self) -> Any:
         self._note.other("the body")
-        return super().stream()  # type: ignore[misc]
+        return super().stream()
 
     async def body(self) -> bytes:
         self._note.other("the body")
-        return await super().body()  # type: ignore[misc,no-any-return]
+        return await super().body()
 
     async def json(self) -> Any:
         self._note.other("the body")
-        return await super().json()  # type: ignore[misc]
+        return await super().json()
 
     def form(self, **limits: Any) -> Any:
         self._note.other("the body")
-        return super().form(**limits)  # type: ignore[misc]
+        return super().form(**limits)
 
 
 @functools.cache

@@ -5,16 +5,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
 
-from .. import codec
-from ..base import DEFAULT_KEY_PREFIX, CacheBackend, Nonces, milliseconds
+from ..base import DEFAULT_KEY_PREFIX, BytesBackend, Nonces, milliseconds
 from ..patterns import KeyPattern
 
 _NEVER = float("inf")
 
 
-class MemoryBackend(CacheBackend):
+class MemoryBackend(BytesBackend):
     """A bounded store in memory; the entry that was used longest ago leaves first.
 
     It holds at most `max_entries` entries and `max_bytes` bytes of keys and values. A value that
@@ -24,7 +22,6 @@ class MemoryBackend(CacheBackend):
     Safe to use from several threads and event loops. `close` forgets everything.
     """
 
-    keeps_bytes = True
     atomic = True
 
     def __init__(
@@ -47,18 +44,6 @@ class MemoryBackend(CacheBackend):
 
     def __repr__(self) -> str:
         return f"MemoryBackend(max_entries={self._max_entries}, max_bytes={self._max_bytes})"
-
-    async def get(self, key: str) -> Any | None:
-        """Return a copy of the value at `key`, or `None`."""
-        data = await self.get_bytes(key)
-        try:
-            return None if data is None else codec.decode(data)
-        except codec.CorruptError:
-            return None
-
-    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
-        """Store a copy of `value`; raises `UnstorableError` where it would not come back equal."""
-        return await self.set_bytes(key, codec.encode(value), expire)
 
     async def delete(self, key: str) -> bool:
         """Remove `key` and return whether there was something to remove."""

@@ -16,11 +16,10 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from .. import codec
 from ..base import (
     DEFAULT_KEY_PREFIX,
     FOREIGN,
-    CacheBackend,
+    BytesBackend,
     Nonces,
     UnavailableError,
     milliseconds,
@@ -54,7 +53,7 @@ return 1
 _SCAN_COUNT = 1000  # keys that one SCAN looks at, and one UNLINK removes: about a millisecond each
 
 
-class RedisBackend(CacheBackend):
+class RedisBackend(BytesBackend):
     """Entries in one Redis server, over a pool of connections for each event loop.
 
     `timeout`, in seconds, limits connecting, waiting for an answer and waiting for a free
@@ -66,7 +65,6 @@ class RedisBackend(CacheBackend):
     or `False`.
     """
 
-    keeps_bytes = True
     atomic = True
 
     def __init__(
@@ -92,18 +90,6 @@ class RedisBackend(CacheBackend):
 
     def __repr__(self) -> str:
         return f"RedisBackend(host={self._host!r}, port={self._port}, db={self._db})"
-
-    async def get(self, key: str) -> Any | None:
-        """Return the value at `key`, or `None`, also for bytes that are no value of ours."""
-        data = await self.get_bytes(key)
-        try:
-            return None if data is None else codec.decode(data)
-        except codec.CorruptError:
-            return None
-
-    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
-        """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
-        return await self.set_bytes(key, codec.encode(value), expire)
 
     async def delete(self, key: str) -> bool:
         """Remove `key` and return whether there was something to remove."""
