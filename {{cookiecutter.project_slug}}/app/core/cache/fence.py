@@ -9,7 +9,8 @@ What stands at a key is nothing, a lease, or a record, and it changes only like 
            ├──────────────────────────┘ │  where it is of no use any more    │
            │                            └────────────────────────────────────┤
            └─────────────── invalidation (UNLINK), expiry, eviction ─────────┘
-        an explicit `set` puts its value there, whatever stood before
+        an explicit `set` puts its value there, whatever stood before; a record that is due (see
+        `freshness`) is replaced by the next one, over its own head, while it goes on being served
 
 A lease is `lease/1 <token> <digest of tag nonces>`. Its token is random and its time short; the
 leader renews it while the function runs. Each arrow is one atomic command on one key, so that one
@@ -22,7 +23,8 @@ K start after that. The value that it returns comes from one of these:
 1. A record at K. It was put there by `replace` over its leader's lease, which stood there without
    a gap since before the function ran, for no two leases have one token. An invalidation removes
    whatever stands at K, so it came either before that lease, and then the function started after
-   it, or after the record, and then the record is gone.
+   it, or after the record, and then the record is gone. A refresh replaces the very record that it
+   saw before its function ran, which bears a random number: the same holds.
 2. A flight of this process that it joins. It joins one whose function runs only if it has just
    seen that flight's lease at K itself: then no invalidation came since the function started. One
    whose function has not started may be joined by all.
