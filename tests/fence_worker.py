@@ -162,11 +162,20 @@ def write_by(way: str, stage: Stage) -> Callable[[], Awaitable[int]]:
 
 
 async def read_and_write(  # noqa: PLR0913 - the details of a job
-    stage: Stage, *, way: str, fenced: bool, seed: str, readers: int, writes: int, reads: int
+    stage: Stage,
+    *,
+    way: str,
+    fenced: bool,
+    refreshed: bool,
+    seed: str,
+    readers: int,
+    writes: int,
+    reads: int,
 ) -> dict[str, int]:
     """Let some tasks read, and one write if `writes` is not 0; count the stale values.
 
-    The writer goes on until there were so many writes here and so many reads in all.
+    The writer goes on until there were so many writes here and so many reads in all. With
+    `refreshed`, entries expire at once and are served stale, so that most fills are refreshes.
     """
     if not fenced:
         take_down_the_fence(stage)
@@ -176,6 +185,7 @@ async def read_and_write(  # noqa: PLR0913 - the details of a job
         key="item:{item}",
         ignore=("stage", "random"),
         tags=["number:{item}"] if "tag" in way else (),
+        **({"expire": timedelta(milliseconds=2), "stale": 60} if refreshed else {}),
     )(version)
     random = Random(seed)  # noqa: S311 - no secret
     count = {"reads": 0, "stale": 0, "writes": 0}

@@ -207,7 +207,9 @@ def scene(redis_server: RedisServer) -> Iterator[Scene]:
 # --- P3: nothing stale -------------------------------------------------------------------------
 
 
-def play(crew: list[Worker], scene: Scene, way: str, *, fenced: bool) -> Counter[str]:
+def play(
+    crew: list[Worker], scene: Scene, way: str, *, fenced: bool, refreshed: bool = False
+) -> Counter[str]:
     """Let three processes of eight tasks read while one of them writes; return what they count."""
     writes, reads = (100, 1500) if fenced else (40, 400)
     scene.client.mset({scene.beside("source"): 0, scene.beside("returned"): 0})
@@ -218,6 +220,7 @@ def play(crew: list[Worker], scene: Scene, way: str, *, fenced: bool) -> Counter
             "read_and_write",
             way=way,
             fenced=fenced,
+            refreshed=refreshed,
             seed=f"{SEED} {number}",
             readers=8,
             writes=0 if number else writes,
@@ -231,13 +234,14 @@ def play(crew: list[Worker], scene: Scene, way: str, *, fenced: bool) -> Counter
     return count
 
 
+@pytest.mark.parametrize("refreshed", [False, True], ids=["", "refreshed"])
 @pytest.mark.parametrize("way", WAYS)
 def test_p3_no_read_is_older_than_an_invalidation_that_had_returned(
-    crew: list[Worker], scene: Scene, way: str, report: Callable[[str], None]
+    crew: list[Worker], scene: Scene, way: str, report: Callable[[str], None], *, refreshed: bool
 ) -> None:
-    """However often the source changes while processes read, no read is stale."""
-    count = play(crew, scene, way, fenced=True)
-    line = f"P3 by {way}, seed {SEED}: {dict(count)}"
+    """However often the source changes while processes read or refresh, no read is stale."""
+    count = play(crew, scene, way, fenced=True, refreshed=refreshed)
+    line = f"P3 by {way}{' refreshed' * refreshed}, seed {SEED}: {dict(count)}"
     report(line)
     assert count["stale"] == 0, line
     assert count["reads"] >= 1400, line
