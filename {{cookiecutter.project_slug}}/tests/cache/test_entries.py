@@ -208,6 +208,29 @@ async def test_p4_who_asks_for_many_waits_for_what_others_compute(manager: Cache
     assert sorted(loaded) == ["a", "b", "c"]
 
 
+async def test_what_a_loader_leaves_out_is_nobody_elses(manager: CacheManager) -> None:
+    """Who waited for it with a factory of his own computes it himself."""
+    started = asyncio.Event()
+
+    async def hang() -> str:
+        started.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    async def load(keys: list[str]) -> dict[str, str]:
+        return {}
+
+    leader = asyncio.create_task(manager.get_or_set("a", hang))
+    await started.wait()
+    many = asyncio.create_task(manager.get_or_set_many(["a"], load))
+    await joined(manager, 1)
+    one = asyncio.create_task(manager.get_or_set("a", lambda: "own"))
+    await joined(manager, 2)
+    leader.cancel()
+    assert await one == "own"
+    assert await many in ({}, {"a": "own"})
+
+
 async def test_an_error_of_the_loader_is_the_callers(manager: CacheManager) -> None:
     """And the next caller loads again."""
 

@@ -20,6 +20,9 @@ _TAGS, _NONCES = "tags", "nonces"
 
 Factory = Callable[[], Any]
 
+LEFT_OUT: Any = object()
+"""What a factory returns that has no value: nobody who waits for it may have that."""
+
 
 class Store(Protocol):
     """What an entry needs of a manager."""
@@ -72,6 +75,8 @@ class Entry:
     def made(self, value: Any, nonces: Nonces, cost: float) -> Made:
         """Make a record of a value that took `cost` seconds to compute."""
         about, ms = self._freshness.stamp(cost)
+        if value is LEFT_OUT:
+            return Made(value, None, ms)
         if self._tags:
             about[_TAGS] = list(self._tags)
             about[_NONCES] = [(nonce or b"").decode() for nonce in nonces]

@@ -21,7 +21,7 @@ from . import codec
 from .base import CacheBackend, UnavailableError, milliseconds
 from .calls import CachedCalls
 from .canonical import UnkeyableError
-from .entries import Entry, Factory, called, parsed, tags_of, value_of
+from .entries import LEFT_OUT, Entry, Factory, called, parsed, tags_of, value_of
 from .fence import TAG_MS, Fence, Made, is_lease
 from .freshness import Freshness
 from .keys import KeyFunction, Parameters
@@ -216,13 +216,12 @@ class CacheManager:
         async def one(full: str) -> None:
             async def load_one() -> Any:
                 loaded = await called(load_missing, [missing[full]])
-                if missing[full] not in loaded:
-                    raise _LeftOutError
-                return loaded[missing[full]]
+                return loaded.get(missing[full], LEFT_OUT)
 
             entry = Entry(self, full, load_one, freshness=freshness, logger=logger)
-            with suppress(_LeftOutError):
-                values[missing[full]] = (await self.fence.run(full, (), entry)).value
+            value = (await self.fence.run(full, (), entry)).value
+            if value is not LEFT_OUT:
+                values[missing[full]] = value
 
         led = await self.fence.lead_many(list(missing), load)
         values |= {missing[full]: made.value for full, made in led.items() if made is not None}
@@ -382,10 +381,6 @@ class CacheManager:
             return failed
         self._outage.worked()
         return result
-
-
-class _LeftOutError(Exception):
-    """A loader has no value for a key."""
 
 
 class CachedFunction(Protocol[P, R_co]):
