@@ -77,7 +77,10 @@ class _Note:
 
 
 class _NotedHeaders(Headers):
-    """Headers that note their names where one is read, and all of them where all are."""
+    """Headers that note their names where one is read, and all of them where all are.
+
+    `keys`, `values` and `items` are lists, not views of a mapping, as Starlette's own are.
+    """
 
     def __init__(self, raw: list[tuple[bytes, bytes]], note: _Note) -> None:
         super().__init__(raw=raw)
