@@ -58,6 +58,19 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "CACHE_MAX_ENTRY_BYTES": "1000",
         "CACHE_COMPRESS_OVER": "500",
         "CACHE_TTL_JITTER": "0.1",
+        "CACHE_OPERATION_TIMEOUT": "0.5",
+        "REDIS_URL": "redis://redis",
+        "REDIS_USERNAME": "app",
+        "REDIS_TLS": "true",
+        "REDIS_TLS_CA_FILE": __file__,
+        "REDIS_TLS_CERT_FILE": __file__,
+        "REDIS_TLS_KEY_FILE": __file__,
+        "REDIS_TLS_CHECK_HOSTNAME": "false",
+        "REDIS_SENTINELS": "redis:26379",
+        "REDIS_SENTINEL_MASTER": "main",
+        "REDIS_SENTINEL_USERNAME": "watch",
+        "REDIS_SENTINEL_PASSWORD": "theirs",
+        "REDIS_CLUSTER": "true",
     }.items():
         monkeypatch.setenv(name, value)
     assert CacheSettings.load().model_dump() == {
@@ -73,7 +86,35 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "cache_max_entry_bytes": 1000,
         "cache_compress_over": 500,
         "cache_ttl_jitter": 0.1,
+        "cache_operation_timeout": 0.5,
+        "redis_url": SecretStr("redis://redis"),
+        "redis_username": "app",
+        "redis_tls": True,
+        "redis_tls_ca_file": Path(__file__),
+        "redis_tls_cert_file": Path(__file__),
+        "redis_tls_key_file": Path(__file__),
+        "redis_tls_check_hostname": False,
+        "redis_sentinels": "redis:26379",
+        "redis_sentinel_master": "main",
+        "redis_sentinel_username": "watch",
+        "redis_sentinel_password": SecretStr("theirs"),
+        "redis_cluster": True,
     }
+
+
+def test_the_managers_own_settings_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are what it goes by."""
+    for name, value in {
+        "REDIS_HOST": "redis",
+        "REDIS_PORT": "6380",
+        "REDIS_DB": "3",
+        "CACHE_DEFAULT_TTL": "60",
+        "CACHE_KEY_PREFIX": "shop:eu",
+        "CACHE_MAX_ENTRY_BYTES": "1000",
+        "CACHE_COMPRESS_OVER": "500",
+        "CACHE_TTL_JITTER": "0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
     manager = CacheFactory.create_cache_manager()
     assert isinstance(manager.backend, RedisBackend)
     assert repr(manager.backend) == "RedisBackend(host='redis', port=6380, db=3)"
@@ -83,26 +124,57 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (CacheFactory.get_cache_key_prefix(), CacheFactory.get_default_ttl()) == ("shop:eu", 60)
 
 
-def test_every_setting_of_redis_reaches_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pool and the connections are made with them, and nothing is tried twice."""
+@pytest.fixture
+def made_with(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what the factory makes a `RedisBackend` with, once it has made one."""
+    options: dict[str, Any] = {}
+
+    def make(**given: Any) -> RedisBackend:
+        options.update(given)
+        return RedisBackend(**given)
+
+    monkeypatch.setattr("app.core.cache.config.RedisBackend", make)
+    return options
+
+
+def test_every_setting_of_redis_reaches_its_backend(
+    monkeypatch: pytest.MonkeyPatch, made_with: dict[str, Any]
+) -> None:
+    """Each is handed over by its own name."""
     for name, value in {
         "REDIS_HOST": "redis",
         "REDIS_PORT": "6380",
         "REDIS_DB": "3",
+        "REDIS_USERNAME": "app",
         "REDIS_PASSWORD": "your_password",
         "REDIS_MAX_CONNECTIONS": "20",
         "REDIS_TIMEOUT": "2",
+        "CACHE_OPERATION_TIMEOUT": "0.5",
+        "CACHE_KEY_PREFIX": "shop",
+        "REDIS_SENTINELS": "one:26379, two",
+        "REDIS_SENTINEL_MASTER": "main",
+        "REDIS_SENTINEL_USERNAME": "watch",
+        "REDIS_SENTINEL_PASSWORD": "theirs",
     }.items():
         monkeypatch.setenv(name, value)
-    backend: Any = CacheFactory.create_cache_manager().backend
-    pool = backend._new_client().connection_pool
-    options = pool.connection_kwargs
-    assert (pool.max_connections, pool.timeout) == (20, 2.0)
-    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (2.0, 2.0)
-    assert (options["host"], options["port"], options["db"]) == ("redis", 6380, 3)
-    assert options["credential_provider"].get_credentials() == ("your_password",)
-    assert options["retry"].get_retries() == 0
-    assert not pool.maint_notifications_enabled()
+    manager = CacheFactory.create_cache_manager()
+    assert repr(manager.backend) == "RedisBackend(sentinel_master='main', db=3)"
+    assert made_with == {
+        "host": "redis",
+        "port": 6380,
+        "db": 3,
+        "username": "app",
+        "password": SecretStr("your_password"),
+        "max_connections": 20,
+        "timeout": 2.0,
+        "operation_timeout": 0.5,
+        "key_prefix": "shop",
+        "cluster": False,
+        "sentinels": [("one", 26379), ("two", 26379)],
+        "sentinel_master": "main",
+        "sentinel_username": "watch",
+        "sentinel_password": SecretStr("theirs"),
+    }
 
 
 def test_the_prefix_is_that_of_memory_too(

@@ -15,6 +15,7 @@ import pytest
 from app.core.cache.backends import MemoryBackend
 from app.core.cache.base import CacheBackend, Nonces, new_nonce
 from app.core.cache.fence import Call, Fence, Found, Made, is_lease
+from app.core.cache.manager import CacheManager
 from app.core.cache.outage import Outage
 
 KEY, TAG = "key", "tag"
@@ -115,7 +116,8 @@ class Process(Fence):
     """A process. While it waits for another one's lease, it takes a step when that is gone."""
 
     def __init__(self, backend: CacheBackend, memory: MemoryBackend, schedule: Schedule) -> None:
-        super().__init__(backend, Outage("the model", logging.getLogger(__name__)))
+        manager = CacheManager(backend)  # for its journal, in which nothing comes
+        super().__init__(backend, Outage("the model", logging.getLogger(__name__)), manager.journal)
         self._memory, self._schedule = memory, schedule
 
     async def _wait(self, key: str, lease: bytes) -> None:

@@ -34,8 +34,8 @@ async def test_p5_an_outage_of_any_backend_is_told_when_it_ends(
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 4
     assert "Moody fails, going on without it: OSError: gone" in lines[0]
-    assert "3 operations failed" in lines[1]
-    assert "2 operations failed" in lines[3]
+    assert "works again after 0.0 s; without it meanwhile: 3 operations" in lines[1]
+    assert "without it meanwhile: 2 operations" in lines[3]
 
 
 def test_p5_two_threads_may_end_one_outage(

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import re
 import socket
 import time
 import traceback
@@ -145,7 +146,7 @@ def closed_port() -> Iterator[int]:
 async def test_p5_a_closed_port_costs_little(
     closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every method answers within half a second, as the contract says, with one line of log."""
+    """Every method answers within half a second, as the contract says, and little is logged."""
     manager = CacheManager(RedisBackend(host="127.0.0.1", port=closed_port))
     calls: list[tuple[Callable[[], Awaitable[object]], object]] = [
         (lambda: manager.get("key"), None),
@@ -162,7 +163,11 @@ async def test_p5_a_closed_port_costs_little(
         start = time.monotonic()
         assert await call() is expected
         assert time.monotonic() - start < 0.5
-    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3
+    assert "fails, going on without it: ConnectionError: " in lines[0]
+    assert "an invalidation could not be delivered" in lines[1]
+    assert "closed with 3 invalidations that could not be delivered" in lines[2]
 
 
 async def test_p5_a_silent_server_costs_no_more_than_the_timeout() -> None:
@@ -227,14 +232,16 @@ async def test_p5_an_outage_is_two_lines_of_log(
     finally:
         redis_server.start()
     deadline = time.monotonic() + 10
-    while not await manager.set("key", 2):
+    while not await manager.health_check():
         assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)  # the probe is sent in the background
+    assert await manager.set("key", 2) is True
     assert await manager.get("key") == 2
     await manager.close()
     lines = [record.getMessage() for record in caplog.records if "app.core" in record.name]
     assert len(lines) == 2
     assert "going on without it" in lines[0]
-    assert "works again" in lines[1]
+    assert re.search(r"works again after \d+\.\d s; without it meanwhile: \d+ reads", lines[1])
 
 
 async def test_the_pool_makes_callers_wait(redis_server: RedisServer) -> None:
@@ -305,7 +312,10 @@ def test_loops_that_take_turns_keep_their_connections(
 
 
 def test_loops_that_ended_are_let_go(closed_port: int) -> None:
-    """At the latest when another one comes, and at once after `close`."""
+    """At the latest when another one comes, and at once after `close`.
+
+    One may be kept for its connections, and one for the next probe of a server that is away.
+    """
     manager = CacheManager(RedisBackend(host="127.0.0.1", port=closed_port))
     loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
 
@@ -322,7 +332,7 @@ def test_loops_that_ended_are_let_go(closed_port: int) -> None:
     asyncio.run(manager.exists("key"))  # the log keeps an outage's first error, which has a loop
     for _ in range(3):
         asyncio.run(use(close=False))
-    assert kept() == 1
+    assert kept() <= 2
     asyncio.run(use(close=True))
     assert kept() == 0
 

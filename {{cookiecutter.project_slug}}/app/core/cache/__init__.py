@@ -1,8 +1,9 @@
 """A cache for asynchronous services, in Redis or in memory. Start with README.md beside this file."""
 
-from .backends import MemoryBackend, RedisBackend
+from .backends import MemoryBackend, RedisBackend, Tls
 from .base import CacheBackend
 from .config import CacheConfigError, CacheFactory, CacheSettings, get_cache_manager
+from .journal import InvalidationEvent
 from .manager import CacheManager, cache_response, invalidate_cache
 from .status import CacheStatusMiddleware
 
@@ -13,8 +14,10 @@ __all__ = [
     "CacheManager",
     "CacheSettings",
     "CacheStatusMiddleware",
+    "InvalidationEvent",
     "MemoryBackend",
     "RedisBackend",
+    "Tls",
     "cache_response",
     "get_cache_manager",
     "invalidate_cache",

@@ -2,7 +2,7 @@
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +26,8 @@ class CacheBackend(ABC):
 
     Keys arrive complete, with the manager's prefix in front. Values are whatever JSON can say,
     and the tagged types of `codec`; a backend that keeps Python objects must hand out copies.
-    A method may raise: the manager turns that into a miss, a `False` or `None`.
+    A method may raise: the manager turns that into a miss, a `False` or `None`, and an invalidation
+    that raised is kept until it can be delivered.
 
     The methods below the six work on every backend by means of the six. Override them where the
     backend can do better.
@@ -73,6 +74,13 @@ class CacheBackend(ABC):
 
     atomic: bool = False
     """Whether the steps of the fence, from `look` to `renonce`, are one step each."""
+
+    def on_recovery(self, _step: Callable[[], Awaitable[None]], /) -> bool:
+        """Have a step awaited when a server that was unwell works again, before others ask it.
+
+        Return whether it will be. By default it never is: the manager tries from time to time.
+        """
+        return False
 
     async def health_check(self) -> bool:
         """Return whether the backend answers. By default: whether `exists` does not raise."""

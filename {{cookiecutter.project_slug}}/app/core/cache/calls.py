@@ -211,8 +211,10 @@ class CachedCalls:
             self._warn_once("is not stored", f"its tags cannot be derived: {error!r}")
             return False
         made = await self._store.fence.nonces_made(keys)
+        if made is None:
+            return False
         now = await self._store.fence.nonces_now((all_tags_key(prefix),))
-        if made is None or now is None or now != nonces[len(self._tags) :]:
+        if now is None or now != nonces[len(self._tags) :]:
             return False
         about[_DERIVED] = [list(keys), _as_text(made)]
         return True

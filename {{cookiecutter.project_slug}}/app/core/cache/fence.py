@@ -39,7 +39,8 @@ with other nonces: it is replaced, or not joined.
 lease. In its process the others join its flight; in another they wait until something else stands at
 the key. A leader that dies leaves a lease that ends by itself after `LEASE_MS`, however long the
 function would have taken. While the backend is away, flights alone hold, within each process, and
-what this process invalidates meanwhile takes its flights out of the way.
+what this process invalidates meanwhile takes its flights out of the way. What the `journal` covers
+is treated as if the backend were away.
 """
 
 import asyncio
@@ -54,6 +55,7 @@ from typing import Any, Protocol, TypeVar
 from .base import CacheBackend, Nonces, UnavailableError
 from .flights import AGAIN, ALONE, Flight, Flights, Landed
 from .freshness import BACK_OFF_MS, is_answer
+from .journal import Journal
 from .outage import Outage
 
 T = TypeVar("T")
@@ -133,9 +135,10 @@ class Call(Protocol):
 class Fence:
     """Reads and computes entries of one backend by the protocol above."""
 
-    def __init__(self, backend: CacheBackend, outage: Outage) -> None:
+    def __init__(self, backend: CacheBackend, outage: Outage, journal: Journal) -> None:
         self._backend = backend
         self._outage = outage
+        self._journal = journal
         self.flights = Flights(atomic=backend.atomic)
         self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -148,7 +151,10 @@ class Fence:
         while True:
             standing, nonces, online = await self._look(key, tags)
             found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
-            if found is not None and await self._is_of_use(found):
+            if found is not None and found.tags:
+                now = await self.nonces_now(found.tags)
+                found, online = found if now == found.nonces else None, now is not None
+            if found is not None:
                 return await self._serve(Flight(key, tags), call, standing or b"", nonces, found)
             flight = self.flights.get(key)
             if flight is not None and _may_join(flight, standing, nonces, online=online):
@@ -218,16 +224,17 @@ class Fence:
                     flight.renewal.cancel()
 
     async def _look(self, key: str, tags: tuple[str, ...]) -> tuple[bytes | None, Nonces, bool]:
+        if self._journal.covers(key, tags):
+            return None, (), False
         try:
             return *await self._ask(self._backend.look(key, tags)), True
         except UnavailableError:
             return None, (), False
 
-    async def _is_of_use(self, found: Found) -> bool:
-        return not found.tags or await self.nonces_now(found.tags) == found.nonces
-
     async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
+        if self._journal.covers("", tags):
+            return None
         try:
             return await self._ask(self._backend.get_many_bytes(tags))
         except UnavailableError:
@@ -235,6 +242,8 @@ class Fence:
 
     async def nonces_made(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces at the keys `tags`, and make those that are missing."""
+        if self._journal.covers("", tags):
+            return None
         try:
             return await self._ask(self._backend.nonces(tags, TAG_MS))
         except UnavailableError:
@@ -361,6 +370,8 @@ class Fence:
 
     async def _take_off(self, flight: Flight, standing: bytes | None, nonces: Nonces) -> bool:
         """Put a lease at the key; return whether it is there, or whether there is no backend."""
+        if self._journal.covers(flight.key, flight.tags):
+            return True
         try:
             if None in nonces:
                 nonces = await self._ask(self._backend.nonces(flight.tags, TAG_MS))
@@ -409,6 +420,8 @@ class Fence:
 
     async def _store(self, flight: Flight, made: Made) -> bool:
         if flight.lease is None or flight.overtaken or made.data is None or not made.keep:
+            return False
+        if self._journal.covers(flight.key, flight.tags):
             return False
         try:
             stored = await self._ask(

@@ -106,25 +106,30 @@ class Flights:
         """Return how many callers wait for flights now, in all event loops."""
         return sum(len(flight.followers) for _, flight in self._all())
 
-    def overtake(self, pattern: KeyPattern) -> None:
-        """Note that the keys of `pattern` are being invalidated by this process."""
-        for here, flight in self._all():
-            if pattern.matches(flight.key):
-                self._overtake(here, flight)
+    def overtake(
+        self,
+        patterns: Collection[KeyPattern],
+        tags: Collection[str] = (),
+        *,
+        undelivered: bool = False,
+    ) -> None:
+        """Note that keys of `patterns` and what has one of `tags` are invalidated by this process.
 
-    def overtake_tags(self, tags: tuple[str, ...]) -> None:
-        """Note that what has one of `tags` is being invalidated by this process."""
+        An invalidation that is `undelivered` has not reached the backend.
+        """
         for here, flight in self._all():
-            if not set(tags).isdisjoint(flight.tags):
-                self._overtake(here, flight)
+            if any(pattern.matches(flight.key) for pattern in patterns) or not set(tags).isdisjoint(
+                flight.tags
+            ):
+                self._overtake(here, flight, undelivered=undelivered)
 
     def _all(self) -> Iterator[tuple[dict[str, Flight], Flight]]:
         for here in list(self._of_loop.values()):
             for flight in list(here.values()):
                 yield here, flight
 
-    def _overtake(self, here: dict[str, Flight], flight: Flight) -> None:
-        if self._atomic and flight.lease is not None:
+    def _overtake(self, here: dict[str, Flight], flight: Flight, *, undelivered: bool) -> None:
+        if self._atomic and flight.lease is not None and not undelivered:
             return  # its lease tells, better than we do, whether it was overtaken
         flight.overtaken = True
         here.pop(flight.key, None)

@@ -19,11 +19,13 @@ from starlette.concurrency import run_in_threadpool
 
 from . import codec
 from .base import CacheBackend, UnavailableError, milliseconds
+from .breaker import past_the_breaker
 from .calls import CachedCalls
 from .canonical import UnkeyableError
 from .entries import LEFT_OUT, Entry, Factory, called, parsed, tags_of, value_of
 from .fence import TAG_MS, Fence, Made, is_lease
 from .freshness import Freshness
+from .journal import InvalidationEvent, Journal, Listener
 from .keys import KeyFunction, Parameters
 from .outage import Outage
 from .patterns import WILDCARD, KeyPattern
@@ -36,6 +38,10 @@ logger = logging.getLogger(__name__)
 DEFAULT_TTL = 300
 DEFAULT_MAX_ENTRY_BYTES = 8 * 1024 * 1024
 DEFAULT_TTL_JITTER = 0.02
+LAST_ATTEMPT_SECONDS = 0.25
+"""How long `close` tries to deliver invalidations that are still to be delivered."""
+RECOVERY_SECONDS = 1.0
+"""How long a server that works again waits for them before others ask it."""
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -56,6 +62,8 @@ class CacheManager:
 
     No method raises because the backend is away, slow or answers with an error: `get` then
     returns the default, all others `False`. Wrong arguments raise `TypeError` or `ValueError`.
+    An invalidation that could not be delivered is kept until it can be, and until then what it
+    covers is neither served nor stored; `on_event` is called with an `InvalidationEvent` for that.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class CacheManager:
         max_entry_bytes: int = DEFAULT_MAX_ENTRY_BYTES,
         compress_over: int = 0,
         ttl_jitter: float = DEFAULT_TTL_JITTER,
+        on_event: Listener | None = None,
     ) -> None:
         if not isinstance(backend, CacheBackend):
             raise TypeError(f"backend={backend!r} is no CacheBackend; subclass it")
@@ -83,7 +92,13 @@ class CacheManager:
         self.functions: dict[bytes, Callable[..., Any]] = {}
         """The decorated functions, by the place that they have among the keys."""
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
-        self.fence = Fence(backend, self._outage)
+        self._everything = KeyPattern((f"{self.key_prefix}:", ""))
+        self.on_event = on_event
+        self.journal = Journal(
+            _Delivery(self), self._everything, logger=logger, listener=self._heard
+        )
+        self.fence = Fence(backend, self._outage, self.journal)
+        backend.on_recovery(self._recover)
 
     def __repr__(self) -> str:
         return f"CacheManager({self.backend!r}, key_prefix={self.key_prefix!r})"
@@ -111,17 +126,15 @@ class CacheManager:
         try:
             data = codec.encode(value)
             self.refuse_large(data)
-            self.fence.flights.overtake(KeyPattern((full,)))
             if self.backend.keeps_bytes:
                 storing = self.backend.set_bytes(full, data, expire)
             else:
                 storing = self.backend.set(full, codec.decode(data), expire)
-            stored = await self._guarded(storing, False)
-            self.fence.flights.overtake(KeyPattern((full,)))
         except codec.UnstorableError as error:
             logger.warning("not stored at %s: %s", full, error)
-            await self._guarded(self.backend.delete(full), False)
+            await self._remove([full])
             return False
+        stored = await self._overtaking(storing, False, [KeyPattern((full,))])
         logger.debug("%s %s", "stored" if stored else "not stored", full)
         return stored
 
@@ -179,13 +192,7 @@ class CacheManager:
     async def delete_many(self, keys: Collection[str]) -> int:
         """Remove `keys` and return how many of them there were."""
         fulls = [self._full(key) for key in keys]
-        patterns = [KeyPattern((full,)) for full in fulls]
-        for pattern in patterns:
-            self.fence.flights.overtake(pattern)
-        removed = await self._guarded(self.backend.delete_many(fulls), 0) if fulls else 0
-        for pattern in patterns:
-            self.fence.flights.overtake(pattern)
-        return removed
+        return await self._remove(fulls) if fulls else 0
 
     async def get_or_set_many(
         self,
@@ -231,7 +238,7 @@ class CacheManager:
     async def delete(self, key: str) -> bool:
         """Remove `key`, which is no pattern; return whether there was something to remove."""
         full = self._full(key)
-        deleted = await self._overtaking(KeyPattern((full,)), self.backend.delete(full))
+        deleted = await self._remove([full]) > 0
         logger.debug("deleted %s: %s", full, deleted)
         return deleted
 
@@ -241,7 +248,7 @@ class CacheManager:
 
     async def clear(self) -> bool:
         """Remove every entry below `key_prefix` and nothing else; return whether it was done."""
-        return await self.delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
+        return await self.delete_matching(self._everything)
 
     async def invalidate(self, pattern: str) -> bool:
         """Remove every entry whose key `pattern` covers; return whether it was done.
@@ -260,28 +267,50 @@ class CacheManager:
         It takes one round trip, whatever the number of entries.
         """
         keys = (all_tags_key(self.key_prefix), *self._tag_keys(tags))
-        self.fence.flights.overtake_tags(keys)
-        done = await self._guarded(self.backend.renonce(keys, TAG_MS), False)
-        self.fence.flights.overtake_tags(keys)
+        done = await self._overtaking(self.backend.renonce(keys, TAG_MS), False, tags=keys)
         logger.debug("%s tags %s", "invalidated" if done else "could not invalidate", tags)
         return done
 
     async def close(self) -> None:
-        """Close the connections of the running event loop. A use after that opens them again."""
+        """Close the connections of the running event loop. A use after that opens them again.
+
+        A last attempt is made to deliver what could not be delivered so far; what is left is logged.
+        """
         await self.fence.settle()
+        if self.journal:
+            with past_the_breaker(), suppress(Exception):
+                async with asyncio.timeout(LAST_ATTEMPT_SECONDS):
+                    await self.journal.deliver()
+        await self.journal.close()
         await self._guarded(self.backend.close(), None)
 
     async def health_check(self) -> bool:
         """Return whether the backend answers."""
         return await self._guarded(self.backend.health_check(), False)
 
+    def _heard(self, event: InvalidationEvent) -> None:
+        if self.on_event is not None:
+            self.on_event(event)
+
+    async def _recover(self) -> None:
+        """Deliver what could not be delivered while the backend was away, for a while."""
+        with suppress(Exception):  # of another server, or too much: the journal goes on with it
+            async with asyncio.timeout(RECOVERY_SECONDS):
+                await self.journal.deliver()
+
+    def _refuse_covered(self, key: str) -> None:
+        if self.journal.covers(key):
+            raise UnavailableError("an invalidation of it is still to be delivered")
+
     async def _exists(self, key: str) -> bool:
+        self._refuse_covered(key)
         if not self.backend.keeps_bytes:
             return await self.backend.exists(key)
         data = await self.backend.get_bytes(key)
         return data is not None and not is_lease(data)
 
     async def _lookup(self, key: str) -> tuple[bool, Any]:
+        self._refuse_covered(key)
         if self.backend.keeps_bytes:
             found = await self._lookup_many([key])
             return key in found, found.get(key)
@@ -300,6 +329,7 @@ class CacheManager:
         """Return the values at whole keys: what was set by hand, and entries of `get_or_set`."""
         values: dict[str, Any] = {}
         records: dict[str, Record] = {}
+        keys = [key for key in keys if not self.journal.covers(key)]
         for key, data in zip(keys, await self.backend.get_many_bytes(keys), strict=True):
             record = None if data is None else parsed(key, data)
             if record is not None:
@@ -307,6 +337,11 @@ class CacheManager:
             elif data is not None:
                 with suppress(codec.CorruptError):
                     values[key] = codec.decode(data)
+        records = {
+            key: record
+            for key, record in records.items()
+            if not self.journal.covers(key, tags_of(record))
+        }
         tags = list({tag for record in records.values() for tag in tags_of(record)})
         now = dict(zip(tags, await self.backend.get_many_bytes(tags) if tags else (), strict=True))
         for key, record in records.items():
@@ -340,25 +375,51 @@ class CacheManager:
                 f"CACHE_MAX_ENTRY_BYTES"
             )
 
+    def limit_clear(self) -> None:
+        """Tell a backend whose `clear` stands for patterns how far it may reach."""
+        if type(self.backend).delete_matching is CacheBackend.delete_matching:
+            self.backend.key_prefix = self.key_prefix
+
     async def delete_matching(self, pattern: KeyPattern) -> bool:
         """Remove every entry whose whole key `pattern` covers; return whether it was done."""
-        if type(self.backend).delete_matching is CacheBackend.delete_matching:
-            # Its `clear` stands for patterns, so it has to know how far it may reach, and must.
-            self.backend.key_prefix = self.key_prefix
-        done = await self._overtaking(pattern, self.backend.delete_matching(pattern))
+        self.limit_clear()
+        done = await self._overtaking(self.backend.delete_matching(pattern), False, [pattern])
         logger.debug("%s %s", "invalidated" if done else "could not invalidate", pattern)
         return done
 
-    async def _overtaking(self, pattern: KeyPattern, invalidation: Awaitable[bool]) -> bool:
+    async def _remove(self, fulls: list[str]) -> int:
+        patterns = [KeyPattern((full,)) for full in fulls]
+        return await self._overtaking(self.backend.delete_many(fulls), 0, patterns)
+
+    async def _overtaking(
+        self,
+        invalidation: Awaitable[T],
+        failed: T,
+        patterns: Collection[KeyPattern] = (),
+        tags: Collection[str] = (),
+    ) -> T:
         """Carry out an invalidation, and take this process's flights out of its way.
 
         Before it, so that none of them is stored after it where the backend cannot tell; and after
-        it, for those that took off meanwhile.
+        it, for those that took off meanwhile. What cannot be delivered goes into the journal, and
+        so does what may not have been, as the caller was cancelled.
         """
-        self.fence.flights.overtake(pattern)
-        done = await self._guarded(invalidation, False)
-        self.fence.flights.overtake(pattern)
-        return done
+        flights, before = self.fence.flights, self.journal.mark()
+        flights.overtake(patterns, tags)
+        try:
+            result = await invalidation
+        except BaseException as error:
+            self.journal.add(patterns, tags)
+            flights.overtake(patterns, tags, undelivered=True)
+            if not isinstance(error, Exception):
+                raise
+            if not isinstance(error, UnavailableError):  # which the backend has noted itself
+                self._outage.failed(error)
+            return failed
+        self._outage.worked()
+        self.journal.settle(before, patterns, tags)
+        flights.overtake(patterns, tags)
+        return result
 
     def _tag(self, tag: str) -> str:
         if not isinstance(tag, str) or not tag:
@@ -381,6 +442,29 @@ class CacheManager:
             return failed
         self._outage.worked()
         return result
+
+
+class _Delivery:
+    """How a journal's invalidations reach the backend of its manager."""
+
+    def __init__(self, manager: CacheManager) -> None:
+        self._manager = manager
+
+    async def remove(self, keys: list[str]) -> None:
+        """Remove these keys."""
+        await self._manager.backend.delete_many(keys)
+
+    async def remove_matching(self, pattern: KeyPattern) -> None:
+        """Remove the keys that a pattern covers."""
+        self._manager.limit_clear()
+        await self._manager.backend.delete_matching(pattern)
+
+    async def renew_tags(self, tags: list[str]) -> None:
+        """Give these tags new nonces, that of all tags before the others."""
+        of_all = all_tags_key(self._manager.key_prefix)
+        await self._manager.backend.renonce(
+            [of_all, *(tag for tag in tags if tag != of_all)], TAG_MS
+        )
 
 
 class CachedFunction(Protocol[P, R_co]):

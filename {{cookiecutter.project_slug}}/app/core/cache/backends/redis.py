@@ -1,20 +1,14 @@
-"""Entries in Redis, or in what speaks its protocol."""
+"""Entries in Redis, or in what speaks its protocol: one server, Sentinel or Cluster."""
 
-import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from hashlib import sha1
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
-from redis.credentials import CredentialProvider
-from redis.exceptions import ResponseError
-from redis.maint_notifications import MaintNotificationsConfig
+from redis.exceptions import NoScriptError, ResponseError
 
 from ..base import (
     DEFAULT_KEY_PREFIX,
@@ -25,17 +19,23 @@ from ..base import (
     milliseconds,
     new_nonce,
 )
-from ..outage import Outage
+from ..breaker import Use
 from ..patterns import KeyPattern
 from ..record import is_of_another_key
+from .cluster import Cluster
+from .connections import Address, AnyConnection, Dialler, Tls
+from .sentinel import Sentinels
+from .server import Command, Question, Server, Single
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+DEFAULT_OPERATION_TIMEOUT = 0.25
+
 # One atomic step: compare the beginning of what stands at a key, and act if it is that. A key of
 # another type than string is `FOREIGN`.
-_IF_BEGINS = """
+_IF_BEGINS = b"""
 local over, verb = ARGV[1], ARGV[2]
 local standing = redis.pcall('GETRANGE', KEYS[1], 0, #over - 1)
 if type(standing) == 'table' then standing = '?' end
@@ -49,20 +49,47 @@ else
 end
 return 1
 """
+_IF_BEGINS_SHA = sha1(_IF_BEGINS, usedforsecurity=False).hexdigest()
 
 _SCAN_COUNT = 1000  # keys that one SCAN looks at, and one UNLINK removes: about a millisecond each
 
 
+class Topology(Protocol):
+    """Where the keys are."""
+
+    one_slot: bool
+    """Whether the keys of one command have to be in one slot."""
+
+    async def ask(self, question: Question) -> list[Any]:
+        """Return the replies to a question, one for each command; an error may be one."""
+
+    async def ping(self) -> bool:
+        """Return whether every server answers."""
+
+    def walk(self) -> AsyncIterator[Server]:
+        """Yield the servers such that whoever asks each for its keys sees every key."""
+
+    def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Have `step` awaited when a server that was unwell works again."""
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+
+
 class RedisBackend(BytesBackend):
-    """Entries in one Redis server, over a pool of connections for each event loop.
+    """Entries in Redis, over connections of each event loop.
 
-    `timeout`, in seconds, limits connecting, waiting for an answer and waiting for a free
-    connection of the pool, each. `max_connections` bounds the pool. No connection is made before
-    the first use, so an instance may be made at import. Commands are not tried again: the cache's
-    caller has the function to run instead.
+    `host` and `port`, or a `unix_socket`, tell the server; with `cluster` it is one of several, and
+    `host` may be a list of addresses, "a:7000,b:7000". With `sentinels`, the server is the one that
+    they call `sentinel_master`. `tls` secures the connections, those to sentinels too.
 
-    No method raises because Redis is away, slow or answers with an error; it then returns `None`
-    or `False`.
+    No operation takes more than `operation_timeout` seconds, in all; of that, connecting takes no
+    more than `timeout`. `max_connections` bounds the connections of each server and event loop;
+    further callers wait in line. None is made before the first use, so that an instance may be made
+    at import. A server that is unwell is left alone for a while: see `breaker`.
+
+    The six methods of the contract do not raise because Redis is away, slow or answers with an
+    error; they return `None` or `False`. The others raise `UnavailableError`.
     """
 
     atomic = True
@@ -73,290 +100,275 @@ class RedisBackend(BytesBackend):
         host: str = "localhost",
         port: int = 6379,
         db: int = 0,
+        username: str | None = None,
         password: SecretStr | str | None = None,
         max_connections: int = 10,
         timeout: float = 5.0,
+        operation_timeout: float = DEFAULT_OPERATION_TIMEOUT,
         key_prefix: str = DEFAULT_KEY_PREFIX,
+        unix_socket: str | None = None,
+        tls: Tls | None = None,
+        sentinels: Sequence[Address] = (),
+        sentinel_master: str | None = None,
+        sentinel_username: str | None = None,
+        sentinel_password: SecretStr | str | None = None,
+        cluster: bool = False,
     ) -> None:
         self.key_prefix = key_prefix
-        self._host, self._port, self._db = host, port, db
-        self._credentials = None if password is None else _Password(password)
-        self._max_connections = max_connections
-        self._timeout = timeout
-        # A connection belongs to the event loop that it was made in.
-        self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
-        self._lock = threading.Lock()
-        self._outage = Outage(f"redis at {host}:{port}", logger)
+        dialler = Dialler(username=username, password=password, db=db, tls=tls, timeout=timeout)
+
+        def server(
+            where: str, connect: Callable[[], Awaitable[AnyConnection]], host: str
+        ) -> Server:
+            return Server(
+                f"redis at {where}",
+                connect,
+                host=host,
+                budget=min(operation_timeout, timeout),
+                max_connections=max_connections,
+                logger=logger,
+            )
+
+        def server_at(address: Address) -> Server:
+            return server(f"{address[0]}:{address[1]}", lambda: dialler.dial(*address), address[0])
+
+        if sentinels:
+            if not sentinel_master or cluster or unix_socket:
+                raise ValueError(
+                    f"{sentinel_master=}, {cluster=}, {unix_socket=}: sentinels need the name of a "
+                    f"master, and go with neither a cluster nor a Unix socket"
+                )
+            asking = Dialler(
+                username=sentinel_username, password=sentinel_password, tls=tls, timeout=timeout
+            )
+            found = Sentinels(sentinels, sentinel_master, asking=asking, dialler=dialler)
+            master = server(f"the master {sentinel_master!r} of sentinels", found.dial, "")
+            master.on_renewal = found.forget
+            self._place = f"sentinel_master={sentinel_master!r}"
+            self._topology: Topology = Single(master)
+        elif cluster:
+            if db or unix_socket:
+                raise ValueError(f"{db=}, {unix_socket=}: a cluster has neither")
+            seeds = addresses(host, port)
+            self._place = f"cluster={host!r}, port={port}"
+            self._topology = Cluster(
+                seeds, server_at, budget=min(operation_timeout, timeout), logger=logger
+            )
+        elif unix_socket:
+            self._place = f"unix_socket={unix_socket!r}"
+            self._topology = Single(server(unix_socket, lambda: dialler.dial_unix(unix_socket), ""))
+        else:
+            self._place = f"host={host!r}, port={port}"
+            self._topology = Single(server_at((host, port)))
+        self._db = db
 
     def __repr__(self) -> str:
-        return f"RedisBackend(host={self._host!r}, port={self._port}, db={self._db})"
+        return f"RedisBackend({self._place}, db={self._db})"
+
+    def on_recovery(self, step: Callable[[], Awaitable[None]], /) -> bool:
+        """Have `step` awaited when a server that was unwell works again, before others ask it."""
+        self._topology.on_recovery(step)
+        return True
+
+    async def get(self, key: str) -> Any | None:
+        """Return the value at `key`, or `None`, also while Redis is away."""
+        return await _or(None, super().get(key))
+
+    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
+        """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
+        return await _or(False, super().set(key, value, expire))
 
     async def delete(self, key: str) -> bool:
         """Remove `key` and return whether there was something to remove."""
-        return await self._attempt(lambda client: client.unlink(key), 0) > 0
+        return await _or(0, self.delete_many([key])) > 0
 
     async def exists(self, key: str) -> bool:
         """Return whether `key` exists."""
-        return await self._attempt(lambda client: client.exists(key), 0) > 0
+        found: int = await _or(0, self._one(key, ("EXISTS", _name(key)), Use.READ))
+        return found > 0
 
     async def clear(self) -> bool:
         """Remove every key below `key_prefix`, walking with SCAN: never FLUSHDB."""
-        return await self.delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
+        everything = KeyPattern((f"{self.key_prefix}:", ""))
+        return await _or(False, self.delete_matching(everything))
 
     async def close(self) -> None:
         """Close the connections of the running event loop; a later use makes new ones."""
-        with self._lock:
-            client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        await self._topology.close()
 
     async def health_check(self) -> bool:
-        """Return whether Redis answers a PING."""
-        return await self._attempt(_ping, False)
-
-    async def delete_matching(self, pattern: KeyPattern) -> bool:
-        """Remove every key that `pattern` covers, a walk with SCAN if it has a wildcard.
-
-        SCAN returns every key that is present from its beginning to its end, and lets other
-        clients in between its steps (https://redis.io/docs/latest/commands/scan/).
-        """
-        return await self._attempt(lambda client: _unlink_matching(client, pattern), False)
+        """Return whether Redis answers, all of it; at once if it is known to be unwell."""
+        return await _or(False, self._topology.ping())
 
     async def get_bytes(self, key: str) -> bytes | None:
         """Return the bytes at `key`, or `None`, also for a key of another type than string."""
-        return await self._attempt(lambda client: client.get_of(key), None)
+        return (await self.get_many_bytes([key]))[0]
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
         """Store `data` at `key`."""
         ttl = None if expire is None else milliseconds(expire)
         if ttl == 0:
-            await self.delete(key)
+            await self.delete_many([key])
             return False
-        return await self._attempt(lambda client: _set(client, key, data, ttl), False)
+        lifetime: Command = () if ttl is None else ("PX", ttl)
+        await self._one(key, ("SET", _name(key), data, *lifetime), Use.STORE)
+        return True
 
     async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
-        """Return what stands at each of `keys`, in one round trip."""
-        return await self._must(lambda client: client.get_many(keys))
-
-    async def delete_many(self, keys: Sequence[str]) -> int:
-        """Remove `keys`, in one command, and return how many of them there were."""
-        return await self._attempt(lambda client: client.unlink(*keys), 0)
-
-    async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
-        """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
-        return await self._must(lambda client: client.look(key, tags))
-
-    async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
-        """Put `data` at `key` if nothing stands there, else return that: SET NX GET."""
-        return await self._must(lambda client: client.acquire(key, data, ms))
-
-    async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
-        """Put `data` at `key` if what stands there begins with `over`."""
-        return await self._must(lambda client: client.if_begins(key, over, "SET", data, ms))
-
-    async def renew(self, key: str, over: bytes, ms: int) -> bool:
-        """Let `key` live for `ms` from now if it begins with `over`."""
-        return await self._must(lambda client: client.if_begins(key, over, "PEXPIRE", b"", ms))
-
-    async def release(self, key: str, over: bytes) -> bool:
-        """Remove `key` if what stands there begins with `over`."""
-        return await self._must(lambda client: client.if_begins(key, over, "UNLINK", b"", 0))
-
-    async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
-        """Return the nonces at the keys `tags`; make those that are missing, for `ms`."""
-        return await self._must(lambda client: client.nonces(tags, ms))
-
-    async def renonce(self, tags: Sequence[str], ms: int) -> bool:
-        """Put a new nonce at each of the keys `tags`."""
-        return await self._attempt(lambda client: client.renonce(tags, ms), False)
-
-    async def _attempt(self, command: Callable[["_Client"], Awaitable[T]], failed: T) -> T:
-        """Run `command` and return its result, or `failed` where it fails."""
-        try:
-            return await self._must(command)
-        except UnavailableError:
-            return failed
-
-    async def _must(self, command: Callable[["_Client"], Awaitable[T]]) -> T:
-        """Run `command`; where it fails, note that, once per outage, and raise `UnavailableError`.
-
-        Not only the client's own exceptions count: a transport that closes at the wrong moment
-        lets others through.
-        """
-        try:
-            result = await command(self._client())
-        except Exception as error:
-            if not _is_about_the_key(error):
-                self._outage.failed(error)
-            raise UnavailableError(str(error)) from None
-        self._outage.worked()
-        return result
-
-    def _client(self) -> "_Client":
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            with self._lock:
-                # Loops that ended without a `close` took their connections with them.
-                self._clients = {
-                    other: kept for other, kept in self._clients.items() if not other.is_closed()
-                }
-                client = self._clients[loop] = self._new_client()
-        return client
-
-    def _new_client(self) -> "_Client":
-        pool = BlockingConnectionPool(
-            host=self._host,
-            port=self._port,
-            db=self._db,
-            credential_provider=self._credentials,
-            max_connections=self._max_connections,
-            timeout=self._timeout,
-            socket_timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            # By default a refused connection is tried again for seconds.
-            retry=Retry(NoBackoff(), 0),
-            # While these are on, the pool hands out connections without looking whether an old
-            # reply is still waiting in them.
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        )
-        client = _Client(connection_pool=pool)
-        client._if_begins = client.register_script(_IF_BEGINS)
-        client.auto_close_connection_pool = True  # the pool is this client's own
-        return client
-
-
-def _is_about_the_key(error: Exception) -> bool:
-    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
-
-
-class StrayReplyError(Exception):
-    """A connection answered with what belongs to another key."""
-
-
-class _Client(Redis):
-    """A client that drops a connection whose answers have gone astray.
-
-    After one doubled reply every later one on that connection is an answer to an earlier question.
-    A stored record names its key, so a GET that is answered with another key's shows it.
-    """
-
-    _if_begins: AsyncScript
-
-    async def get_of(self, key: str) -> bytes | None:
-        """Return the bytes at `key`; raises `StrayReplyError` for another key's record."""
-        execute: Callable[..., Awaitable[bytes | None]] = self.execute_command
-        return await execute("GET", key, of_key=key)
-
-    async def look(self, key: str, tags: Sequence[str]) -> tuple[bytes | None, Nonces]:
-        """Read a key and its tags, in one round trip."""
-        try:
-            if not tags:
-                return await self._get_surely(key), ()
-            # GETs in a pipeline, not one MGET: on a cluster the keys live in different slots.
-            async with self.pipeline(transaction=False) as pipe:
-                for each in (key, *tags):
-                    pipe.get(each)
-                standing, *nonces = await pipe.execute()
-        except ResponseError as error:
-            if _is_about_the_key(error):
-                return FOREIGN, (None,) * len(tags)
-            raise
-        if standing is not None and is_of_another_key(key, standing):
-            await self.connection_pool.disconnect(inuse_connections=False)
-            standing, nonces = await self._get_surely(key), [None for _ in tags]
-        return standing, tuple(nonces)
-
-    async def _get_surely(self, key: str) -> bytes | None:
-        """Read a key; what another connection says again, if it is astray, does stand there."""
-        try:
-            return await self.get_of(key)
-        except StrayReplyError as error:
-            logger.warning("redis: %s", error)
-            execute: Callable[..., Awaitable[bytes | None]] = self.execute_command
-            return await execute("GET", key)
-
-    async def get_many(self, keys: Sequence[str]) -> Nonces:
-        """Read keys; what is of another type, or another key's record, is as if it were absent."""
-        async with self.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.get(key)
-            found = await pipe.execute(raise_on_error=False)
+        """Return what stands at each of `keys`, in one round trip; other types are left out."""
+        names = [_name(key) for key in keys]
+        # What `set` stores does not name its key: the replies are sealed instead.
+        question = Question(names, [("GET", name) for name in names], Use.READ, sealed=True)
+        found = await self._topology.ask(question)
         return tuple(
             [
-                data if isinstance(data, bytes) and not is_of_another_key(key, data) else None
-                for key, data in zip(keys, found, strict=True)
+                None if data is FOREIGN or (data and is_of_another_key(key, data)) else data
+                for key, data in zip(keys, map(_standing, found), strict=True)
             ]
         )
 
-    async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
-        """Set a key that is absent, or return what stands there."""
-        execute: Callable[..., Awaitable[bytes | None]] = self.execute_command
-        return await execute("SET", key, data, "NX", "GET", "PX", ms, get=True)
+    async def delete_many(self, keys: Sequence[str]) -> int:
+        """Remove `keys` and return how many of them there were."""
+        return sum(await self._unlink([_name(key) for key in keys]))
 
-    async def if_begins(self, key: str, over: bytes, verb: str, data: bytes, ms: int) -> bool:
-        """Do something to a key if what stands there begins with `over`."""
-        return bool(await self._if_begins(keys=[key], args=[over, verb, data, ms]))
+    async def delete_matching(self, pattern: KeyPattern) -> bool:
+        """Remove every key that `pattern` covers, a walk with SCAN if it has a wildcard.
+
+        SCAN returns every key that is present from its beginning to its end, and lets other
+        clients in between its steps (https://redis.io/docs/latest/commands/scan/). Each step has
+        the time of one operation.
+        """
+        if pattern.exact_key is not None:
+            await self.delete_many([pattern.exact_key])
+            return True
+        glob = pattern.redis_glob().encode("utf-8", "surrogatepass")
+        async for server in self._topology.walk():
+            async for names in _scan(server, glob):
+                await self._unlink(names)
+        return True
+
+    async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
+        """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
+        # GETs, not one MGET: on a cluster the keys live in different slots.
+        names = [_name(each) for each in (key, *tags)]
+        commands: list[Command] = [("GET", name) for name in names]
+        found = await self._topology.ask(Question(names, commands, Use.READ, of_key=key))
+        standing, *nonces = map(_standing, found)
+        return standing, tuple(nonces)
+
+    async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
+        """Put `data` at `key` if nothing stands there, else return that: SET NX GET."""
+        command: Command = ("SET", _name(key), data, "NX", "GET", "PX", ms)
+        standing: bytes | None = await self._one(key, command, Use.STORE)
+        return None if standing == data else standing  # it was set by a first try that broke
+
+    async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
+        """Put `data` at `key` if what stands there begins with `over`."""
+        return await self._if_begins(key, Use.STORE, over, "SET", data, ms)
+
+    async def renew(self, key: str, over: bytes, ms: int) -> bool:
+        """Let `key` live for `ms` from now if it begins with `over`."""
+        return await self._if_begins(key, Use.STORE, over, "PEXPIRE", b"", ms)
+
+    async def release(self, key: str, over: bytes) -> bool:
+        """Remove `key` if what stands there begins with `over`."""
+        return await self._if_begins(key, Use.REMOVE, over, "UNLINK")
 
     async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
-        """Read nonces, and make those that are missing."""
+        """Return the nonces at the keys `tags`; make those that are missing, for `ms`."""
         made = [new_nonce() for _ in tags]
-        async with self.pipeline(transaction=False) as pipe:
-            for tag, nonce in zip(tags, made, strict=True):
-                pipe.execute_command("SET", tag, nonce, "NX", "GET", "PX", ms, get=True)
-            found = await pipe.execute()
+        names = [_name(tag) for tag in tags]
+        commands: list[Command] = [
+            ("SET", name, nonce, "NX", "GET", "PX", ms)
+            for name, nonce in zip(names, made, strict=True)
+        ]
+        found = await self._all(names, commands, Use.STORE)
         return tuple([old or new for old, new in zip(found, made, strict=True)])
 
     async def renonce(self, tags: Sequence[str], ms: int) -> bool:
-        """Set new nonces."""
-        async with self.pipeline(transaction=False) as pipe:
-            for tag in tags:
-                pipe.set(tag, new_nonce(), px=ms)
-            return all(await pipe.execute())
-
-    async def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
-        """Read the reply to a command; `of_key` is the key whose record it may be."""
-        key = options.pop("of_key", None)
-        reply = await super().parse_response(connection, command_name, **options)
-        if key is not None and isinstance(reply, bytes) and is_of_another_key(key, reply):
-            await connection.disconnect()
-            raise StrayReplyError("a reply that belongs to another key; its connection is dropped")
-        return reply
-
-
-class _Password(CredentialProvider):
-    """Hands the password to the client when it connects, and shows it to nobody else."""
-
-    def __init__(self, password: SecretStr | str) -> None:
-        self._password = SecretStr(password) if isinstance(password, str) else password
-
-    def get_credentials(self) -> tuple[str]:
-        return (self._password.get_secret_value(),)
-
-    async def get_credentials_async(self) -> tuple[str]:
-        return self.get_credentials()
-
-
-async def _ping(client: Redis) -> bool:
-    return bool(await client.ping())
-
-
-async def _set(client: Redis, key: str, data: bytes, ttl: int | None) -> bool:
-    return bool(await client.set(key, data, px=ttl))
-
-
-async def _unlink_matching(client: Redis, pattern: KeyPattern) -> bool:
-    if pattern.exact_key is not None:
-        await client.unlink(pattern.exact_key)
+        """Put a new nonce at each of the keys `tags`, at the first of them before the others."""
+        steps = [tags[:1], tags[1:]] if self._topology.one_slot else [tags]
+        for step in steps:
+            names = [_name(tag) for tag in step]
+            commands: list[Command] = [("SET", name, new_nonce(), "PX", ms) for name in names]
+            await self._all(names, commands, Use.REMOVE)
         return True
-    async for keys in _scan(client, pattern.redis_glob()):
-        await client.unlink(*keys)
-    return True
+
+    async def _unlink(self, names: Sequence[bytes]) -> list[int]:
+        if self._topology.one_slot:
+            return await self._all(names, [("UNLINK", name) for name in names], Use.REMOVE)
+        return await self._all(names[:1], [("UNLINK", *names)], Use.REMOVE)
+
+    async def _if_begins(self, key: str, use: Use, *arguments: bytes | str | int) -> bool:
+        name = _name(key)
+        arguments = (1, name, *arguments)
+        question = Question([name], [("EVALSHA", _IF_BEGINS_SHA, *arguments)], use)
+        (reply,) = await self._topology.ask(question)
+        if isinstance(reply, NoScriptError):
+            question = Question([name], [("EVAL", _IF_BEGINS, *arguments)], use)
+            (reply,) = await self._topology.ask(question)
+        return bool(_sound(reply))
+
+    async def _one(self, key: str, command: Command, use: Use) -> Any:
+        return (await self._all([_name(key)], [command], use))[0]
+
+    async def _all(
+        self, names: Sequence[bytes], commands: Sequence[Command], use: Use
+    ) -> list[Any]:
+        return [_sound(reply) for reply in await self._topology.ask(Question(names, commands, use))]
 
 
-async def _scan(client: Redis, glob: str) -> AsyncIterator[list[bytes | str]]:
-    cursor = None
-    while cursor != 0:
-        cursor, keys = await client.scan(cursor or 0, match=glob, count=_SCAN_COUNT)
-        if keys:
-            yield keys
+def addresses(text: str, port: int) -> list[Address]:
+    """Read "host:port,host:port"; `port` holds where there is none.
+
+    Raises `ValueError` for what is no such list.
+    """
+    found = []
+    for each in text.split(","):
+        item = each.strip()
+        if item.count(":") > 1 and not item.startswith("["):  # an address of IPv6, without a port
+            item = f"[{item}]"
+        parts = urlsplit(f"//{item}")
+        if not parts.hostname or parts.path or parts.query or parts.username or " " in item:
+            raise ValueError(f"{each!r} is not of the form host:port")
+        found.append((parts.hostname, port if parts.port is None else parts.port))
+    return found
+
+
+async def _or(failed: T, operation: Awaitable[T]) -> T:
+    """Return the result of `operation`, or `failed` where the server is unwell."""
+    try:
+        return await operation
+    except UnavailableError:
+        return failed
+
+
+async def _scan(server: Server, glob: bytes) -> AsyncIterator[list[bytes]]:
+    cursor = b"0"
+    while True:
+        command: Command = ("SCAN", cursor, "MATCH", glob, "COUNT", _SCAN_COUNT)
+        (reply,) = await server.exchange(Question((), (command,), Use.READ))
+        cursor, names = _sound(reply)
+        if names:
+            yield names
+        if cursor == b"0":
+            return
+
+
+def _name(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")
+
+
+def _standing(reply: Any) -> bytes | None:
+    """Return what a GET found: `FOREIGN` for a key of another type."""
+    if isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE"):
+        return FOREIGN
+    found: bytes | None = _sound(reply)
+    return found
+
+
+def _sound(reply: Any) -> Any:
+    """Return a reply, or raise `UnavailableError` if it is an error."""
+    if isinstance(reply, ResponseError):
+        raise UnavailableError(str(reply))
+    return reply

@@ -1,0 +1,247 @@
+"""Cluster: which server has a key, also while keys move and masters change.
+
+The map of the 16,384 slots is read from any server and corrected by what servers answer: MOVED says
+that a slot has another owner, ASK that one key of a slot in motion has left already. See
+https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/.
+
+A walk over all keys visits the masters one after the other. A key that moves from one not yet
+visited to one already visited would escape it. So the masters tell, before and after, what they own
+and what is in motion; if any of that changed, or is in motion, all are visited once more. A key
+that moved during the first round stays where it is during the second, and the other way round.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, ResponseError
+
+from ..base import UnavailableError
+from ..breaker import Use
+from ..errand import Errand
+from .connections import Address
+from .server import Command, Question, Server
+
+T = TypeVar("T")
+
+_HOPS = 5  # redirections that one command may meet
+_PAUSE_SECONDS = 0.2  # between two readings of the map
+
+
+class Cluster:
+    """The servers of a cluster. `seeds` are those that are known from the beginning."""
+
+    one_slot = True
+    """Whether the keys of one command have to be in one slot."""
+
+    def __init__(
+        self,
+        seeds: Iterable[Address],
+        make_server: Callable[[Address], Server],
+        *,
+        budget: float,
+        logger: logging.Logger,
+    ) -> None:
+        self._make_server, self._budget, self._logger = make_server, budget, logger
+        self._seeds = tuple(seeds)
+        self._servers: dict[Address, Server] = {}
+        self._owners: dict[int, Server] = {}
+        self._masters: tuple[Server, ...] = ()
+        self._replicas: set[Address] = set()
+        self._read_at = 0.0
+        self._reading = Errand(self._read, first=0.0, longest=_PAUSE_SECONDS)
+        self._first_reading: asyncio.Task[None] | None = None
+        self._recovery: list[Callable[[], Awaitable[None]]] = []
+
+    def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Have `step` awaited when a server that was unwell works again."""
+        self._recovery.append(step)
+        for server in self._servers.values():
+            server.breaker.on_recovery.append(step)
+
+    async def ask(self, question: Question) -> list[Any]:
+        """Return the replies to a question; each server has its part of it in one write."""
+        deadline = asyncio.get_running_loop().time() + self._budget
+        try:
+            places: dict[Server, list[int]] = defaultdict(list)
+            for place, key in enumerate(question.keys):
+                places[await self._owner(key, deadline)].append(place)
+            parts = [
+                self._part(server, mine, question, deadline) for server, mine in places.items()
+            ]
+            answers = [await parts[0]] if len(parts) == 1 else await _all(parts)
+        except UnavailableError:
+            self._look_again()
+            raise
+        replies: list[Any] = [None] * len(question.commands)
+        for mine, answer in zip(places.values(), answers, strict=True):
+            for place, reply in zip(mine, answer, strict=True):
+                replies[place] = reply
+        return replies
+
+    async def _part(
+        self, server: Server, places: list[int], question: Question, deadline: float
+    ) -> list[Any]:
+        commands = [question.commands[place] for place in places]
+        part = replace(question, commands=commands)
+        if places[0] != 0:
+            part.of_key = None
+        replies = await server.exchange(part, deadline)
+        return [
+            await self._redirected(command, question.use, reply, deadline)
+            if isinstance(reply, AskError)
+            else reply
+            for command, reply in zip(commands, replies, strict=True)
+        ]
+
+    async def _redirected(
+        self, command: Command, use: Use, reply: AskError, deadline: float
+    ) -> Any:
+        for _ in range(_HOPS):
+            server = self._server((reply.host, int(reply.port)))
+            commands: list[Command] = [command]
+            if isinstance(reply, MovedError):
+                self._owners[reply.slot_id] = server
+                self._look_again()
+            else:
+                commands = [("ASKING",), command]
+            *_, answer = await server.exchange(Question((), commands, use), deadline)
+            if not isinstance(answer, AskError):
+                return answer
+            reply = answer
+        raise UnavailableError(f"a key is sent from server to server, more than {_HOPS} times")
+
+    async def ping(self) -> bool:
+        """Return whether every master answers."""
+        await self._know()
+        pings = (server.ping() for server in self._masters)
+        return not any(await asyncio.gather(*pings, return_exceptions=True))
+
+    async def walk(self) -> AsyncIterator[Server]:
+        """Yield each master once, and each again if keys may have moved meanwhile."""
+        await self._know()
+        before = await self._picture()
+        for server in self._masters:
+            yield server
+        await self._read()
+        after = await self._picture()
+        if before != after or any("[" in owned for owned in after.values()):
+            for server in self._masters:
+                yield server
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._reading.leave()
+        for server in list(self._servers.values()):
+            await server.close()
+
+    async def _picture(self) -> dict[str, str]:
+        """Return what each master says that it owns, and what of that is in motion."""
+        owned = {}
+        for server in self._masters:
+            (nodes,) = await server.exchange(_question("CLUSTER", "NODES"))
+            if isinstance(nodes, ResponseError):
+                raise UnavailableError(str(nodes))
+            for line in nodes.decode().splitlines():
+                fields = line.split(" ")
+                if "myself" in fields[2]:
+                    owned[fields[0]] = " ".join(fields[8:])
+        return owned
+
+    async def _owner(self, key: bytes, deadline: float) -> Server:
+        slot = key_slot(key)
+        owner = self._owners.get(slot)
+        if owner is None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._know()
+            except TimeoutError:
+                raise UnavailableError("no server of the cluster answers in time") from None
+            owner = self._owners.get(slot)
+            if owner is None:
+                raise UnavailableError("the cluster has no server for some keys")
+        return owner
+
+    async def _know(self) -> None:
+        """Wait until the map has been read once. One of an event loop reads it for all."""
+        if self._masters:
+            return
+        loop = asyncio.get_running_loop()
+        reading = self._first_reading
+        if reading is None or reading.done() or reading.get_loop() is not loop:
+            reading = self._first_reading = loop.create_task(self._read())
+            reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(reading)
+
+    def _look_again(self) -> None:
+        """Read the map anew, in the background, unless that was just done."""
+        if time.monotonic() - self._read_at > _PAUSE_SECONDS:
+            self._reading.send()
+
+    async def _read(self) -> None:
+        """Read the map of slots from any server that answers."""
+        self._read_at = time.monotonic()
+        known = [*self._servers, *(seed for seed in self._seeds if seed not in self._servers)]
+        random.shuffle(known)
+        # Replicas only if nobody else answers: they are servers that we do not talk to otherwise.
+        for address in [*known, *self._replicas]:
+            server = self._server(address)
+            try:
+                (ranges,) = await server.exchange(_question("CLUSTER", "SLOTS"))
+            except UnavailableError:
+                continue
+            if isinstance(ranges, ResponseError):
+                self._logger.warning("%s is no server of a cluster: %s", server.name, ranges)
+                continue
+            if ranges:
+                await self._draw(server, ranges)
+                return
+        raise UnavailableError("no server of the cluster answers")
+
+    async def _draw(self, asked: Server, ranges: list[Any]) -> None:
+        owners: dict[int, Server] = {}
+        replicas: set[Address] = set()
+        for first, last, master, *others in ranges:
+            owner = self._server(_address(master, asked))
+            owners |= dict.fromkeys(range(first, last + 1), owner)
+            replicas |= {_address(other, asked) for other in others}
+        self._owners, self._replicas = owners, replicas
+        self._masters = tuple(dict.fromkeys(owners.values()))
+        for address, server in list(self._servers.items()):
+            if server not in self._masters and address not in self._seeds:
+                del self._servers[address]
+                server.retired = True
+                await server.close()
+
+    def _server(self, address: Address) -> Server:
+        server = self._servers.get(address)
+        if server is None:
+            server = self._servers[address] = self._make_server(address)
+            server.breaker.on_recovery.extend(self._recovery)
+            server.breaker.on_opening.append(self._look_again)
+        return server
+
+
+def _question(*command: str) -> Question:
+    return Question((), (command,), Use.READ)
+
+
+async def _all(parts: list[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all, and only then raise what one of them raised."""
+    done = await asyncio.gather(*parts, return_exceptions=True)
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("list[T]", done)
+
+
+def _address(node: list[Any], asked: Server) -> Address:
+    """Return the address in an entry of the map; without a host it is that of who was asked."""
+    host, port, *_ = node
+    return (host.decode() if host else asked.host), int(port)

@@ -1,0 +1,237 @@
+"""Connections to one server: how they are opened, lent, and dropped.
+
+redis-py's `Connection` connects, speaks TLS, authenticates, selects the database and reads replies.
+Here is what a cache needs beyond that: a pool that lets callers wait in line instead of failing
+them, and connections that are dropped so that nothing of them reaches the server later.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    RedisSSLContext,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.credentials import CredentialProvider
+
+Address = tuple[str, int]
+"""A host and a port."""
+
+_CLOSE_SECONDS = 1.0
+_AT_ONCE = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How connections are secured; the paths are those of PEM files.
+
+    Without `ca_file` the authorities that the system trusts count. `cert_file` and `key_file` are
+    the client's own, for servers that ask for one.
+    """
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    check_hostname: bool = True
+
+    def context(self) -> RedisSSLContext:
+        """Read the files; raises `OSError` or `ssl.SSLError` where one of them is of no use."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.check_hostname = self.check_hostname
+        if self.cert_file is not None:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        ready = RedisSSLContext()
+        ready.context = context
+        return ready
+
+
+class _Dropping(AbstractConnection):
+    """A connection that, while an answer is awaited, is closed without sending what is left.
+
+    Otherwise the system would go on sending for minutes: an old value might then arrive after the
+    newer one. See `SO_LINGER` in socket(7).
+    """
+
+    era: object = None
+    unanswered = False
+
+    async def disconnect(self, nowait: bool = False, *args: Any, **kwargs: Any) -> None:
+        """Close the connection; never raises, and takes a second at most."""
+        writer = self._writer
+        if writer is None:
+            return
+        transport = writer.transport
+        hasty = nowait or self.unanswered
+        if self.unanswered:
+            plain = transport.get_extra_info("socket")
+            with contextlib.suppress(OSError):
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            transport.abort()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await super().disconnect(hasty, *args, **kwargs)
+        except Exception:  # it was going to be closed anyway
+            transport.abort()
+
+
+class _Tcp(_Dropping, Connection):
+    pass
+
+
+class _Secure(_Dropping, SSLConnection):
+    pass
+
+
+class _Unix(_Dropping, UnixDomainSocketConnection):
+    pass
+
+
+AnyConnection = _Tcp | _Secure | _Unix
+
+
+class Dialler:
+    """Opens connections that are ready for commands: secured, authenticated, on their database.
+
+    `timeout`, in seconds, limits the connecting.
+    """
+
+    def __init__(
+        self,
+        *,
+        username: str | None = None,
+        password: SecretStr | str | None = None,
+        db: int = 0,
+        tls: Tls | None = None,
+        timeout: float,
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "db": db,
+            "socket_connect_timeout": timeout,
+            "socket_timeout": None,  # each exchange has its own
+            "driver_info": None,  # two commands less
+        }
+        if password is not None:
+            self._options["credential_provider"] = _Credentials(username, password)
+        self._tls = None if tls is None else tls.context()
+
+    async def dial(self, host: str, port: int) -> AnyConnection:
+        """Open a connection to `host`."""
+        if self._tls is None:
+            return await _opened(_Tcp(host=host, port=port, **self._options))
+        secure = _Secure(host=host, port=port, **self._options)
+        secure.ssl_context = self._tls  # read once, not for each connection
+        return await _opened(secure)
+
+    async def dial_unix(self, path: str) -> AnyConnection:
+        """Open a connection to the Unix socket at `path`."""
+        return await _opened(_Unix(path=path, **self._options))
+
+
+async def _opened(connection: AnyConnection) -> AnyConnection:
+    connection.unanswered = True
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    connection.unanswered = False
+    return connection
+
+
+class _Credentials(CredentialProvider):
+    """Hands name and password to a connection, and shows them to nobody else."""
+
+    def __init__(self, username: str | None, password: SecretStr | str) -> None:
+        self._username = username
+        self._password = SecretStr(password) if isinstance(password, str) else password
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        password = self._password.get_secret_value()
+        return (password,) if self._username is None else (self._username, password)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
+
+class Pool:
+    """Connections of one event loop, at most `size`; who finds none free waits in line.
+
+    A connection that bears another `era` than the one that is asked for is dropped, not lent.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[AnyConnection]], size: int) -> None:
+        self._connect = connect
+        self._free = size
+        self._idle: list[AnyConnection] = []
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    async def take(self, era: object) -> AnyConnection:
+        """Lend a connection on which nothing is left to be read. Give it back with `give`."""
+        await self._turn()
+        try:
+            while self._idle:
+                connection = self._idle.pop()  # the one that was used last
+                if connection.era is era and not await _is_spoilt(connection):
+                    return connection
+                await connection.disconnect(nowait=True)
+            connection = await self._connect()
+            connection.era = era
+        except BaseException:
+            self._next()
+            raise
+        return connection
+
+    async def give(self, connection: AnyConnection, era: object) -> None:
+        """Take a connection back; one that waits for an answer is dropped."""
+        if connection.unanswered or connection.era is not era or self._closed:
+            await connection.disconnect(nowait=True)
+        else:
+            self._idle.append(connection)
+        self._next()
+
+    async def close(self) -> None:
+        """Close the connections; those that are lent now are closed when they come back."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().disconnect()
+
+    async def _turn(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self._next()  # it was this one's turn, and goes to the next
+            raise
+
+    def _next(self) -> None:
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+async def _is_spoilt(connection: AnyConnection) -> bool:
+    """Whether a connection was closed by the other side, or has an answer that nobody asked for."""
+    try:
+        return await connection.can_read()
+    except Exception:
+        return True
