@@ -94,6 +94,10 @@ class Breaker:
         if self._in_a_row >= FAILURES_IN_A_ROW or self._rate > FAILURE_RATE:
             self._trip()
 
+    def crowded(self, error: BaseException, use: Use) -> None:
+        """Note one that came to nothing because this process had too much to ask."""
+        self._outage.failed(error, use.value)
+
     def rest(self, error: BaseException, *uses: Use) -> None:
         """Note that the server refuses such operations now; the next ones are tried in a second."""
         for use in uses:

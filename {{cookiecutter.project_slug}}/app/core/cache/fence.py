@@ -155,7 +155,10 @@ class Fence:
                 now = await self.nonces_now(found.tags)
                 found, online = found if now == found.nonces else None, now is not None
             if found is not None:
-                return await self._serve(Flight(key, tags), call, standing or b"", nonces, found)
+                served = await self._serve(Flight(key, tags), call, standing or b"", nonces, found)
+                if served is not None:
+                    return served
+                continue
             flight = self.flights.get(key)
             if flight is not None and _may_join(flight, standing, nonces, online=online):
                 if flight.waits_for_any_of(leading):  # each would wait for the other
@@ -280,10 +283,10 @@ class Fence:
 
     async def _serve(
         self, flight: Flight, call: Call, standing: bytes, nonces: Nonces, found: Found
-    ) -> Served:
+    ) -> Served | None:
         """Serve a record. If it is due, compute it anew, unless somebody else does or that fails.
 
-        The claim to do so is a key beside the record's, for the record has to be there for the
+        Return `None` if somebody else has just done so. The claim to do so is a key beside the record's, for the record has to be there for the
         others. It says nothing about who may store: the new record takes the place of the old one
         only if that is still there.
         """
@@ -294,6 +297,11 @@ class Fence:
         try:
             if await self._ask(self._backend.acquire(claim, token, LEASE_MS)) is not None:
                 return old
+            # Who had the claim before may have finished after we saw the record.
+            now, _ = await self._ask(self._backend.look(flight.key))
+            if now is None or not now.startswith(standing[:_HEAD]):
+                self._afterwards(self._unclaim(claim, token, 0))
+                return None
         except UnavailableError:
             return old
         flight.nonces, flight.lease, flight.claim = nonces, standing[:_HEAD], claim

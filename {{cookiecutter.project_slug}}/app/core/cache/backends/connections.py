@@ -66,23 +66,39 @@ class _Dropping(AbstractConnection):
     era: object = None
     unanswered = False
 
-    async def disconnect(self, nowait: bool = False, *args: Any, **kwargs: Any) -> None:
-        """Close the connection; never raises, and takes a second at most."""
+    def drop(self) -> None:
+        """Close the connection at once; never raises."""
         writer = self._writer
         if writer is None:
             return
-        transport = writer.transport
-        hasty = nowait or self.unanswered
+        self._parser.on_disconnect()  # type: ignore[no-untyped-call]
         if self.unanswered:
-            plain = transport.get_extra_info("socket")
-            with contextlib.suppress(OSError):
+            plain = writer.transport.get_extra_info("socket")
+            with contextlib.suppress(Exception):
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-            transport.abort()
+            writer.transport.abort()
+        with contextlib.suppress(Exception):
+            self._close()  # type: ignore[no-untyped-call]
+
+    async def disconnect(self, nowait: bool = False, *_: Any, **__: Any) -> None:
+        """Close the connection; never raises, and takes a second at most."""
+        writer = self._writer
+        self.drop()
+        if writer is None or nowait or self.unanswered:
+            return
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await super().disconnect(hasty, *args, **kwargs)
+                await writer.wait_closed()
         except Exception:  # it was going to be closed anyway
-            transport.abort()
+            writer.transport.abort()
+
+    def take_over(self, protocol: asyncio.BaseProtocol) -> asyncio.WriteTransport:
+        """Have what arrives from now on handed to `protocol`."""
+        if self._writer is None:
+            raise ConnectionError("the connection was closed at once")
+        transport = self._writer.transport
+        transport.set_protocol(protocol)
+        return transport
 
 
 class _Tcp(_Dropping, Connection):
@@ -177,9 +193,25 @@ class Pool:
         self._line: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
+    async def turn(self) -> None:
+        """Wait in line for a connection; call `take` then."""
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self._next()  # it was this one's turn, and goes to the next
+            raise
+
     async def take(self, era: object) -> AnyConnection:
-        """Lend a connection on which nothing is left to be read. Give it back with `give`."""
-        await self._turn()
+        """Lend a connection on which nothing is left to be read, after `turn` has returned.
+
+        Give it back with `give`.
+        """
         try:
             while self._idle:
                 connection = self._idle.pop()  # the one that was used last
@@ -206,19 +238,6 @@ class Pool:
         self._closed = True
         while self._idle:
             await self._idle.pop().disconnect()
-
-    async def _turn(self) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
-        try:
-            await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled():
-                self._next()  # it was this one's turn, and goes to the next
-            raise
 
     def _next(self) -> None:
         while self._line:

@@ -23,6 +23,7 @@ from ..breaker import Breaker, Use
 from ..outage import Outage, reason
 from ..record import is_of_another_key
 from .connections import AnyConnection, Pool
+from .line import BrokenLineError, Line
 
 Command = tuple[bytes | str | int, ...]
 """A Redis command and its arguments."""
@@ -46,16 +47,35 @@ class Question:
     sealed: bool = False
 
 
+_TRIALS = 10
+"""So many connections may break one after the other before a read is given up."""
+
+
 class StrayReplyError(Exception):
     """A connection answered with what belongs to another key."""
+
+
+@dataclass(slots=True)
+class _Home:
+    """The connections of one event loop."""
+
+    pool: Pool
+    line: Line | None = None
+    era: object = None
+
+    async def close(self) -> None:
+        if self.line is not None:
+            await self.line.close()
+        await self.pool.close()
 
 
 class Server:
     """Exchanges commands for replies with one server.
 
     An exchange takes `budget` seconds at most: to wait for a free connection, to connect, to send
-    and to receive. It is tried a second time, on another connection, if the first one broke: idle
-    connections die unnoticed. `connect` opens a connection; each event loop has `max_connections`.
+    and to receive. It is tried again, on another connection, if the first one broke: idle ones die
+    unnoticed. `connect` opens a connection. Each event loop has `max_connections`, of which reads
+    share one, unless there is only one.
     """
 
     def __init__(
@@ -72,10 +92,11 @@ class Server:
         self.retired = False
         """Whether nobody needs it any more, so that it is no use to ask whether it is well."""
         self._connect, self._budget, self._max = connect, budget, max_connections
+        self._shared = max_connections > 1  # one of them is for all reads, the others for the rest
         self._logger = logger
         self._lock = threading.Lock()
         # A connection belongs to the event loop that it was made in.
-        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._homes: dict[asyncio.AbstractEventLoop, _Home] = {}
         self._era = object()
         self._refused: set[str] = set()
         self._seals = itertools.count()
@@ -93,13 +114,12 @@ class Server:
         end of the budget. Raises `UnavailableError` if the server is unwell.
         """
         self.breaker.admit(question.use)
-        try:
-            async with asyncio.timeout_at(deadline or self.deadline()):
-                replies = await self._exchange(question)
-        except Exception as error:
-            self.breaker.failed(_told(error, self._budget), question.use)
-            raise UnavailableError(reason(error)) from None
-        errors = [reply for reply in replies if isinstance(reply, ResponseError)]
+        deadline = deadline or self.deadline()
+        if question.use is Use.READ and self._shared:
+            replies = await self._by_line(question, deadline)
+        else:
+            replies = await self._by_pool(question, deadline)
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
         if errors:
             self._judge(errors, question.use)
         else:
@@ -120,10 +140,10 @@ class Server:
         """Close the connections of the running event loop; a later use makes new ones."""
         await self.breaker.leave()
         with self._lock:
-            pool = self._pools.pop(asyncio.get_running_loop(), None)
-            self._pools = _alive(self._pools)
-        if pool is not None:
-            await pool.close()
+            home = self._homes.pop(asyncio.get_running_loop(), None)
+            self._homes = _alive(self._homes)
+        if home is not None:
+            await home.close()
 
     async def ping(self) -> None:
         """Raise `UnavailableError` or what the server says if it does not answer as it should."""
@@ -133,31 +153,77 @@ class Server:
         if isinstance(reply, ResponseError):
             raise reply
 
-    async def _exchange(self, question: Question) -> list[Any]:
-        with suppress(Exception):  # the connection had died, or what came over it made no sense
-            return await self._once(question, trusting=False)
-        # What another connection says again, if it seems astray, does stand there.
-        return await self._once(question, trusting=True)
+    async def _by_line(self, question: Question, deadline: float) -> list[Any]:
+        """Ask over the connection that all reads share; again if it breaks before its answer."""
+        packed, count, seal = self._sealed(question)
+        for trial in range(_TRIALS):
+            line = self._line()
+            try:
+                replies = await line.ask(packed, count, deadline)
+                self._refuse_strays(replies, question, seal, trusting=trial > 0)
+            except BrokenLineError:
+                continue
+            except StrayReplyError:
+                line.end(BrokenLineError("a reply went astray"))
+            except Exception as error:  # which the line has told the breaker
+                raise UnavailableError(reason(error)) from None
+            else:
+                return replies[: len(question.commands)]
+        raise UnavailableError(f"{_TRIALS} connections broke one after the other")
 
-    async def _once(self, question: Question, *, trusting: bool) -> list[Any]:
-        seal = b"%d" % next(self._seals) if question.sealed else None
-        sent = question.commands if seal is None else (*question.commands, ("PING", seal))
-        pool = self._pool()
+    async def _by_pool(self, question: Question, deadline: float) -> list[Any]:
+        waiting = True
+
+        def has_turn() -> None:
+            nonlocal waiting
+            waiting = False
+
+        try:
+            async with asyncio.timeout_at(deadline):
+                with suppress(Exception):  # the connection had died, or made no sense
+                    return await self._once(question, has_turn, trusting=False)
+                return await self._once(question, has_turn, trusting=True)
+        except Exception as error:
+            error = _told(error, self._budget)
+            if waiting:  # for others of this process: that is not the server's fault
+                self.breaker.crowded(error, question.use)
+            else:
+                self.breaker.failed(error, question.use)
+            raise UnavailableError(reason(error)) from None
+
+    async def _once(
+        self, question: Question, has_turn: Callable[[], None], *, trusting: bool
+    ) -> list[Any]:
+        packed, count, seal = self._sealed(question)
+        pool = self._home().pool
+        await pool.turn()
+        has_turn()
         connection = await pool.take(self._era)
         connection.unanswered = True
         try:
-            packed = b"".join([_packed(command) for command in sent])
             await connection.send_packed_command(packed, check_health=False)
-            replies = [await _reply(connection) for _ in sent]
+            replies = [await _reply(connection) for _ in range(count)]
             self._refuse_strays(replies, question, seal, trusting=trusting)
             connection.unanswered = False
             return replies[: len(question.commands)]
         finally:
             await pool.give(connection, self._era)
 
+    def _sealed(self, question: Question) -> tuple[bytes, int, bytes | None]:
+        """Return what to send, how many replies that has, and what the last has to be, if any."""
+        packed, count = b"".join(map(_packed, question.commands)), len(question.commands)
+        if not question.sealed:
+            return packed, count, None
+        seal = b"%d" % next(self._seals)
+        return packed + _packed(("PING", seal)), count + 1, seal
+
     def _refuse_strays(
         self, replies: list[Any], question: Question, seal: bytes | None, *, trusting: bool
     ) -> None:
+        """Raise `StrayReplyError` for replies to other commands.
+
+        A record of another key, if it comes again over another connection, does stand there.
+        """
         astray = seal is not None and replies[-1] != seal
         if question.of_key is not None and not trusting and isinstance(replies[0], bytes):
             astray = astray or is_of_another_key(question.of_key, replies[0])
@@ -165,12 +231,13 @@ class Server:
             self._logger.warning("%s: a reply that belongs to another command", self.name)
             raise StrayReplyError
 
-    def _judge(self, errors: list[ResponseError], use: Use) -> None:
+    def _judge(self, errors: list[Exception], use: Use) -> None:
         """Tell errors of the server from those of an entry or of a command."""
         for error in errors:
-            if isinstance(error, ClusterDownError):
-                self.breaker.failed(error, use)
-            elif isinstance(error, OutOfMemoryError):
+            if isinstance(error, ClusterDownError) or not isinstance(error, ResponseError):
+                self.breaker.failed(error, use)  # it is loading, or asks for a password
+                raise UnavailableError(reason(error))
+            if isinstance(error, OutOfMemoryError):
                 self.breaker.rest(error, Use.STORE)
             elif isinstance(error, ReadOnlyError) or _code(error) in ("MISCONF", "NOREPLICAS"):
                 self.breaker.rest(error, Use.STORE, Use.REMOVE)
@@ -185,21 +252,33 @@ class Server:
             self._refused.add(text)
             self._logger.warning("%s refuses a command: %s", self.name, text)
 
-    def _pool(self) -> Pool:
+    def _home(self) -> _Home:
         loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None:
+        home = self._homes.get(loop)
+        if home is None:
             with self._lock:
                 # Loops that ended without a `close` took their connections with them.
-                self._pools = _alive(self._pools)
-                pool = self._pools[loop] = Pool(self._connect, self._max)
-        return pool
+                self._homes = _alive(self._homes)
+                size = self._max - 1 if self._shared else self._max
+                home = self._homes[loop] = _Home(Pool(self._connect, size))
+        return home
+
+    def _line(self) -> Line:
+        home, era = self._home(), self._era
+        if home.line is None or home.line.is_over or home.era is not era:
+            if home.line is not None:
+                home.line.end(BrokenLineError("there is a newer one"))
+            home.line, home.era = Line(self._connect, self._line_failed), era
+        return home.line
+
+    def _line_failed(self, error: Exception) -> None:
+        self.breaker.failed(_told(error, self._budget), Use.READ)
 
 
 def _alive(
-    pools: dict[asyncio.AbstractEventLoop, Pool],
-) -> dict[asyncio.AbstractEventLoop, Pool]:
-    return {loop: pool for loop, pool in pools.items() if not loop.is_closed()}
+    homes: dict[asyncio.AbstractEventLoop, _Home],
+) -> dict[asyncio.AbstractEventLoop, _Home]:
+    return {loop: home for loop, home in homes.items() if not loop.is_closed()}
 
 
 def _code(error: ResponseError) -> str:
