@@ -53,6 +53,7 @@ from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
 
 from .base import CacheBackend, Nonces, UnavailableError
+from .errand import Errand
 from .flights import AGAIN, ALONE, Flight, Flights, Landed
 from .freshness import BACK_OFF_MS, is_answer
 from .journal import Journal
@@ -69,6 +70,7 @@ TAG_MS = 30 * 24 * 60 * 60 * 1000
 """How long a tag's nonce is kept; an entry that lives longer ends with it."""
 
 _LEASE = b"lease/1 "
+_MOST_ORPHANS = 1000
 _HEAD = 96  # bytes of a record that tell it from any other: they hold its fill's own number
 
 _leading: ContextVar[frozenset[Flight]] = ContextVar("leading", default=frozenset())
@@ -142,6 +144,10 @@ class Fence:
         self.flights = Flights(atomic=backend.atomic)
         self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        # Leases of which nobody knows whether they are there: the answer did not come. A server that
+        # hung carries out what it was sent when it goes on.
+        self._orphans: dict[str, bytes] = {}
+        self._release = Errand(self.release_orphans)
 
     async def run(self, key: str, tags: tuple[str, ...], call: Call) -> Served:
         """Return the value for `key`: what is there, what a flight computes, or `call` itself."""
@@ -166,7 +172,7 @@ class Fence:
                 landed = await _join(flight, leading)
                 if not landed.again:
                     return await self._share(landed, flight, call)
-            elif _is_of(standing, nonces):
+            elif _is_of(standing, nonces) and self._orphans.get(key) != standing:
                 # Whoever has a lease may be waited for by the process that he waits for.
                 patience = LEASE_MS / 1000 if leading else None
                 try:
@@ -392,6 +398,9 @@ class Fence:
                     self._backend.replace(flight.key, standing[:_HEAD], lease, LEASE_MS)
                 )
         except UnavailableError:
+            if flight.lease is not None and len(self._orphans) < _MOST_ORPHANS:
+                self._orphans[flight.key] = flight.lease
+                self._release.send()
             flight.lease = None
             return True
         if not taken:
@@ -470,8 +479,16 @@ class Fence:
             del self._waits[place]
             looking.set()
 
+    async def release_orphans(self) -> None:
+        """Take away leases that may have been put at keys after nobody waited for that any more."""
+        for key, lease in list(self._orphans.items()):
+            await self._ask(self._backend.release(key, lease))
+            if self._orphans.get(key) == lease:
+                del self._orphans[key]
+
     async def settle(self) -> None:
         """Wait for what was left to be done afterwards in this event loop: a round trip or two."""
+        await self._release.leave()
         loop = asyncio.get_running_loop()
         tasks = [task for task in self._tasks if task.get_loop() is loop]
         await asyncio.gather(*tasks, return_exceptions=True)

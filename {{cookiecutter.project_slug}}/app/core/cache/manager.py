@@ -256,10 +256,11 @@ class CacheManager:
         `*` stands for any run of characters, every other character for itself. The pattern is
         taken below the prefix, as a key is.
         """
-        full = self._full(pattern)
-        return await self.delete_matching(
-            KeyPattern.parse(pattern, prefix=full.removesuffix(pattern))
-        )
+        return await self.delete_matching(self._pattern(pattern))
+
+    def defer(self, pattern: str) -> None:
+        """Remove every entry whose key `pattern` covers, but later: it counts as gone from now on."""
+        self._put_off([self._pattern(pattern)], ())
 
     async def invalidate_tags(self, *tags: str) -> bool:
         """Make every entry that has one of `tags` of no use; return whether that was done.
@@ -297,6 +298,7 @@ class CacheManager:
         with suppress(Exception):  # of another server, or too much: the journal goes on with it
             async with asyncio.timeout(RECOVERY_SECONDS):
                 await self.journal.deliver()
+                await self.fence.release_orphans()
 
     def _refuse_covered(self, key: str) -> None:
         if self.journal.covers(key):
@@ -409,8 +411,7 @@ class CacheManager:
         try:
             result = await invalidation
         except BaseException as error:
-            self.journal.add(patterns, tags)
-            flights.overtake(patterns, tags, undelivered=True)
+            self._put_off(patterns, tags)
             if not isinstance(error, Exception):
                 raise
             if not isinstance(error, UnavailableError):  # which the backend has noted itself
@@ -420,6 +421,13 @@ class CacheManager:
         self.journal.settle(before, patterns, tags)
         flights.overtake(patterns, tags)
         return result
+
+    def _put_off(self, patterns: Collection[KeyPattern], tags: Collection[str]) -> None:
+        self.journal.add(patterns, tags)
+        self.fence.flights.overtake(patterns, tags, undelivered=True)
+
+    def _pattern(self, pattern: str) -> KeyPattern:
+        return KeyPattern.parse(pattern, prefix=self._full(pattern).removesuffix(pattern))
 
     def _tag(self, tag: str) -> str:
         if not isinstance(tag, str) or not tag:
@@ -683,10 +691,13 @@ def _rendered(
 
 
 async def _invalidate_all(manager: CacheManager, patterns: list[str], tags: list[str]) -> None:
-    if tags:
-        await manager.invalidate_tags(*tags)
+    """Carry out invalidations; what follows one that was not delivered is not even tried."""
+    delivered = not tags or await manager.invalidate_tags(*tags)
     for pattern in patterns:
-        await manager.invalidate(pattern)
+        if delivered:
+            delivered = await manager.invalidate(pattern)
+        else:
+            manager.defer(pattern)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
