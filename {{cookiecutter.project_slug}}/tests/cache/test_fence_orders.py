@@ -120,8 +120,9 @@ class Process(Fence):
         super().__init__(backend, Outage("the model", logging.getLogger(__name__)), manager.journal)
         self._memory, self._schedule = memory, schedule
 
-    async def _wait(self, key: str, lease: bytes) -> None:
+    async def _wait(self, key: str, lease: bytes) -> bool:
         await self._schedule.step(lambda: self._memory._live(key) != lease)
+        return True
 
 
 class World:

@@ -203,6 +203,8 @@ class CachedCalls:
         First their nonces are read, then that of all tags, which changes before any of them does:
         if it is what it was before the function ran, none of them was invalidated since.
         """
+        if not nonces:  # the backend is away
+            return False
         prefix = self._store.key_prefix
         try:
             derived = [tag for derive in self._derivations for tag in derive(value)]

@@ -5,6 +5,7 @@ leaves nothing behind. An errand that was lost in this way is sent again from an
 """
 
 import asyncio
+import os
 import random
 import threading
 from collections.abc import Awaitable, Callable
@@ -33,13 +34,15 @@ class Errand:
         self._pause = first
         self._home: asyncio.AbstractEventLoop | None = None
         """The event loop in which it is under way."""
+        self._process = 0
+        """And that in which that runs: a fork has the loop, but does not run it."""
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def send(self) -> None:
         """Have it done from the running event loop, unless it is under way in one that runs."""
         home = self._home
-        if home is not None and home.is_running():
+        if home is not None and home.is_running() and self._process == os.getpid():
             return
         with self._lock:
             self._pause = self._first
@@ -59,7 +62,7 @@ class Errand:
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()
-        self._home, self._task = loop, None
+        self._home, self._process, self._task = loop, os.getpid(), None
         delay = self._pause * random.uniform(1 - JITTER, 1 + JITTER)
         self._timer = loop.call_later(delay, self._start, loop)
 

@@ -70,6 +70,8 @@ TAG_MS = 30 * 24 * 60 * 60 * 1000
 """How long a tag's nonce is kept; an entry that lives longer ends with it."""
 
 _LEASE = b"lease/1 "
+_AWAY: tuple[None, Nonces, bool] = (None, (), False)
+"""What is seen of a key while the backend is away."""
 _MOST_ORPHANS = 1000
 _HEAD = 96  # bytes of a record that tell it from any other: they hold its fill's own number
 
@@ -142,7 +144,7 @@ class Fence:
         self._outage = outage
         self._journal = journal
         self.flights = Flights(atomic=backend.atomic)
-        self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Event] = {}
+        self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Future[bool]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         # Leases of which nobody knows whether they are there: the answer did not come. A server that
         # hung carries out what it was sent when it goes on.
@@ -154,8 +156,9 @@ class Fence:
         leading = frozenset(flight for flight in _leading.get() if flight.running)
         if any(flight.key == key for flight in leading):
             return await self._alone(call)  # the function calls itself, and would wait for itself
+        away = False
         while True:
-            standing, nonces, online = await self._look(key, tags)
+            standing, nonces, online = _AWAY if away else await self._look(key, tags)
             found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
             if found is not None and found.tags:
                 now = await self.nonces_now(found.tags)
@@ -176,7 +179,7 @@ class Fence:
                 # Whoever has a lease may be waited for by the process that he waits for.
                 patience = LEASE_MS / 1000 if leading else None
                 try:
-                    await asyncio.wait_for(self._wait(key, standing or b""), patience)
+                    away = not await asyncio.wait_for(self._wait(key, standing or b""), patience)
                 except TimeoutError:
                     return await self._alone(call)
             else:
@@ -234,11 +237,11 @@ class Fence:
 
     async def _look(self, key: str, tags: tuple[str, ...]) -> tuple[bytes | None, Nonces, bool]:
         if self._journal.covers(key, tags):
-            return None, (), False
+            return _AWAY
         try:
             return *await self._ask(self._backend.look(key, tags)), True
         except UnavailableError:
-            return None, (), False
+            return _AWAY
 
     async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
@@ -292,9 +295,9 @@ class Fence:
     ) -> Served | None:
         """Serve a record. If it is due, compute it anew, unless somebody else does or that fails.
 
-        Return `None` if somebody else has just done so. The claim to do so is a key beside the record's, for the record has to be there for the
-        others. It says nothing about who may store: the new record takes the place of the old one
-        only if that is still there.
+        Return `None` if somebody else has just done so. The claim to do so is a key beside the
+        record's, for the record has to be there for the others. It says nothing about who may store:
+        the new record takes the place of the old one only if that is still there.
         """
         if not found.due:
             return Served(found.value, How.HIT)
@@ -401,7 +404,7 @@ class Fence:
             if flight.lease is not None and len(self._orphans) < _MOST_ORPHANS:
                 self._orphans[flight.key] = flight.lease
                 self._release.send()
-            flight.lease = None
+            flight.lease, flight.nonces = None, ()
             return True
         if not taken:
             flight.lease = None
@@ -460,24 +463,28 @@ class Fence:
         finally:
             flight.land(how)
 
-    async def _wait(self, key: str, lease: bytes) -> None:
-        """Wait until something else than `lease` stands at the key. One of a process looks."""
-        place = (asyncio.get_running_loop(), key, lease)
-        looking = self._waits.get(place)
+    async def _wait(self, key: str, lease: bytes) -> bool:
+        """Wait until something else than `lease` stands at the key. One of a process looks.
+
+        Return whether that is so; if not, the backend is away.
+        """
+        loop = asyncio.get_running_loop()
+        looking = self._waits.get((loop, key, lease))
         if looking is not None:
-            await looking.wait()
-            return
-        looking = self._waits[place] = asyncio.Event()
+            return await asyncio.shield(looking)
+        looking = self._waits[loop, key, lease] = loop.create_future()
+        here = True
         try:
             standing: bytes | None = lease
             while standing == lease:
                 await asyncio.sleep(POLL_SECONDS)
                 standing, _ = await self._ask(self._backend.look(key))
         except UnavailableError:
-            pass
+            here = False
         finally:
-            del self._waits[place]
-            looking.set()
+            del self._waits[loop, key, lease]
+            looking.set_result(here)
+        return here
 
     async def release_orphans(self) -> None:
         """Take away leases that may have been put at keys after nobody waited for that any more."""

@@ -163,8 +163,9 @@ class Server:
                 self._refuse_strays(replies, question, seal, trusting=trial > 0)
             except BrokenLineError:
                 continue
-            except StrayReplyError:
-                line.end(BrokenLineError("a reply went astray"))
+            except StrayReplyError as error:
+                self._line_failed(error)
+                line.end(BrokenLineError(str(error)))
             except Exception as error:  # which the line has told the breaker
                 raise UnavailableError(reason(error)) from None
             else:
@@ -228,8 +229,7 @@ class Server:
         if question.of_key is not None and not trusting and isinstance(replies[0], bytes):
             astray = astray or is_of_another_key(question.of_key, replies[0])
         if astray:
-            self._logger.warning("%s: a reply that belongs to another command", self.name)
-            raise StrayReplyError
+            raise StrayReplyError("a reply that belongs to another command")
 
     def _judge(self, errors: list[Exception], use: Use) -> None:
         """Tell errors of the server from those of an entry or of a command."""
