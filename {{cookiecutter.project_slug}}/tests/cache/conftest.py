@@ -58,6 +58,7 @@ def redis_backend(server: RedisServer, **changes: Any) -> RedisBackend:
         "db": server.db,
         "password": server.password,
         "timeout": 2.0,
+        "operation_timeout": 2.0,  # a busy machine is no reason for a test to fail
         "key_prefix": f"test-{uuid.uuid4().hex}",
     }
     return RedisBackend(**{**options, **changes})

@@ -7,14 +7,19 @@ import re
 import socket
 import time
 import traceback
+import uuid
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from redis import Redis
 
-from app.core.cache import CacheManager, RedisBackend
+from app.core.cache import CacheManager, RedisBackend, cache_response
+from app.core.cache.backends.line import Line
+from app.core.cache.backends.server import LARGE_BYTES
+from app.core.cache.fence import LEASE_MS
 from tests.cache.conftest import redis_backend
 from tests.redis_server import RedisServer
 
@@ -368,3 +373,52 @@ async def test_the_password_is_used_and_never_shown(
 
 async def _fail(client: object) -> None:
     raise KeyboardInterrupt(f"in the middle of a command of {client!r}")
+
+
+async def test_large_values_do_not_hold_up_small_ones(
+    redis_manager: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once known to be large, a value is not read over the connection that all reads share."""
+    shared: list[bytes] = []
+    ask = Line.ask
+
+    def noted(line: Line, packed: bytes, *rest: Any) -> Any:
+        shared.append(packed)
+        return ask(line, packed, *rest)
+
+    monkeypatch.setattr(Line, "ask", noted)
+    large = "x" * 2 * LARGE_BYTES
+    await redis_manager.set("large", large)
+    await redis_manager.set("small", 1)
+    for times in (1, 1, 1):
+        assert await redis_manager.get("large") == large
+        assert len([packed for packed in shared if b":large" in packed]) == times
+    for times in (1, 2, 3):
+        assert await redis_manager.get("small") == 1
+        assert len([packed for packed in shared if b":small" in packed]) == times
+
+
+@pytest.mark.parametrize("missing", ["evalsha", "getrange"])
+async def test_p5_who_may_run_no_script_waits_for_no_lease(
+    redis_server: RedisServer, redis_client: Redis, missing: str
+) -> None:
+    """A user without the permission stores nothing, and leaves no leases that others wait for."""
+    user, runs = f"test-{uuid.uuid4().hex}", 0
+    redis_client.acl_setuser(
+        user, enabled=True, passwords=["+pw"], keys="*", commands=["+@all", f"-{missing}"]
+    )
+    manager = CacheManager(redis_backend(redis_server, username=user, password="pw"))
+    try:
+
+        @cache_response(manager, "data")
+        async def function() -> int:
+            nonlocal runs
+            runs += 1
+            return runs
+
+        start = time.monotonic()
+        assert [await function() for _ in range(5)] == [1, 2, 3, 4, 5]
+        assert time.monotonic() - start < LEASE_MS / 1000
+        await manager.close()
+    finally:
+        redis_client.acl_deluser(user)

@@ -1,82 +1,44 @@
 """A connection whose replies have gone astray gives nobody a wrong value (promise P9)."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.core.cache import CacheManager, RedisBackend, cache_response
+from app.core.cache import CacheManager, cache_response
 from tests.cache.conftest import redis_backend
+from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.redis_server import RedisServer
 
-
-class Doubling:
-    """A proxy in front of Redis that answers one GET twice, the second time to the next question.
-
-    From then on every reply on that connection is the answer to the question before.
-    """
-
-    def __init__(self, server: RedisServer) -> None:
-        self.connections = 0
-        self.doubled = 0
-        self.armed = False
-        self._server = server
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[int]:
-        """Listen on a port of loopback, and return it."""
-        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as proxy:
-            yield proxy.sockets[0].getsockname()[1]
-
-    async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        replies, questions = await asyncio.open_connection(self._server.host, self._server.port)
-        late: deque[bytes] = deque()
-        try:
-            while question := await client.read(65536):
-                questions.write(question)
-                late.append(await replies.read(65536))
-                if self.armed and b"GET" in question:
-                    self.armed = False
-                    self.doubled += 1
-                    late.append(late[-1])
-                answers.write(late.popleft())
-        finally:
-            for writer in (answers, questions):
-                writer.close()
+NUMBERS = range(10)
 
 
 @pytest.fixture
-async def doubling(redis_server: RedisServer) -> AsyncIterator[tuple[Doubling, CacheManager]]:
-    """Lend the proxy and a manager that goes through it, over one connection."""
-    proxy = Doubling(redis_server)
-    async with proxy.listening() as port:
-        direct = redis_backend(redis_server)
-        manager = CacheManager(
-            RedisBackend(
-                host="127.0.0.1",
-                port=port,
-                db=redis_server.db,
-                password=redis_server.password,
-                max_connections=1,
-                timeout=2,
-                key_prefix=direct.key_prefix,
-            )
-        )
-        yield proxy, manager
-        await manager.close()
-        await direct.clear()
-        await direct.close()
+def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
+    """Lend a proxy in front of Redis."""
+    with FaultProxy(redis_server.host, redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=[1, 10])
+async def manager(
+    proxy: FaultProxy, redis_server: RedisServer, request: pytest.FixtureRequest
+) -> AsyncIterator[CacheManager]:
+    """Lend a manager that goes through the proxy, over one connection and over several."""
+    behind = replace(redis_server, host=proxy.host, port=proxy.port)
+    manager = CacheManager(redis_backend(behind, max_connections=request.param))
+    yield manager
+    proxy.heal()
+    await manager.clear()
+    await manager.close()
 
 
 async def test_p9_a_doubled_reply_gives_nobody_a_wrong_value(
-    doubling: tuple[Doubling, CacheManager],
+    proxy: FaultProxy, manager: CacheManager
 ) -> None:
     """The first answer to another question is noticed, its connection dropped, and asked again."""
-    proxy, manager = doubling
     runs: list[int] = []
 
     @cache_response(manager, "data")
@@ -84,13 +46,46 @@ async def test_p9_a_doubled_reply_gives_nobody_a_wrong_value(
         runs.append(number)
         return {"number": number}
 
-    numbers = list(range(10))
-    for number in numbers:
+    for number in NUMBERS:
         await function(number)
-    proxy.armed = True
+    proxy.inject(Fault("shift", command=b"GET", times=1))
     before = proxy.connections
-    for number in numbers * 5:
+    for number in [*NUMBERS] * 5:
         assert await function(number) == {"number": number}
-    assert proxy.doubled == 1
+    assert proxy.done == {"shift": 1}
     assert proxy.connections == before + 1
     assert len(runs) == 10
+
+
+async def test_p9_a_doubled_reply_gives_no_wrong_plain_value(
+    proxy: FaultProxy, manager: CacheManager
+) -> None:
+    """What `set` stores does not name its key, and is not confused with another key's either.
+
+    The values are the numbers of the questions, counted from 0: whatever tells that replies are
+    those to this question must be nothing that a value can be.
+    """
+    for number in NUMBERS:
+        await manager.set(f"key:{number}", number)
+    assert await manager.get("key:0") == 0
+    proxy.inject(Fault("shift", command=b"GET", times=1))
+    before = proxy.connections
+    for number in [*NUMBERS[1:], *NUMBERS]:
+        assert await manager.get(f"key:{number}") == number
+    assert proxy.done == {"shift": 1}
+    assert proxy.connections == before + 1
+
+
+@pytest.mark.parametrize("kind", ["duplicate", "shift"])
+async def test_p6_a_doubled_reply_loses_no_invalidation(
+    proxy: FaultProxy, manager: CacheManager, kind: Kind
+) -> None:
+    """The answer to another walk, which found nothing, is not taken for the end of this one."""
+    for number in NUMBERS:
+        await manager.set(f"key:{number}", number)
+    assert await manager.invalidate("none*") is True
+    proxy.inject(Fault(kind, command=b"SCAN", times=1))
+    walks = [manager.invalidate(pattern) for pattern in ("none*", "key:*")]
+    assert await asyncio.gather(*walks) == [True, True]
+    assert proxy.done == {kind: 1}
+    assert await manager.get_many([f"key:{number}" for number in NUMBERS]) == {}

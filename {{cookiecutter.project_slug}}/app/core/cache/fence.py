@@ -100,7 +100,7 @@ class How(Enum):
     COMPUTED = "the call computed it, and it is not there"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Served:
     """A value, and where it came from."""
 
@@ -108,7 +108,7 @@ class Served:
     how: How
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """What a record holds, and whether it is due to be computed anew."""
 
@@ -153,8 +153,8 @@ class Fence:
 
     async def run(self, key: str, tags: tuple[str, ...], call: Call) -> Served:
         """Return the value for `key`: what is there, what a flight computes, or `call` itself."""
-        leading = frozenset(flight for flight in _leading.get() if flight.running)
-        if any(flight.key == key for flight in leading):
+        leading = _led_here()
+        if leading and any(flight.key == key for flight in leading):
             return await self._alone(call)  # the function calls itself, and would wait for itself
         away = False
         while True:
@@ -163,18 +163,16 @@ class Fence:
             if found is not None and found.tags:
                 now = await self.nonces_now(found.tags)
                 found, online = found if now == found.nonces else None, now is not None
+            if found is not None and not found.due:
+                return Served(found.value, How.HIT)
+            flight, served = self.flights.get(key), None
             if found is not None:
                 served = await self._serve(Flight(key, tags), call, standing or b"", nonces, found)
-                if served is not None:
-                    return served
-                continue
-            flight = self.flights.get(key)
-            if flight is not None and _may_join(flight, standing, nonces, online=online):
+            elif flight is not None and _may_join(flight, standing, nonces, online=online):
                 if flight.waits_for_any_of(leading):  # each would wait for the other
                     return await self._alone(call)
                 landed = await _join(flight, leading)
-                if not landed.again:
-                    return await self._share(landed, flight, call)
+                served = None if landed.again else await self._share(landed, flight, call)
             elif _is_of(standing, nonces) and self._orphans.get(key) != standing:
                 # Whoever has a lease may be waited for by the process that he waits for.
                 patience = LEASE_MS / 1000 if leading else None
@@ -184,8 +182,8 @@ class Fence:
                     return await self._alone(call)
             else:
                 served = await self._lead(Flight(key, tags), call, standing, nonces, online=online)
-                if served is not None:
-                    return served
+            if served is not None:
+                return served
 
     async def lead_many(
         self, keys: list[str], compute: Callable[[list[str]], Awaitable[dict[str, Made]]]
@@ -195,7 +193,7 @@ class Fence:
         A key for which `compute` made nothing has `None`. Those that somebody else computes are
         not among them, and neither are those that this context computes already.
         """
-        leading = {flight.key for flight in _leading.get() if flight.running}
+        leading = {flight.key for flight in _led_here()}
         flights = [
             Flight(key, ()) for key in keys if key not in leading and self.flights.get(key) is None
         ]
@@ -293,14 +291,12 @@ class Fence:
     async def _serve(
         self, flight: Flight, call: Call, standing: bytes, nonces: Nonces, found: Found
     ) -> Served | None:
-        """Serve a record. If it is due, compute it anew, unless somebody else does or that fails.
+        """Serve a record that is due; compute it anew, unless somebody else does or that fails.
 
         Return `None` if somebody else has just done so. The claim to do so is a key beside the
         record's, for the record has to be there for the others. It says nothing about who may store:
         the new record takes the place of the old one only if that is still there.
         """
-        if not found.due:
-            return Served(found.value, How.HIT)
         claim, token = f"{flight.key}:~refresh", secrets.token_hex(8).encode()
         old = Served(found.value, How.STALE)
         try:
@@ -401,9 +397,7 @@ class Fence:
                     self._backend.replace(flight.key, standing[:_HEAD], lease, LEASE_MS)
                 )
         except UnavailableError:
-            if flight.lease is not None and len(self._orphans) < _MOST_ORPHANS:
-                self._orphans[flight.key] = flight.lease
-                self._release.send()
+            self._remember(flight)
             flight.lease, flight.nonces = None, ()
             return True
         if not taken:
@@ -459,9 +453,15 @@ class Fence:
             if flight.lease is not None:
                 await self._ask(self._backend.release(flight.key, flight.lease))
         except UnavailableError:
-            pass
+            self._remember(flight)
         finally:
             flight.land(how)
+
+    def _remember(self, flight: Flight) -> None:
+        """Take away later a lease that may be at the key; meanwhile it holds up nobody here."""
+        if flight.lease is not None and len(self._orphans) < _MOST_ORPHANS:
+            self._orphans[flight.key] = flight.lease
+            self._release.send()
 
     async def _wait(self, key: str, lease: bytes) -> bool:
         """Wait until something else than `lease` stands at the key. One of a process looks.
@@ -515,6 +515,12 @@ async def _join(flight: Flight, leading: frozenset[Flight]) -> Landed:
     finally:
         for leader in leading:
             leader.blocked_on.remove(flight)
+
+
+def _led_here() -> frozenset[Flight]:
+    """Return the flights under way whose functions have called what runs here."""
+    leading = _leading.get()
+    return frozenset(flight for flight in leading if flight.running) if leading else leading
 
 
 def is_lease(data: bytes | None) -> bool:

@@ -229,7 +229,7 @@ class Cluster:
 
 
 def _question(*command: str) -> Question:
-    return Question((), (command,), Use.READ)
+    return Question((), (command,), Use.READ, sealed=True)
 
 
 async def _all(parts: list[Coroutine[Any, Any, T]]) -> list[T]:

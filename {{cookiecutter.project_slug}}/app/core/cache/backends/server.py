@@ -3,12 +3,14 @@
 import asyncio
 import itertools
 import logging
+import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import hiredis
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -47,6 +49,8 @@ class Question:
     sealed: bool = False
 
 
+LARGE_BYTES = 128 * 1024
+_MOST_LARGE = 1000
 _TRIALS = 10
 """So many connections may break one after the other before a read is given up."""
 
@@ -99,7 +103,10 @@ class Server:
         self._homes: dict[asyncio.AbstractEventLoop, _Home] = {}
         self._era = object()
         self._refused: set[str] = set()
-        self._seals = itertools.count()
+        # Keys whose values would hold up the small ones of others on the shared connection.
+        self._large: set[bytes] = set()
+        # What no stored value can be, or else it would pass for a seal.
+        self._seal, self._seals = secrets.token_hex(8), itertools.count()
         self.on_renewal: Callable[[], None] | None = None
         self.breaker = Breaker(Outage(name, logger, quiet=QUIET_SECONDS), self.ping)
         self.breaker.on_opening.append(self.renew)
@@ -115,16 +122,23 @@ class Server:
         """
         self.breaker.admit(question.use)
         deadline = deadline or self.deadline()
-        if question.use is Use.READ and self._shared:
+        if question.use is Use.READ and self._shared and not self._is_large(question):
             replies = await self._by_line(question, deadline)
+            first = replies[0]
+            if type(first) is bytes and len(first) > LARGE_BYTES and len(self._large) < _MOST_LARGE:
+                self._large.update(question.keys[:1])
         else:
             replies = await self._by_pool(question, deadline)
-        errors = [reply for reply in replies if isinstance(reply, Exception)]
-        if errors:
-            self._judge(errors, question.use)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                self._judge([each for each in replies if isinstance(each, Exception)], question.use)
+                break
         else:
             self.breaker.worked(question.use)
         return replies
+
+    def _is_large(self, question: Question) -> bool:
+        return bool(self._large) and not self._large.isdisjoint(question.keys)
 
     def deadline(self) -> float:
         """Return when an exchange that begins now has to be over, in the event loop's time."""
@@ -215,7 +229,7 @@ class Server:
         packed, count = b"".join(map(_packed, question.commands)), len(question.commands)
         if not question.sealed:
             return packed, count, None
-        seal = b"%d" % next(self._seals)
+        seal = f"{self._seal} {next(self._seals)}".encode()
         return packed + _packed(("PING", seal)), count + 1, seal
 
     def _refuse_strays(
@@ -299,21 +313,9 @@ async def _reply(connection: AnyConnection) -> Any:
 
 
 def _packed(command: Command) -> bytes:
-    """Return a command as the protocol has it.
-
-    See https://redis.io/docs/latest/develop/reference/protocol-spec/.
-    """
-    items = [_as_bytes(item) for item in command]
-    return b"*%d\r\n%b" % (
-        len(items),
-        b"".join([b"$%d\r\n%b\r\n" % (len(item), item) for item in items]),
-    )
-
-
-def _as_bytes(item: bytes | str | int) -> bytes:
-    if isinstance(item, bytes):
-        return item
-    return item.encode() if isinstance(item, str) else b"%d" % item
+    """Return a command as the protocol has it."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # it takes any number
+    return packed
 
 
 class Single:
@@ -328,7 +330,7 @@ class Single:
     async def ask(self, question: Question) -> list[Any]:
         """Return the replies to a question."""
         replies = await self._server.exchange(question)
-        if any(isinstance(reply, AskError) for reply in replies):
+        if isinstance(replies[0], AskError):
             self._server.refuse(ResponseError("it belongs to a cluster: set REDIS_CLUSTER=true"))
         return replies
 
