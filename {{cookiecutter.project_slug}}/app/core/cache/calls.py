@@ -100,6 +100,7 @@ class CachedCalls:
         """The pattern of all keys of this function."""
         self._tags = templates_of(tags, self._parameters)
         self._derivations = derivations_of(tags)
+        self._is_tagged = bool(self._tags or self._derivations)
         self._warned: set[str] = set()
         _claim(store, func, text(start) + (text(key) if isinstance(key, str) else self._owner))
 
@@ -114,7 +115,7 @@ class CachedCalls:
         if key is None:
             note(Outcome.BYPASS)
             return await self._run(*args, **kwargs)
-        tags = self._tags_of(args, kwargs)
+        tags = self._tags_of(args, kwargs) if self._is_tagged else ()
         call = _OneCall(self, key, args, kwargs)
         if renew:
             served = await self._store.fence.renew_now(key, tags, call)
@@ -122,7 +123,8 @@ class CachedCalls:
             served = await self._store.fence.run(key, tags, call)
         outcome = _OUTCOMES[served.how]
         note(outcome)
-        self._logger.debug("%s %s", _IN_LOG[outcome], key)
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._logger.debug("%s %s", _IN_LOG[outcome], key)
         value, changes = served.value
         if changes is not None:
             self._inject(args, kwargs, changes)
@@ -144,7 +146,8 @@ class CachedCalls:
     def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         """Return the key of a call, or `None` where it has none and goes past the cache."""
         try:
-            self._tags_of(args, kwargs)
+            if self._is_tagged:
+                self._tags_of(args, kwargs)
             return self._keys.key(args, kwargs)
         except UnkeyableError as error:
             self._warn_once("runs uncached", str(error))
@@ -158,8 +161,10 @@ class CachedCalls:
         """Return what a record holds, or `None` if it is none of this key, or has other nonces."""
         try:
             record = Record.from_bytes(key, data, self._owner)
-            known = nonces[: len(self._tags)]
-            if record is not None and record.about.get(_NONCES, []) == _as_text(known):
+            if record is None:
+                return None
+            known = _as_text(nonces[: len(self._tags)]) if self._tags else []
+            if record.about.get(_NONCES, []) == known:
                 return self._read(record)
         except Exception as error:  # bytes from outside, damaged in a way of their own
             self._logger.debug("unreadable %s: %s", key, error)
@@ -172,6 +177,8 @@ class CachedCalls:
             value = responses.restore(record.about, record.payload, self._classes)
         else:
             return None
+        if not record.about:
+            return Found((value, None))
         changes = record.about.get(_INJECTED)
         injected = None if changes is None else Changes.from_json(changes)
         tags, nonces = record.about.get(_DERIVED, ((), ()))

@@ -14,6 +14,7 @@ import secrets
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -25,7 +26,7 @@ _FAST = 1  # zlib's level: most of the gain for a fraction of the time
 _ZLIB = "zlib"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """What is stored for one call: a kind, which says how to read the payload, and the payload.
 
@@ -78,10 +79,12 @@ def is_of_another_key(key: str, data: bytes) -> bool:
     return data.startswith(_MAGIC) and not data.startswith(_start(key))
 
 
+@lru_cache(maxsize=4096)  # hot keys are asked for again and again
 def _start(key: str) -> bytes:
     return b"%b%b " % (_MAGIC, _digest(key.encode("utf-8", "surrogatepass")))
 
 
+@lru_cache(maxsize=4096)
 def _digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest().encode()
 
