@@ -26,7 +26,7 @@ from app.core.cache import (  # type: ignore[import-not-found] # of the project 
 )
 from redis.asyncio import Redis
 
-FENCE: Final = import_module("app.core.cache.fence")
+FENCE: Final = import_module("app.core.cache.leases")
 TIMES: Final = {
     name: getattr(FENCE, name) for name in ("LEASE_MS", "RENEW_SECONDS", "POLL_SECONDS")
 }

@@ -141,7 +141,9 @@ async def test_a_hot_value_is_computed_early(our_manager: CacheManager) -> None:
     for expected in range(3):
         got = await our_manager.get_or_set("key", factory, expire=60, early_refresh=1e9)
         assert got == expected
-        await our_manager.fence.settle()  # until then this caller's claim keeps others from it
+        await (
+            our_manager.fence.leases.settle()
+        )  # until then this caller's claim keeps others from it
     assert await our_manager.get_or_set("key", factory, expire=60) == 2
     with pytest.raises(ValueError, match="early_refresh=-1"):
         await our_manager.get_or_set("key", factory, early_refresh=-1)

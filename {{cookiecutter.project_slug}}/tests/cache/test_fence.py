@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
-from app.core.cache.fence import is_lease
+from app.core.cache.leases import is_lease
 from tests.cache.conftest import SixMethods, redis_backend
 from tests.redis_server import RedisServer
 

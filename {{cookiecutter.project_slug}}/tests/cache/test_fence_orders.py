@@ -14,7 +14,8 @@ import pytest
 
 from app.core.cache.backends import MemoryBackend
 from app.core.cache.base import CacheBackend, Nonces, new_nonce
-from app.core.cache.fence import Call, Fence, Found, Made, is_lease
+from app.core.cache.fence import Call, Fence, Found, Made
+from app.core.cache.leases import Leases, is_lease
 from app.core.cache.manager import CacheManager
 from app.core.cache.outage import Outage
 
@@ -112,17 +113,26 @@ class Unfenced(Server):
         return await self._memory.set_bytes(key, data)
 
 
+class Steps(Leases):
+    """While a process waits for another one's lease, it takes a step when that is gone."""
+
+    memory: MemoryBackend
+    schedule: Schedule
+
+    async def wait(self, key: str, lease: bytes) -> bool:
+        await self.schedule.step(lambda: self.memory._live(key) != lease)
+        return True
+
+
 class Process(Fence):
-    """A process. While it waits for another one's lease, it takes a step when that is gone."""
+    """A process."""
 
     def __init__(self, backend: CacheBackend, memory: MemoryBackend, schedule: Schedule) -> None:
-        manager = CacheManager(backend)  # for its journal, in which nothing comes
-        super().__init__(backend, Outage("the model", logging.getLogger(__name__)), manager.journal)
-        self._memory, self._schedule = memory, schedule
-
-    async def _wait(self, key: str, lease: bytes) -> bool:
-        await self._schedule.step(lambda: self._memory._live(key) != lease)
-        return True
+        journal = CacheManager(backend).journal  # in which nothing comes
+        outage = Outage("the model", logging.getLogger(__name__))
+        super().__init__(backend, outage, journal)
+        self.leases = steps = Steps(backend, outage, journal)
+        steps.memory, steps.schedule = memory, schedule
 
 
 class World:

@@ -21,8 +21,8 @@ from app.core.cache import (
     CacheSettings,
     RedisBackend,
     cache_response,
-    fence,
     invalidate_cache,
+    leases,
 )
 from tests.cache.conftest import redis_backend
 from tests.redis_server import RedisServer
@@ -362,7 +362,7 @@ async def test_p7_every_permission_is_needed(
     command: str,
 ) -> None:
     """Without it something does not work, or is refused with a line of log."""
-    monkeypatch.setattr(fence, "LEASE_MS", 50)  # nobody may be able to take a lease away
+    monkeypatch.setattr(leases, "LEASE_MS", 50)  # nobody may be able to take a lease away
     failed = await failures(make_user(*({*NEEDED} - {command})), "key")
     assert failed or "refuses a command" in caplog.text
 

@@ -19,7 +19,7 @@ from redis import Redis
 from app.core.cache import CacheManager, RedisBackend, cache_response
 from app.core.cache.backends.line import Line
 from app.core.cache.backends.server import LARGE_BYTES
-from app.core.cache.fence import LEASE_MS
+from app.core.cache.leases import LEASE_MS
 from tests.cache.conftest import redis_backend
 from tests.redis_server import RedisServer
 

@@ -219,10 +219,10 @@ class CachedCalls:
         except Exception as error:
             self._warn_once("is not stored", f"its tags cannot be derived: {error!r}")
             return False
-        made = await self._store.fence.nonces_made(keys)
+        made = await self._store.fence.leases.nonces_made(keys)
         if made is None:
             return False
-        now = await self._store.fence.nonces_now((all_tags_key(prefix),))
+        now = await self._store.fence.leases.nonces_now((all_tags_key(prefix),))
         if now is None or now != nonces[len(self._tags) :]:
             return False
         about[_DERIVED] = [list(keys), _as_text(made)]

@@ -44,36 +44,19 @@ is treated as if the backend were away.
 """
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from hashlib import blake2b
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from .base import CacheBackend, Nonces, UnavailableError
-from .errand import Errand
+from . import leases
+from .base import CacheBackend, Nonces
 from .flights import AGAIN, ALONE, Flight, Flights, Landed
 from .freshness import BACK_OFF_MS, is_answer
 from .journal import Journal
+from .leases import AWAY, Leases, is_lease, is_of
 from .outage import Outage
-
-T = TypeVar("T")
-
-LEASE_MS = 3000
-"""How long a leader that was killed holds up the others, in milliseconds."""
-RENEW_SECONDS = 1.0
-POLL_SECONDS = 0.09
-"""How often a process looks for what another one computes."""
-TAG_MS = 30 * 24 * 60 * 60 * 1000
-"""How long a tag's nonce is kept; an entry that lives longer ends with it."""
-
-_LEASE = b"lease/1 "
-_AWAY: tuple[None, Nonces, bool] = (None, (), False)
-"""What is seen of a key while the backend is away."""
-_MOST_ORPHANS = 1000
-_HEAD = 96  # bytes of a record that tell it from any other: they hold its fill's own number
 
 _leading: ContextVar[frozenset[Flight]] = ContextVar("leading", default=frozenset())
 """The flights whose functions have called, one from within the other, what runs here."""
@@ -140,16 +123,8 @@ class Fence:
     """Reads and computes entries of one backend by the protocol above."""
 
     def __init__(self, backend: CacheBackend, outage: Outage, journal: Journal) -> None:
-        self._backend = backend
-        self._outage = outage
-        self._journal = journal
         self.flights = Flights(atomic=backend.atomic)
-        self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Future[bool]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        # Leases of which nobody knows whether they are there: the answer did not come. A server that
-        # hung carries out what it was sent when it goes on.
-        self._orphans: dict[str, bytes] = {}
-        self._release = Errand(self.release_orphans)
+        self.leases = Leases(backend, outage, journal)
 
     async def run(self, key: str, tags: tuple[str, ...], call: Call) -> Served:
         """Return the value for `key`: what is there, what a flight computes, or `call` itself."""
@@ -158,10 +133,10 @@ class Fence:
             return await self._alone(call)  # the function calls itself, and would wait for itself
         away = False
         while True:
-            standing, nonces, online = _AWAY if away else await self._look(key, tags)
+            standing, nonces, online = AWAY if away else await self.leases.look(key, tags)
             found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
             if found is not None and found.tags:
-                now = await self.nonces_now(found.tags)
+                now = await self.leases.nonces_now(found.tags)
                 found, online = found if now == found.nonces else None, now is not None
             if found is not None and not found.due:
                 return Served(found.value, How.HIT)
@@ -173,11 +148,12 @@ class Fence:
                     return await self._alone(call)
                 landed = await _join(flight, leading)
                 served = None if landed.again else await self._share(landed, flight, call)
-            elif _is_of(standing, nonces) and self._orphans.get(key) != standing:
+            elif is_of(standing, nonces) and not self.leases.is_orphan(key, standing):
                 # Whoever has a lease may be waited for by the process that he waits for.
-                patience = LEASE_MS / 1000 if leading else None
+                patience = leases.LEASE_MS / 1000 if leading else None
                 try:
-                    away = not await asyncio.wait_for(self._wait(key, standing or b""), patience)
+                    gone = self.leases.wait(key, standing or b"")
+                    away = not await asyncio.wait_for(gone, patience)
                 except TimeoutError:
                     return await self._alone(call)
             else:
@@ -202,7 +178,9 @@ class Fence:
         how: dict[str, Landed] = {}
         led: list[Flight] = []
         try:
-            taken = await asyncio.gather(*(self._take_off(each, None, ()) for each in flights))
+            taken = await asyncio.gather(
+                *(self.leases.take_off(each, None, ()) for each in flights)
+            )
             led = [flight for flight, mine in zip(flights, taken, strict=True) if mine]
             for flight in led:
                 flight.started = True
@@ -224,7 +202,7 @@ class Fence:
     ) -> dict[str, Made]:
         leading = _leading.set(_leading.get() | frozenset(flights))
         for flight in flights:
-            self._arm(flight)
+            self.leases.arm(flight)
         try:
             return await compute([flight.key for flight in flights])
         finally:
@@ -232,44 +210,6 @@ class Fence:
             for flight in flights:
                 if flight.renewal is not None:
                     flight.renewal.cancel()
-
-    async def _look(self, key: str, tags: tuple[str, ...]) -> tuple[bytes | None, Nonces, bool]:
-        if self._journal.covers(key, tags):
-            return _AWAY
-        try:
-            return *await self._ask(self._backend.look(key, tags)), True
-        except UnavailableError:
-            return _AWAY
-
-    async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
-        """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
-        if self._journal.covers("", tags):
-            return None
-        try:
-            return await self._ask(self._backend.get_many_bytes(tags))
-        except UnavailableError:
-            return None
-
-    async def nonces_made(self, tags: tuple[str, ...]) -> Nonces | None:
-        """Return the nonces at the keys `tags`, and make those that are missing."""
-        if self._journal.covers("", tags):
-            return None
-        try:
-            return await self._ask(self._backend.nonces(tags, TAG_MS))
-        except UnavailableError:
-            return None
-
-    async def _ask(self, step: Awaitable[T]) -> T:
-        """Await a step of the backend; whatever it raises means that it cannot be asked."""
-        try:
-            result = await step
-        except UnavailableError:
-            raise
-        except Exception as error:
-            self._outage.failed(error)
-            raise UnavailableError(str(error)) from None
-        self._outage.worked()
-        return result
 
     async def _alone(self, call: Call) -> Served:
         return Served((await call.compute(())).value, How.COMPUTED)
@@ -283,7 +223,7 @@ class Fence:
     async def renew_now(self, key: str, tags: tuple[str, ...], call: Call) -> Served:
         """Compute `call` and store it, whatever stands at the key."""
         while True:
-            standing, nonces, online = await self._look(key, tags)
+            standing, nonces, online = await self.leases.look(key, tags)
             served = await self._lead(Flight(key, tags), call, standing, nonces, online=online)
             if served is not None:
                 return served
@@ -293,29 +233,18 @@ class Fence:
     ) -> Served | None:
         """Serve a record that is due; compute it anew, unless somebody else does or that fails.
 
-        Return `None` if somebody else has just done so. The claim to do so is a key beside the
-        record's, for the record has to be there for the others. It says nothing about who may store:
-        the new record takes the place of the old one only if that is still there.
+        Return `None` if somebody else has just done so.
         """
-        claim, token = f"{flight.key}:~refresh", secrets.token_hex(8).encode()
         old = Served(found.value, How.STALE)
-        try:
-            if await self._ask(self._backend.acquire(claim, token, LEASE_MS)) is not None:
-                return old
-            # Who had the claim before may have finished after we saw the record.
-            now, _ = await self._ask(self._backend.look(flight.key))
-            if now is None or not now.startswith(standing[:_HEAD]):
-                self._afterwards(self._unclaim(claim, token, 0))
-                return None
-        except UnavailableError:
-            return old
-        flight.nonces, flight.lease, flight.claim = nonces, standing[:_HEAD], claim
+        claimed = await self.leases.claim(flight, standing, nonces)
+        if not claimed:
+            return None if claimed is None else old
         if call.in_background:
-            self._afterwards(self._refreshed(flight, call, token, old))
+            self.leases.afterwards(self._refreshed(flight, call, old))
             return old
-        return await self._refreshed(flight, call, token, old)
+        return await self._refreshed(flight, call, old)
 
-    async def _refreshed(self, flight: Flight, call: Call, token: bytes, old: Served) -> Served:
+    async def _refreshed(self, flight: Flight, call: Call, old: Served) -> Served:
         rest = 0
         try:
             made = await self._computed(flight, call)
@@ -331,16 +260,12 @@ class Fence:
             return old
         finally:
             flight.running = False
-            self._afterwards(self._unclaim(flight.claim, token, rest))
+            self.leases.afterwards(self.leases.unclaim(flight, rest))
 
-    async def _unclaim(self, claim: str, token: bytes, rest: int) -> None:
-        try:
-            if rest:
-                await self._ask(self._backend.renew(claim, token, rest))
-            else:
-                await self._ask(self._backend.release(claim, token))
-        except UnavailableError:
-            pass
+    async def _store(self, flight: Flight, made: Made) -> bool:
+        if made.data is None or not made.keep:
+            return False
+        return await self.leases.store(flight, made.data, made.ms)
 
     async def _lead(
         self,
@@ -358,7 +283,7 @@ class Fence:
             self.flights.add(flight)
         how = AGAIN
         try:
-            if online and not await self._take_off(flight, standing, nonces):
+            if online and not await self.leases.take_off(flight, standing, nonces):
                 return None
             self.flights.add(flight)
             flight.started = True
@@ -379,131 +304,13 @@ class Fence:
         if flight.lease is None:
             flight.land(how)
         else:  # Not awaited: the leader may have been cancelled, and need not wait.
-            self._afterwards(self._give_back(flight, how))
-
-    async def _take_off(self, flight: Flight, standing: bytes | None, nonces: Nonces) -> bool:
-        """Put a lease at the key; return whether it is there, or whether there is no backend."""
-        if self._journal.covers(flight.key, flight.tags):
-            return True
-        try:
-            if None in nonces:
-                nonces = await self._ask(self._backend.nonces(flight.tags, TAG_MS))
-            lease = b"%b%b %b" % (_LEASE, secrets.token_hex(8).encode(), _digest(nonces))
-            flight.nonces, flight.lease = nonces, lease
-            if standing is None:
-                taken = await self._ask(self._backend.acquire(flight.key, lease, LEASE_MS)) is None
-            else:
-                taken = await self._ask(
-                    self._backend.replace(flight.key, standing[:_HEAD], lease, LEASE_MS)
-                )
-        except UnavailableError:
-            self._remember(flight)
-            flight.lease, flight.nonces = None, ()
-            return True
-        if not taken:
-            flight.lease = None
-        return taken
+            self.leases.afterwards(self.leases.give_back(flight, how))
 
     async def _computed(self, flight: Flight, call: Call) -> Made:
         async def compute(_: list[str]) -> dict[str, Made]:
             return {flight.key: await call.compute(flight.nonces)}
 
         return (await self._computed_many([flight], compute))[flight.key]
-
-    def _arm(self, flight: Flight) -> None:
-        """Renew the lease in a while, and again, as long as the function runs."""
-        if flight.lease is not None:
-            loop = asyncio.get_running_loop()
-            flight.renewal = loop.call_later(
-                RENEW_SECONDS, lambda: self._afterwards(self._renew(flight))
-            )
-
-    async def _renew(self, flight: Flight) -> None:
-        lease = flight.lease
-        if lease is None or not flight.running:
-            return
-        try:
-            if flight.claim:
-                kept = await self._ask(self._backend.renew(flight.claim, b"", LEASE_MS))
-            else:
-                kept = await self._ask(self._backend.renew(flight.key, lease, LEASE_MS))
-        except UnavailableError:
-            kept = True  # for all we know
-        if kept and flight.running:
-            self._arm(flight)
-
-    async def _store(self, flight: Flight, made: Made) -> bool:
-        if flight.lease is None or flight.overtaken or made.data is None or not made.keep:
-            return False
-        if self._journal.covers(flight.key, flight.tags):
-            return False
-        try:
-            stored = await self._ask(
-                self._backend.replace(flight.key, flight.lease, made.data, made.ms)
-            )
-        except UnavailableError:
-            return False
-        if stored:
-            flight.lease = None
-        return stored
-
-    async def _give_back(self, flight: Flight, how: Landed) -> None:
-        """Take the lease away, and then wake the followers, so that they find the key free."""
-        try:
-            if flight.lease is not None:
-                await self._ask(self._backend.release(flight.key, flight.lease))
-        except UnavailableError:
-            self._remember(flight)
-        finally:
-            flight.land(how)
-
-    def _remember(self, flight: Flight) -> None:
-        """Take away later a lease that may be at the key; meanwhile it holds up nobody here."""
-        if flight.lease is not None and len(self._orphans) < _MOST_ORPHANS:
-            self._orphans[flight.key] = flight.lease
-            self._release.send()
-
-    async def _wait(self, key: str, lease: bytes) -> bool:
-        """Wait until something else than `lease` stands at the key. One of a process looks.
-
-        Return whether that is so; if not, the backend is away.
-        """
-        loop = asyncio.get_running_loop()
-        looking = self._waits.get((loop, key, lease))
-        if looking is not None:
-            return await asyncio.shield(looking)
-        looking = self._waits[loop, key, lease] = loop.create_future()
-        here = True
-        try:
-            standing: bytes | None = lease
-            while standing == lease:
-                await asyncio.sleep(POLL_SECONDS)
-                standing, _ = await self._ask(self._backend.look(key))
-        except UnavailableError:
-            here = False
-        finally:
-            del self._waits[loop, key, lease]
-            looking.set_result(here)
-        return here
-
-    async def release_orphans(self) -> None:
-        """Take away leases that may have been put at keys after nobody waited for that any more."""
-        for key, lease in list(self._orphans.items()):
-            await self._ask(self._backend.release(key, lease))
-            if self._orphans.get(key) == lease:
-                del self._orphans[key]
-
-    async def settle(self) -> None:
-        """Wait for what was left to be done afterwards in this event loop: a round trip or two."""
-        await self._release.leave()
-        loop = asyncio.get_running_loop()
-        tasks = [task for task in self._tasks if task.get_loop() is loop]
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _afterwards(self, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 async def _join(flight: Flight, leading: frozenset[Flight]) -> Landed:
@@ -523,23 +330,8 @@ def _led_here() -> frozenset[Flight]:
     return frozenset(flight for flight in leading if flight.running) if leading else leading
 
 
-def is_lease(data: bytes | None) -> bool:
-    """Whether `data` is a lease."""
-    return data is not None and data.startswith(_LEASE)
-
-
 def _may_join(flight: Flight, standing: bytes | None, nonces: Nonces, *, online: bool) -> bool:
     """Whether a caller that has just seen this may have what the flight will bring."""
     if not flight.started or not online:
         return True
-    return flight.lease is not None and flight.lease == standing and _is_of(standing, nonces)
-
-
-def _is_of(standing: bytes | None, nonces: Nonces) -> bool:
-    """Whether a lease stands there whose flight began under these nonces."""
-    return standing is not None and is_lease(standing) and standing.endswith(_digest(nonces))
-
-
-def _digest(nonces: Nonces) -> bytes:
-    joined = b",".join(nonce or b"" for nonce in nonces)
-    return blake2b(joined, digest_size=8).hexdigest().encode()
+    return flight.lease is not None and flight.lease == standing and is_of(standing, nonces)

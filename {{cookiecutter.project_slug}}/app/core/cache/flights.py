@@ -41,6 +41,8 @@ class Flight:
     """What it put at the key, or the head of the old record; `None` while the backend is away."""
     claim: str = ""
     """The key of its claim to compute an old record anew, if that is what it does."""
+    token: bytes = b""
+    """What stands there."""
     started: bool = False
     """Whether the function is running."""
     overtaken: bool = False

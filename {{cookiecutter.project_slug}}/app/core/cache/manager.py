@@ -23,10 +23,11 @@ from .breaker import past_the_breaker
 from .calls import CachedCalls
 from .canonical import UnkeyableError
 from .entries import LEFT_OUT, Entry, Factory, called, parsed, tags_of, value_of
-from .fence import TAG_MS, Fence, Made, is_lease
+from .fence import Fence, Made
 from .freshness import Freshness
 from .journal import InvalidationEvent, Journal, Listener
 from .keys import KeyFunction, Parameters
+from .leases import TAG_MS, is_lease
 from .outage import Outage
 from .patterns import WILDCARD, KeyPattern
 from .record import Record
@@ -277,7 +278,7 @@ class CacheManager:
 
         A last attempt is made to deliver what could not be delivered so far; what is left is logged.
         """
-        await self.fence.settle()
+        await self.fence.leases.settle()
         if self.journal:
             with past_the_breaker(), suppress(Exception):
                 async with asyncio.timeout(LAST_ATTEMPT_SECONDS):
@@ -298,7 +299,7 @@ class CacheManager:
         with suppress(Exception):  # of another server, or too much: the journal goes on with it
             async with asyncio.timeout(RECOVERY_SECONDS):
                 await self.journal.deliver()
-                await self.fence.release_orphans()
+                await self.fence.leases.release_orphans()
 
     def _refuse_covered(self, key: str) -> None:
         if self.journal.covers(key):

@@ -1,0 +1,254 @@
+"""Leases: what the fence does at the backend, a step at a time.
+
+None of these steps raises where the backend cannot be asked: it then counts as away, and so it does
+for what the journal covers. What need not be waited for is done afterwards, in tasks of their own.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Coroutine
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from .base import CacheBackend, Nonces, UnavailableError
+from .errand import Errand
+from .flights import Flight, Landed
+from .journal import Journal
+from .outage import Outage
+
+T = TypeVar("T")
+
+LEASE_MS = 3000
+"""How long a leader that was killed holds up the others, in milliseconds."""
+RENEW_SECONDS = 1.0
+POLL_SECONDS = 0.09
+"""How often a process looks for what another one computes."""
+TAG_MS = 30 * 24 * 60 * 60 * 1000
+"""How long a tag's nonce is kept; an entry that lives longer ends with it."""
+
+_LEASE = b"lease/1 "
+_HEAD = 96  # bytes of a record that tell it from any other: they hold its fill's own number
+_MOST_ORPHANS = 1000
+AWAY: tuple[None, Nonces, bool] = (None, (), False)
+"""What is seen of a key while the backend is away."""
+
+
+class Leases:
+    """The steps of one manager at its backend."""
+
+    def __init__(self, backend: CacheBackend, outage: Outage, journal: Journal) -> None:
+        self._backend, self._outage, self._journal = backend, outage, journal
+        self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Future[bool]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        # Leases of which nobody knows whether they are there: the answer did not come. A server that
+        # hung carries out what it was sent when it goes on.
+        self._orphans: dict[str, bytes] = {}
+        self._release = Errand(self.release_orphans)
+
+    async def look(self, key: str, tags: tuple[str, ...]) -> tuple[bytes | None, Nonces, bool]:
+        """Return what stands at a key, its tags' nonces, and whether the backend is there."""
+        if self._journal.covers(key, tags):
+            return AWAY
+        try:
+            return *await self._ask(self._backend.look(key, tags)), True
+        except UnavailableError:
+            return AWAY
+
+    async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
+        """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
+        if self._journal.covers("", tags):
+            return None
+        try:
+            return await self._ask(self._backend.get_many_bytes(tags))
+        except UnavailableError:
+            return None
+
+    async def nonces_made(self, tags: tuple[str, ...]) -> Nonces | None:
+        """Return the nonces at the keys `tags`, and make those that are missing."""
+        if self._journal.covers("", tags):
+            return None
+        try:
+            return await self._ask(self._backend.nonces(tags, TAG_MS))
+        except UnavailableError:
+            return None
+
+    async def take_off(self, flight: Flight, standing: bytes | None, nonces: Nonces) -> bool:
+        """Put a lease at the key; return whether it is there, or whether there is no backend."""
+        if self._journal.covers(flight.key, flight.tags):
+            return True
+        try:
+            if None in nonces:
+                nonces = await self._ask(self._backend.nonces(flight.tags, TAG_MS))
+            lease = b"%b%b %b" % (_LEASE, secrets.token_hex(8).encode(), _digest(nonces))
+            flight.nonces, flight.lease = nonces, lease
+            if standing is None:
+                taken = await self._ask(self._backend.acquire(flight.key, lease, LEASE_MS)) is None
+            else:
+                taken = await self._ask(
+                    self._backend.replace(flight.key, standing[:_HEAD], lease, LEASE_MS)
+                )
+        except UnavailableError:
+            self._remember(flight)
+            flight.lease, flight.nonces = None, ()
+            return True
+        if not taken:
+            flight.lease = None
+        return taken
+
+    def arm(self, flight: Flight) -> None:
+        """Renew the lease in a while, and again, as long as the function runs."""
+        if flight.lease is not None:
+            loop = asyncio.get_running_loop()
+            flight.renewal = loop.call_later(
+                RENEW_SECONDS, lambda: self.afterwards(self._renew(flight))
+            )
+
+    async def _renew(self, flight: Flight) -> None:
+        lease = flight.lease
+        if lease is None or not flight.running:
+            return
+        try:
+            if flight.claim:
+                kept = await self._ask(self._backend.renew(flight.claim, b"", LEASE_MS))
+            else:
+                kept = await self._ask(self._backend.renew(flight.key, lease, LEASE_MS))
+        except UnavailableError:
+            kept = True  # for all we know
+        if kept and flight.running:
+            self.arm(flight)
+
+    async def store(self, flight: Flight, data: bytes, ms: int) -> bool:
+        """Put a record where the flight's lease, or the record that it replaces, still stands."""
+        if flight.lease is None or flight.overtaken:
+            return False
+        if self._journal.covers(flight.key, flight.tags):
+            return False
+        try:
+            stored = await self._ask(self._backend.replace(flight.key, flight.lease, data, ms))
+        except UnavailableError:
+            return False
+        if stored:
+            flight.lease = None
+        return stored
+
+    async def give_back(self, flight: Flight, how: Landed) -> None:
+        """Take the lease away, and then wake the followers, so that they find the key free."""
+        try:
+            if flight.lease is not None:
+                await self._ask(self._backend.release(flight.key, flight.lease))
+        except UnavailableError:
+            self._remember(flight)
+        finally:
+            flight.land(how)
+
+    def _remember(self, flight: Flight) -> None:
+        """Take away later a lease that may be at the key; meanwhile it holds up nobody here."""
+        if flight.lease is not None and len(self._orphans) < _MOST_ORPHANS:
+            self._orphans[flight.key] = flight.lease
+            self._release.send()
+
+    async def claim(self, flight: Flight, standing: bytes, nonces: Nonces) -> bool | None:
+        """Claim to compute a record anew that is due; return whether that was possible.
+
+        `None` means that it has just been done: who had the claim before may have finished after
+        the record was seen. The claim is a key beside the record's, for the record has to be there
+        for the others. It says nothing about who may store: the new record takes the place of the
+        old one only if that is still there.
+        """
+        claim, token = f"{flight.key}:~refresh", secrets.token_hex(8).encode()
+        try:
+            if await self._ask(self._backend.acquire(claim, token, LEASE_MS)) is not None:
+                return False
+            now, _ = await self._ask(self._backend.look(flight.key))
+        except UnavailableError:
+            return False
+        flight.claim, flight.token = claim, token
+        if now is None or not now.startswith(standing[:_HEAD]):
+            self.afterwards(self.unclaim(flight, 0))
+            return None
+        flight.nonces, flight.lease = nonces, standing[:_HEAD]
+        return True
+
+    async def unclaim(self, flight: Flight, rest: int) -> None:
+        """Take back the claim to a record, after so many milliseconds."""
+        try:
+            if rest:
+                await self._ask(self._backend.renew(flight.claim, flight.token, rest))
+            else:
+                await self._ask(self._backend.release(flight.claim, flight.token))
+        except UnavailableError:
+            pass
+
+    async def wait(self, key: str, lease: bytes) -> bool:
+        """Wait until something else than `lease` stands at the key. One of a process looks.
+
+        Return whether that is so; if not, the backend is away.
+        """
+        loop = asyncio.get_running_loop()
+        looking = self._waits.get((loop, key, lease))
+        if looking is not None:
+            return await asyncio.shield(looking)
+        looking = self._waits[loop, key, lease] = loop.create_future()
+        here = True
+        try:
+            standing: bytes | None = lease
+            while standing == lease:
+                await asyncio.sleep(POLL_SECONDS)
+                standing, _ = await self._ask(self._backend.look(key))
+        except UnavailableError:
+            here = False
+        finally:
+            del self._waits[loop, key, lease]
+            looking.set_result(here)
+        return here
+
+    def is_orphan(self, key: str, standing: bytes | None) -> bool:
+        """Whether a lease is one of ours that nobody needs any more."""
+        return bool(self._orphans) and self._orphans.get(key) == standing
+
+    async def release_orphans(self) -> None:
+        """Take away leases that may have been put at keys after nobody waited for that any more."""
+        for key, lease in list(self._orphans.items()):
+            await self._ask(self._backend.release(key, lease))
+            if self._orphans.get(key) == lease:
+                del self._orphans[key]
+
+    async def settle(self) -> None:
+        """Wait for what was left to be done afterwards in this event loop: a round trip or two."""
+        await self._release.leave()
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in self._tasks if task.get_loop() is loop]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask(self, step: Awaitable[T]) -> T:
+        """Await a step of the backend; whatever it raises means that it cannot be asked."""
+        try:
+            result = await step
+        except UnavailableError:
+            raise
+        except Exception as error:
+            self._outage.failed(error)
+            raise UnavailableError(str(error)) from None
+        self._outage.worked()
+        return result
+
+    def afterwards(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something in a task of its own."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def is_lease(data: bytes | None) -> bool:
+    """Whether `data` is a lease."""
+    return data is not None and data.startswith(_LEASE)
+
+
+def is_of(standing: bytes | None, nonces: Nonces) -> bool:
+    """Whether a lease stands there whose flight began under these nonces."""
+    return standing is not None and is_lease(standing) and standing.endswith(_digest(nonces))
+
+
+def _digest(nonces: Nonces) -> bytes:
+    joined = b",".join(nonce or b"" for nonce in nonces)
+    return blake2b(joined, digest_size=8).hexdigest().encode()
