@@ -115,7 +115,14 @@ async def called(factory: Callable[..., Any], *args: Any) -> Any:
     """Call a factory; a plain one in a thread, so that it does not block the event loop."""
     if inspect.iscoroutinefunction(factory):
         return await factory(*args)
-    value = await run_in_threadpool(factory, *args)
+    values: list[Any] = []
+    try:
+        await run_in_threadpool(lambda: values.append(factory(*args)))
+    except BaseException:  # a cancellation, which takes effect when the thread is done
+        for value in filter(inspect.iscoroutine, values):
+            value.close()
+        raise
+    (value,) = values
     return await value if isinstance(value, Awaitable) else value
 
 

@@ -146,14 +146,14 @@ class Fence:
             elif flight is not None and _may_join(flight, standing, nonces, online=online):
                 if flight.waits_for_any_of(leading):  # each would wait for the other
                     return await self._alone(call)
-                landed = await _join(flight, leading)
+                landed = await _join(flight, leading, online=online)
                 served = None if landed.again else await self._share(landed, flight, call)
             elif is_of(standing, nonces) and not self.leases.is_orphan(key, standing):
                 # Whoever has a lease may be waited for by the process that he waits for.
                 patience = leases.LEASE_MS / 1000 if leading else None
                 try:
-                    gone = self.leases.wait(key, standing or b"")
-                    away = not await asyncio.wait_for(gone, patience)
+                    async with asyncio.timeout(patience):
+                        away = not await self.leases.wait(key, standing or b"")
                 except TimeoutError:
                     return await self._alone(call)
             else:
@@ -313,10 +313,14 @@ class Fence:
         return (await self._computed_many([flight], compute))[flight.key]
 
 
-async def _join(flight: Flight, leading: frozenset[Flight]) -> Landed:
-    """Join a flight; note meanwhile that the flights of this context wait for it."""
+async def _join(flight: Flight, leading: frozenset[Flight], *, online: bool) -> Landed:
+    """Join a flight; note meanwhile that the flights of this context wait for it.
+
+    What a flight brings that nobody could look after may be older than they are: they are not stored.
+    """
     for leader in leading:
         leader.blocked_on.append(flight)
+        leader.overtaken = leader.overtaken or (flight.started and not online)
     try:
         return await flight.join()
     finally:
@@ -332,6 +336,8 @@ def _led_here() -> frozenset[Flight]:
 
 def _may_join(flight: Flight, standing: bytes | None, nonces: Nonces, *, online: bool) -> bool:
     """Whether a caller that has just seen this may have what the flight will bring."""
-    if not flight.started or not online:
+    if not flight.started:
         return True
+    if not online:
+        return not flight.doubted
     return flight.lease is not None and flight.lease == standing and is_of(standing, nonces)

@@ -47,6 +47,8 @@ class Flight:
     """Whether the function is running."""
     overtaken: bool = False
     """Whether this process has invalidated the key since it took off."""
+    doubted: bool = False
+    """Whether it may have been: who cannot see its lease must not join it."""
     renewal: asyncio.TimerHandle | None = None
     running: bool = True
     """Whether it has not landed."""
@@ -132,6 +134,7 @@ class Flights:
 
     def _overtake(self, here: dict[str, Flight], flight: Flight, *, undelivered: bool) -> None:
         if self._atomic and flight.lease is not None and not undelivered:
+            flight.doubted = True
             return  # its lease tells, better than we do, whether it was overtaken
         flight.overtaken = True
         here.pop(flight.key, None)

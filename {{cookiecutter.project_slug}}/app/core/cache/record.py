@@ -74,6 +74,11 @@ class Record:
         return cls(kind, payload, about)
 
 
+def names_its_key(data: bytes) -> bool:
+    """Whether `data` is a record, or a lease, which bears a token that nobody else has."""
+    return data.startswith((_MAGIC, b"lease/"))
+
+
 def is_of_another_key(key: str, data: bytes) -> bool:
     """Whether `data` is a record, and not that of `key`: a reply that went astray."""
     return data.startswith(_MAGIC) and not data.startswith(_start(key))

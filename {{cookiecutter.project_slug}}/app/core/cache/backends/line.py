@@ -20,7 +20,7 @@ from .connections import AnyConnection
 
 _BUFFER_BYTES = 65536
 _STALLED_SECONDS = 0.05
-"""A timer that is so late was held up by this process: what has arrived meanwhile is read first."""
+"""A timer that is so late was held up by this process: once, there is a little time to read."""
 
 
 _INCOMPLETE = object()
@@ -33,11 +33,12 @@ class BrokenLineError(Exception):
 class _Wait:
     """A question that has been asked."""
 
-    __slots__ = ("answer", "count", "deadline", "replies")
+    __slots__ = ("answer", "count", "deadline", "replies", "respited")
 
     def __init__(self, answer: "asyncio.Future[list[Any]]", count: int, deadline: float) -> None:
         self.answer, self.count, self.deadline = answer, count, deadline
         self.replies: list[Any] = []
+        self.respited = False
 
 
 class Line(asyncio.BufferedProtocol):
@@ -60,7 +61,7 @@ class Line(asyncio.BufferedProtocol):
         self._waits: deque[_Wait] = deque()
         self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._buffer = bytearray(_BUFFER_BYTES)
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # which TLS can slice
         self._reader: Any = None
 
     async def ask(self, packed: bytes, count: int, deadline: float) -> list[Any]:
@@ -69,16 +70,18 @@ class Line(asyncio.BufferedProtocol):
         Raises `BrokenLineError` where the connection broke meanwhile, `TimeoutError` where the
         server was late, and what connecting raises.
         """
+        if self.is_over:
+            raise BrokenLineError("the connection is broken")
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
-        if self._transport is not None and not self._waits:
-            self._transport.write(packed)
-        else:
-            if not self._unsent:
-                self._loop.call_soon(self._send)
-            self._unsent.append(packed)
+        alone = not self._waits
         self._waits.append(_Wait(answer, count, deadline))
-        if self._timer is None:
-            self._timer = self._loop.call_at(deadline, self._look_at_the_clock)
+        if self._timer is None or deadline < self._timer.when():
+            self._set_timer(deadline)
+        self._unsent.append(packed)
+        if alone and self._transport is not None:
+            self._send()
+        elif len(self._unsent) == 1:
+            self._loop.call_soon(self._send)
         return await answer
 
     def end(self, error: Exception) -> None:
@@ -103,7 +106,7 @@ class Line(asyncio.BufferedProtocol):
         if self._opening is not None:
             await asyncio.gather(self._opening, return_exceptions=True)
 
-    def get_buffer(self, _sizehint: int) -> bytearray:
+    def get_buffer(self, _sizehint: int) -> memoryview:
         """Lend the buffer into which the event loop reads."""
         return self._buffer
 
@@ -145,34 +148,50 @@ class Line(asyncio.BufferedProtocol):
             return
         if self._transport is not None:
             unsent, self._unsent = self._unsent, []
-            self._transport.write(b"".join(unsent))
+            try:
+                self._transport.write(b"".join(unsent))
+            except Exception as error:  # of a transport that was closed at the wrong moment
+                self._break(error)
         elif self._opening is None:
             self._opening = self._loop.create_task(self._open())
 
     async def _open(self) -> None:
         try:
             self._connection = await self._connect()
+            self._reader = hiredis.Reader(
+                protocolError=InvalidResponse,
+                replyError=BaseParser.parse_error,
+                notEnoughData=_INCOMPLETE,
+            )
+            self._transport = self._connection.take_over(self)
         except Exception as error:
             self._give_up(error)
             return
-        self._reader = hiredis.Reader(
-            protocolError=InvalidResponse,
-            replyError=BaseParser.parse_error,
-            notEnoughData=_INCOMPLETE,
-        )
-        self._transport = self._connection.take_over(self)
         self._opening = None
         self._send()
 
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._look_at_the_clock)
+
     def _look_at_the_clock(self) -> None:
-        """Fail all if the first of them has waited too long, else come back when it would have."""
-        self._timer = None
+        """Fail all if the first of them has waited too long, else who has; then set the timer anew.
+
+        Somebody behind the first, on a second try, may have less time left.
+        """
+        self._timer, now = None, self._loop.time()
         if not self._waits:
             return
-        first, now = self._waits[0], self._loop.time()
-        if now >= first.deadline and now < first.deadline + _STALLED_SECONDS:
+        first = self._waits[0]
+        if now > first.deadline + _STALLED_SECONDS and not first.respited:
+            first.deadline, first.respited = now + _STALLED_SECONDS, True
+        if now >= first.deadline:
             self._give_up(TimeoutError())
             return
-        if now >= first.deadline:
-            first.deadline = now + _STALLED_SECONDS / 2
-        self._timer = self._loop.call_at(first.deadline, self._look_at_the_clock)
+        waiting = [wait for wait in self._waits if not wait.answer.done()]
+        for wait in waiting:
+            if now >= wait.deadline and wait is not first:
+                wait.answer.set_exception(TimeoutError())
+        later = [wait.deadline for wait in waiting if wait.deadline > now]
+        self._set_timer(min(later, default=first.deadline))

@@ -21,7 +21,7 @@ from ..base import (
 )
 from ..breaker import Use
 from ..patterns import KeyPattern
-from ..record import is_of_another_key
+from ..record import is_of_another_key, names_its_key
 from .cluster import Cluster
 from .connections import Address, AnyConnection, Dialler, Tls
 from .sentinel import Sentinels
@@ -259,6 +259,8 @@ class RedisBackend(BytesBackend):
         commands: list[Command] = [("GET", name) for name in names]
         found = await self._topology.ask(Question(names, commands, Use.READ, of_key=key))
         standing, *nonces = map(_standing, found)
+        if standing and standing is not FOREIGN and not names_its_key(standing):
+            standing = await self.get_bytes(key)  # set by hand: a reply to another could be it
         return standing, tuple(nonces)
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:

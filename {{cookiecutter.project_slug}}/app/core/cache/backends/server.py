@@ -55,6 +55,10 @@ _TRIALS = 10
 """So many connections may break one after the other before a read is given up."""
 
 
+_WORDS: dict[bytes | str | int, bytes] = {"SET": b"OK", "PING": b"PONG", "ASKING": b"OK"}
+_TYPES: dict[bytes | str | int, tuple[type, ...]] = {"SCAN": (list,), "CLUSTER": (list, bytes)}
+
+
 class StrayReplyError(Exception):
     """A connection answered with what belongs to another key."""
 
@@ -240,6 +244,7 @@ class Server:
         A record of another key, if it comes again over another connection, does stand there.
         """
         astray = seal is not None and replies[-1] != seal
+        astray = astray or not all(map(_fits, question.commands, replies))
         if question.of_key is not None and not trusting and isinstance(replies[0], bytes):
             astray = astray or is_of_another_key(question.of_key, replies[0])
         if astray:
@@ -310,6 +315,18 @@ async def _reply(connection: AnyConnection) -> Any:
         return await connection.read_response()
     except ResponseError as error:
         return error
+
+
+def _fits(command: Command, reply: Any) -> bool:
+    """Whether a reply is of the type that a command has; an error always may be."""
+    if isinstance(reply, Exception):
+        return True
+    name = command[0]
+    if name == "GET" or (name == "SET" and "GET" in command):
+        return reply is None or isinstance(reply, bytes)
+    if name in _WORDS:
+        return bool(reply == _WORDS[name])
+    return isinstance(reply, _TYPES.get(name, int))
 
 
 def _packed(command: Command) -> bytes:
