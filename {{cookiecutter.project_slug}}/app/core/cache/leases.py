@@ -215,10 +215,10 @@ class Leases:
 
     async def settle(self) -> None:
         """Wait for what was left to be done afterwards in this event loop: a round trip or two."""
-        await self._release.leave()
         loop = asyncio.get_running_loop()
         while tasks := [task for task in self._tasks if task.get_loop() is loop]:
             await asyncio.gather(*tasks, return_exceptions=True)
+        await self._release.leave()  # after them: one of them may have sent it
 
     async def _ask(self, step: Awaitable[T]) -> T:
         """Await a step of the backend; whatever it raises means that it cannot be asked."""
