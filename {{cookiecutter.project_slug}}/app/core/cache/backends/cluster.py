@@ -11,12 +11,12 @@ that moved during the first round stays where it is during the second, and the o
 """
 
 import asyncio
-import logging
 import random
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from redis.crc import key_slot
@@ -35,7 +35,10 @@ _PAUSE_SECONDS = 0.2  # between two readings of the map
 
 
 class Cluster:
-    """The servers of a cluster. `seeds` are those that are known from the beginning."""
+    """The servers of a cluster. `seeds` are those that are known from the beginning.
+
+    Nothing stands at `probe_key`.
+    """
 
     one_slot = True
     """Whether the keys of one command have to be in one slot."""
@@ -46,11 +49,12 @@ class Cluster:
         make_server: Callable[[Address], Server],
         *,
         budget: float,
-        logger: logging.Logger,
+        probe_key: bytes,
     ) -> None:
-        self._make_server, self._budget, self._logger = make_server, budget, logger
+        self._make_server, self._budget, self._probe_key = make_server, budget, probe_key
         self._seeds = tuple(seeds)
         self._servers: dict[Address, Server] = {}
+        self._retired: dict[Address, Server] = {}
         self._owners: dict[int, Server] = {}
         self._masters: tuple[Server, ...] = ()
         self._replicas: set[Address] = set()
@@ -62,7 +66,7 @@ class Cluster:
     def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
         """Have `step` awaited when a server that was unwell works again."""
         self._recovery.append(step)
-        for server in self._servers.values():
+        for server in [*self._servers.values(), *self._retired.values()]:
             server.breaker.on_recovery.append(step)
 
     async def ask(self, question: Question) -> list[Any]:
@@ -94,17 +98,17 @@ class Cluster:
             part.of_key = None
         replies = await server.exchange(part, deadline)
         return [
-            await self._redirected(command, question.use, reply, deadline)
+            await self._redirected(server, command, question.use, reply, deadline)
             if isinstance(reply, AskError)
             else reply
             for command, reply in zip(commands, replies, strict=True)
         ]
 
     async def _redirected(
-        self, command: Command, use: Use, reply: AskError, deadline: float
+        self, server: Server, command: Command, use: Use, reply: AskError, deadline: float
     ) -> Any:
         for _ in range(_HOPS):
-            server = self._server((reply.host, int(reply.port)))
+            server = self._server((_host(reply.host, server), int(reply.port)))
             commands: list[Command] = [command]
             if isinstance(reply, MovedError):
                 self._owners[reply.slot_id] = server
@@ -138,7 +142,7 @@ class Cluster:
     async def close(self) -> None:
         """Close the connections of the running event loop."""
         await self._reading.leave()
-        for server in list(self._servers.values()):
+        for server in [*self._servers.values(), *self._retired.values()]:
             await server.close()
 
     async def _picture(self) -> dict[str, str]:
@@ -150,34 +154,35 @@ class Cluster:
                 raise UnavailableError(str(nodes))
             for line in nodes.decode().splitlines():
                 fields = line.split(" ")
-                if "myself" in fields[2]:
-                    owned[fields[0]] = " ".join(fields[8:])
+                if "myself" in fields[2]:  # from its configuration's epoch on
+                    owned[fields[0]] = " ".join(fields[6:])
         return owned
 
     async def _owner(self, key: bytes, deadline: float) -> Server:
         slot = key_slot(key)
         owner = self._owners.get(slot)
         if owner is None:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._know()
-            except TimeoutError:
-                raise UnavailableError("no server of the cluster answers in time") from None
+            await self._know(deadline)
             owner = self._owners.get(slot)
             if owner is None:
                 raise UnavailableError("the cluster has no server for some keys")
         return owner
 
-    async def _know(self) -> None:
+    async def _know(self, deadline: float | None = None) -> None:
         """Wait until the map has been read once. One of an event loop reads it for all."""
         if self._masters:
             return
         loop = asyncio.get_running_loop()
+        deadline = deadline or loop.time() + self._budget
         reading = self._first_reading
         if reading is None or reading.done() or reading.get_loop() is not loop:
             reading = self._first_reading = loop.create_task(self._read())
             reading.add_done_callback(lambda task: task.cancelled() or task.exception())
-        await asyncio.shield(reading)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.shield(reading)
+        except TimeoutError:
+            raise UnavailableError("no server of the cluster answers in time") from None
 
     def _look_again(self) -> None:
         """Read the map anew, in the background, unless that was just done."""
@@ -196,10 +201,7 @@ class Cluster:
                 (ranges,) = await server.exchange(_question("CLUSTER", "SLOTS"))
             except UnavailableError:
                 continue
-            if isinstance(ranges, ResponseError):
-                self._logger.warning("%s is no server of a cluster: %s", server.name, ranges)
-                continue
-            if ranges:
+            if ranges and not isinstance(ranges, ResponseError):  # which is in the log, once
                 await self._draw(server, ranges)
                 return
         raise UnavailableError("no server of the cluster answers")
@@ -215,17 +217,28 @@ class Cluster:
         self._masters = tuple(dict.fromkeys(owners.values()))
         for address, server in list(self._servers.items()):
             if server not in self._masters and address not in self._seeds:
-                del self._servers[address]
+                self._retired[address] = self._servers.pop(address)
                 server.retired = True
                 await server.close()
 
     def _server(self, address: Address) -> Server:
         server = self._servers.get(address)
         if server is None:
-            server = self._servers[address] = self._make_server(address)
-            server.breaker.on_recovery.extend(self._recovery)
-            server.breaker.on_opening.append(self._look_again)
+            server = self._retired.pop(address, None) or self._new_server(address)
+            server.retired = False
+            self._servers[address] = server
         return server
+
+    def _new_server(self, address: Address) -> Server:
+        server = self._make_server(address)
+        server.breaker.on_recovery += [partial(self._insist_on_cluster, server), *self._recovery]
+        server.breaker.on_opening.append(self._look_again)
+        return server
+
+    async def _insist_on_cluster(self, server: Server) -> None:
+        """Raise `UnavailableError` while a server has no cluster, which does not show at a PING."""
+        if not server.retired:
+            await server.exchange(Question((), (("UNLINK", self._probe_key),), Use.REMOVE))
 
 
 def _question(*command: str) -> Question:
@@ -242,6 +255,11 @@ async def _all(parts: list[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def _address(node: list[Any], asked: Server) -> Address:
-    """Return the address in an entry of the map; without a host it is that of who was asked."""
+    """Return the address in an entry of the map."""
     host, port, *_ = node
-    return (host.decode() if host else asked.host), int(port)
+    return _host(host.decode() if host else "", asked), int(port)
+
+
+def _host(told: str, asked: Server) -> str:
+    """Return a host as told; where that is not known, it is that of who was asked."""
+    return asked.host if told in ("", "?") else told

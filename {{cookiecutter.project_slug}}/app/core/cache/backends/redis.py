@@ -157,7 +157,10 @@ class RedisBackend(BytesBackend):
             seeds = addresses(host, port)
             self._place = f"cluster={host!r}, port={port}"
             self._topology = Cluster(
-                seeds, server_at, budget=min(operation_timeout, timeout), logger=logger
+                seeds,
+                server_at,
+                budget=min(operation_timeout, timeout),
+                probe_key=_name(f"{key_prefix}:~probe"),
             )
         elif unix_socket:
             self._place = f"unix_socket={unix_socket!r}"
@@ -221,6 +224,8 @@ class RedisBackend(BytesBackend):
 
     async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
         """Return what stands at each of `keys`, in one round trip; other types are left out."""
+        if not keys:
+            return ()
         names = [_name(key) for key in keys]
         # What `set` stores does not name its key: the replies are sealed instead.
         question = Question(names, [("GET", name) for name in names], Use.READ, sealed=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnectionError
 
+from ..outage import reason
 from .connections import Address, AnyConnection, Dialler
 
 
@@ -50,11 +51,13 @@ class Sentinels:
 
     async def _find(self) -> Address:
         questions = [asyncio.ensure_future(self._ask(*address)) for address in self._addresses]
+        reasons = []
         try:
             for answer in asyncio.as_completed(questions):
                 try:
                     address = await answer
-                except Exception:  # noqa: S112 - another sentinel may know
+                except Exception as error:  # another sentinel may know
+                    reasons.append(reason(error))
                     continue
                 if address is not None:
                     return address
@@ -62,8 +65,9 @@ class Sentinels:
             for question in questions:
                 question.cancel()
             await asyncio.gather(*questions, return_exceptions=True)
+        why = ": " + "; ".join(dict.fromkeys(reasons)) if reasons else ""
         raise MasterNotFoundError(
-            f"none of {len(self._addresses)} sentinels names a master {self._name!r}"
+            f"none of {len(self._addresses)} sentinels names a master {self._name!r}{why}"
         )
 
     async def _ask(self, host: str, port: int) -> Address | None:
