@@ -188,7 +188,8 @@ class CacheManager:
         self, values: Mapping[str, Any], expire: int | timedelta | None = None
     ) -> bool:
         """Store each of `values` at its key; return whether all are stored."""
-        return all([await self.set(key, value, expire) for key, value in values.items()])
+        storing = [self.set(key, value, expire) for key, value in values.items()]
+        return all(await asyncio.gather(*storing))
 
     async def delete_many(self, keys: Collection[str]) -> int:
         """Remove `keys` and return how many of them there were."""
@@ -310,7 +311,13 @@ class CacheManager:
         if not self.backend.keeps_bytes:
             return await self.backend.exists(key)
         data = await self.backend.get_bytes(key)
-        return data is not None and not is_lease(data)
+        if data is None or is_lease(data):
+            return False
+        record = parsed(key, data)
+        tags = () if record is None else tags_of(record)
+        if record is None or not tags:
+            return True
+        return value_of(record, await self.backend.get_many_bytes(tags))[0]
 
     async def _lookup(self, key: str) -> tuple[bool, Any]:
         self._refuse_covered(key)

@@ -182,8 +182,9 @@ class Server:
             except BrokenLineError:
                 continue
             except StrayReplyError as error:
-                self._line_failed(error)
-                line.end(BrokenLineError(str(error)))
+                if not line.is_over:  # one fault, however many see it
+                    self._line_failed(error)
+                    line.end(BrokenLineError(str(error)))
             except Exception as error:  # which the line has told the breaker
                 raise UnavailableError(reason(error)) from None
             else:

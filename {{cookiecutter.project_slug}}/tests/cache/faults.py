@@ -1,0 +1,59 @@
+"""What the tests of faults share: ways to be without Redis, and waiting for what comes of it."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+from app.core.cache import CacheManager
+from tests.cache.conftest import redis_backend
+from tests.cache.fault_proxy import FaultProxy
+from tests.redis_server import RedisServer
+
+WITHIN: Final = 10.0
+"""Seconds within which what is waited for has to come."""
+
+BUDGET: Final = 0.25
+"""The default budget of an operation, in seconds."""
+
+How = Literal["refused", "hung", "stopped", "blackholed"]
+WAYS: Final[tuple[How, ...]] = ("refused", "hung", "stopped", "blackholed")
+"""Nobody listens; nothing passes; the process has a SIGSTOP; a `connect` does not come to an end."""
+
+
+@contextmanager
+def without_redis(how: How, proxy: FaultProxy, server: RedisServer) -> Iterator[None]:
+    """Keep Redis from whoever goes through the proxy; its data stay, and it is back afterwards."""
+    try:
+        if how == "hung":
+            proxy.silence()
+        elif how == "stopped":
+            server.pause()
+        else:
+            proxy.refuse() if how == "refused" else proxy.ignore()
+            proxy.drop()
+        yield
+    finally:
+        if how == "stopped":
+            server.resume()
+        proxy.heal()
+
+
+def manager_behind(proxy: FaultProxy, server: RedisServer, **changes: Any) -> CacheManager:
+    """Make a manager that goes through the proxy, with the budget that a service has by default."""
+    behind = replace(server, host=proxy.host, port=proxy.port)
+    return CacheManager(redis_backend(behind, **{"operation_timeout": BUDGET, **changes}))
+
+
+async def eventually(condition: Callable[[], object | Awaitable[object]]) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + WITHIN
+    while True:
+        holds = condition()
+        if await holds if inspect.isawaitable(holds) else holds:
+            return
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.002)
