@@ -1,19 +1,16 @@
 """A process of its own for the tests of the fence. It runs in an installed project.
 
-On its standard input it is told first where Redis is, and then one job a line; on its standard
-output it answers each of them, in a line too. What a job keeps in Redis besides the cache lies
-outside the prefix of the cache's keys.
+What a job keeps in Redis besides the cache lies outside the prefix of the cache's keys, and may lie
+in another Redis.
 """
 
 import asyncio
-import json
 import re
-import sys
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from random import Random
 from typing import Any, Final
@@ -24,6 +21,7 @@ from app.core.cache import (  # type: ignore[import-not-found] # of the project 
     cache_response,
     invalidate_cache,
 )
+from jobs import say, serve  # type: ignore[import-not-found] # of this folder
 from redis.asyncio import Redis
 
 FENCE: Final = import_module("app.core.cache.leases")
@@ -60,12 +58,6 @@ class Work:
     """A list beside the cache; the function waits until something is pushed to it."""
     fails: bool = False
     announced: bool = False
-
-
-def say(**message: object) -> None:
-    """Tell the test something."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
 
 
 async def compute(item: int, stage: Stage, work: Work) -> int:
@@ -124,9 +116,11 @@ async def update(item: int, stage: Stage) -> int:
     return int(await stage.client.incr(stage.beside("source")))
 
 
+SHORT: Final = timedelta(milliseconds=3)
+"""How long a value that was set is there, so that it has to be computed again."""
 INVALIDATIONS: Final[dict[str, Callable[[Any, int], Awaitable[bool]]]] = {
     "delete": lambda manager, _: manager.delete("family:item:1"),
-    "set": lambda manager, version: manager.set("family:item:1", version),
+    "set": lambda manager, version: manager.set("family:item:1", version, SHORT),
     "exact key": lambda manager, _: manager.invalidate("family:item:1"),
     "pattern": lambda manager, _: manager.invalidate("family:*"),
     "tag": lambda manager, _: manager.invalidate_tags("number:1"),
@@ -161,10 +155,40 @@ def write_by(way: str, stage: Stage) -> Callable[[], Awaitable[int]]:
     return write
 
 
+def reading(
+    stage: Stage, reader: str, *, tags: list[str], refreshed: bool, random: Random
+) -> Callable[[], Awaitable[int]]:
+    """Return what reads the version through the cache, in this way.
+
+    With `refreshed`, entries expire at once and are served stale, so that most fills are refreshes.
+    """
+    manager, source = stage.manager, partial(version, 1, stage, random)
+    ageing: dict[str, Any] = {"expire": timedelta(milliseconds=2), "stale": 60} if refreshed else {}
+
+    async def load(keys: list[str]) -> dict[str, int]:
+        found = await source()
+        return dict.fromkeys(keys, found)
+
+    async def many() -> int:
+        found = await manager.get_or_set_many(["family:item:1", "family:item:2"], load)
+        return int(found["family:item:1"])
+
+    cached = cache_response(
+        manager, "family", key="item:{item}", ignore=("stage", "random"), tags=tags, **ageing
+    )(version)
+    ways: dict[str, Callable[[], Awaitable[int]]] = {
+        "a function": partial(cached, 1, stage, random),
+        "get_or_set": partial(manager.get_or_set, "family:item:1", source, tags=tags, **ageing),
+        "get_or_set_many": many,
+    }
+    return ways[reader]
+
+
 async def read_and_write(  # noqa: PLR0913 - the details of a job
     stage: Stage,
     *,
     way: str,
+    reader: str,
     fenced: bool,
     refreshed: bool,
     seed: str,
@@ -174,20 +198,13 @@ async def read_and_write(  # noqa: PLR0913 - the details of a job
 ) -> dict[str, int]:
     """Let some tasks read, and one write if `writes` is not 0; count the stale values.
 
-    The writer goes on until there were so many writes here and so many reads in all. With
-    `refreshed`, entries expire at once and are served stale, so that most fills are refreshes.
+    The writer goes on until there were so many writes here and so many reads in all.
     """
     if not fenced:
         take_down_the_fence(stage)
-    cached = cache_response(
-        stage.manager,
-        "family",
-        key="item:{item}",
-        ignore=("stage", "random"),
-        tags=["number:{item}"] if "tag" in way else (),
-        **({"expire": timedelta(milliseconds=2), "stale": 60} if refreshed else {}),
-    )(version)
     random = Random(seed)  # noqa: S311 - no secret
+    tags = ["number:1"] if "tag" in way else []
+    cached = reading(stage, reader, tags=tags, refreshed=refreshed, random=random)
     count = {"reads": 0, "stale": 0, "writes": 0}
 
     async def read() -> None:
@@ -200,7 +217,7 @@ async def read_and_write(  # noqa: PLR0913 - the details of a job
                 _, (returned, over) = await pipe.execute()
             if over:
                 return
-            value = await cached(1, stage, random)
+            value = await cached()
             count["reads"] += 1
             count["stale"] += value < int(returned)
 
@@ -247,17 +264,18 @@ JOBS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
 
 
 async def do(
-    address: dict[str, Any],
     *,
     job: str,
+    cache: dict[str, Any],
+    beside: dict[str, Any],
     prefix: str,
     times: dict[str, float] | None = None,
     **details: object,
 ) -> object:
     """Do a job, with new connections, and all that it left for later."""
     vars(FENCE).update(TIMES | (times or {}))
-    manager = CacheManager(RedisBackend(**address, key_prefix=prefix))
-    client = Redis(**address, socket_timeout=None)
+    manager = CacheManager(RedisBackend(**cache, key_prefix=prefix))
+    client = Redis(**beside, socket_timeout=None)
     try:
         async with asyncio.timeout(LONGEST_JOB):
             answer = await JOBS[job](Stage(manager, client, prefix), **details)
@@ -268,16 +286,5 @@ async def do(
         await client.aclose()
 
 
-async def main() -> None:
-    """Do one job after the other until there is no more."""
-    address = json.loads(sys.stdin.readline())
-    say(ready=True)
-    while order := await asyncio.to_thread(sys.stdin.readline):
-        try:
-            say(result=await do(address, **json.loads(order)))
-        except Exception:  # noqa: BLE001 - the test wants to know
-            say(error=traceback.format_exc())
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(serve(do))

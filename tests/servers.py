@@ -128,6 +128,7 @@ class Server:
             yield f"tls-ca-cert-file {self.certificates.authority}"
             yield f"tls-cert-file {self.certificates.server.certificate}"
             yield f"tls-key-file {self.certificates.server.key}"
+            yield from ("tls-replication yes", "tls-cluster yes")
 
     @property
     def address(self) -> tuple[str, int]:

@@ -1,167 +1,46 @@
 """The fence between processes: nothing stale, one computation, and what that costs in Redis."""
 
-import json
-import os
-import queue
-import secrets
 import signal
 import statistics
-import subprocess
-import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from redis import Redis
 from redis_server import RedisServer
 
-from tests.baked import BakedProject, environment, eventually
+from tests.baked import BakedProject, eventually
+from tests.fence_traffic import READERS, READERS_AND_WAYS, SEED, WAYS, WORKER, Scene, play
+from tests.workers import Worker, working
 
-WORKER: Final = Path(__file__).with_name("fence_worker.py")
-SEED: Final = os.environ.get("TEST_SEED") or secrets.token_hex(4)
-WAYS: Final = (
-    *("delete", "set", "exact key", "pattern", "tag", "clear"),
-    *("decorator", "decorator with a tag"),
-)
 LEASE_SECONDS: Final = 3.0
-NOT_OF_THE_CACHE: Final = (
-    *("auth", "client", "hello", "select"),  # of every new connection
-    *("blpop", "incr", "incrby", "info", "ping", "rpush"),  # of the tests themselves
-)
-
-
-@dataclass(slots=True)
-class Worker:
-    """A process that does jobs."""
-
-    process: subprocess.Popen[str]
-    log: Path
-    said: "queue.Queue[str]" = field(default_factory=queue.Queue)
-    busy: bool = True
-
-    def listen(self) -> None:
-        """Take what the process says until it ends."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said.put(line)
-        self.said.put("")
-
-    def tell(self, **message: object) -> None:
-        """Say something to the process."""
-        assert self.process.stdin is not None
-        self.busy = True
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-
-    def hear(self, what: str, seconds: float = 50) -> Any:  # noqa: ANN401 - the job knows
-        """Wait for its next message, which has to be of this kind, and return that."""
-        try:
-            line = self.said.get(timeout=seconds)
-        except queue.Empty:
-            pytest.fail(f"waited {seconds} seconds for its {what}:\n{self.log.read_text()}")
-        assert line, f"the process has ended:\n{self.log.read_text()}"
-        message = json.loads(line)
-        assert what in message, message.get("error", message)
-        self.busy = what not in ("ready", "result")
-        return message[what]
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(number)
 
 
 class StartWorker:
     """Starts workers; they end with the stack."""
 
-    def __init__(self, installed: BakedProject, server: RedisServer, folder: Path) -> None:
-        self._project, self._server, self._folder = installed, server, folder
+    def __init__(self, installed: BakedProject, folder: Path) -> None:
+        self._project, self._folder = installed, folder
         self._stack = ExitStack()
 
     def __call__(self) -> Worker:
-        return self._stack.enter_context(self._worker())
+        return self._stack.enter_context(working(self._project, WORKER, self._folder))
 
     def close(self) -> None:
         """End what was started."""
         self._stack.close()
 
-    @contextmanager
-    def _worker(self) -> Iterator[Worker]:
-        log = self._folder / f"worker-{uuid.uuid4().hex}.log"
-        with (
-            log.open("wb") as errors,
-            subprocess.Popen(
-                [self._project.path / ".venv/bin/python", "-P", WORKER],
-                cwd=self._project.path,
-                env=environment(PYTHONPATH=str(self._project.path)),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            ) as process,
-        ):
-            worker = Worker(process, log)
-            listener = threading.Thread(target=worker.listen)
-            listener.start()
-            try:
-                server = self._server
-                worker.tell(
-                    host=server.host, port=server.port, db=server.db, password=server.password
-                )
-                worker.hear("ready")
-                yield worker
-            finally:
-                process.kill()
-                listener.join()
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Keys of one test: those of the cache, and those beside it."""
-
-    client: "Redis"
-    prefix: str
-
-    def beside(self, name: str) -> str:
-        """Return a key that is none of the cache's."""
-        return f"beside-{self.prefix}:{name}"
-
-    def begin(self, worker: Worker, job: str, **details: object) -> None:
-        """Let a worker do something."""
-        worker.tell(job=job, prefix=self.prefix, **details)
-
-    def call(self, worker: Worker, *, callers: int = 1, item: int = 1, **details: object) -> None:
-        """Let a worker call the cached function; `work` and `times` are details."""
-        details = {"work": {}, "since": time.monotonic(), **details}
-        self.begin(worker, "call", callers=callers, item=item, **details)
-
-    def runs(self, item: int = 1) -> int:
-        """Return how many times the function has run."""
-        return int(self.client.get(self.beside(f"runs:{item}")) or 0)
-
-    def commands(self) -> Counter[str]:
-        """Return how many commands of the cache the server has carried out, those of scripts too.
-
-        See https://redis.io/docs/latest/commands/info/ on `commandstats`.
-        """
-        found = self.client.info("commandstats")
-        calls = {name.removeprefix("cmdstat_"): each["calls"] for name, each in found.items()}
-        return Counter(
-            {name: n for name, n in calls.items() if name.split("|")[0] not in NOT_OF_THE_CACHE}
-        )
-
 
 @pytest.fixture(scope="module")
 def start_worker(
-    installed: BakedProject, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    installed: BakedProject, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[StartWorker]:
     """Lend what starts workers; they end with this module."""
-    start = StartWorker(installed, redis_server, tmp_path_factory.mktemp("workers"))
+    start = StartWorker(installed, tmp_path_factory.mktemp("workers"))
     yield start
     start.close()
 
@@ -194,8 +73,11 @@ def unlucky(start_worker: StartWorker) -> Iterator[Worker]:
 def scene(redis_server: RedisServer) -> Iterator[Scene]:
     """Lend keys of this test's own, and remove them after it."""
     prefix = f"fence-{uuid.uuid4().hex}"
-    with Redis.from_url(redis_server.url) as client:
-        yield Scene(client, prefix)
+    server = redis_server
+    names = ("host", "port", "db", "password")
+    address = {name: getattr(server, name) for name in names}
+    with Redis.from_url(server.url) as client:
+        yield Scene(client, prefix, cache=address, address=address)
         for start in (prefix, f"beside-{prefix}"):
             cursor = None
             while cursor != 0:
@@ -207,40 +89,13 @@ def scene(redis_server: RedisServer) -> Iterator[Scene]:
 # --- P3: nothing stale -------------------------------------------------------------------------
 
 
-def play(
-    crew: list[Worker], scene: Scene, way: str, *, fenced: bool, refreshed: bool = False
-) -> Counter[str]:
-    """Let three processes of eight tasks read while one of them writes; return what they count."""
-    writes, reads = (100, 1500) if fenced else (40, 400)
-    scene.client.mset({scene.beside("source"): 0, scene.beside("returned"): 0})
-    players = crew[:3]
-    for number, worker in enumerate(players):
-        scene.begin(
-            worker,
-            "read_and_write",
-            way=way,
-            fenced=fenced,
-            refreshed=refreshed,
-            seed=f"{SEED} {number}",
-            readers=8,
-            writes=0 if number else writes,
-            reads=reads,
-            times={"POLL_SECONDS": 0.01},  # less waiting, more that crosses
-        )
-    count: Counter[str] = Counter()
-    for worker in players:
-        count.update(worker.hear("result"))
-    count["fills"] = int(scene.client.get(scene.beside("fills")) or 0)
-    return count
-
-
 @pytest.mark.parametrize("refreshed", [False, True], ids=["", "refreshed"])
 @pytest.mark.parametrize("way", WAYS)
 def test_p3_no_read_is_older_than_an_invalidation_that_had_returned(
     crew: list[Worker], scene: Scene, way: str, report: Callable[[str], None], *, refreshed: bool
 ) -> None:
     """However often the source changes while processes read or refresh, no read is stale."""
-    count = play(crew, scene, way, fenced=True, refreshed=refreshed)
+    count = play(crew, scene, way, refreshed=refreshed)
     line = f"P3 by {way}{' refreshed' * refreshed}, seed {SEED}: {dict(count)}"
     report(line)
     assert count["stale"] == 0, line
@@ -254,10 +109,26 @@ def test_p3_the_same_reads_are_stale_without_the_fence(
     crew: list[Worker], scene: Scene, way: str, report: Callable[[str], None]
 ) -> None:
     """The count above is no chance: where every fill is stored, it finds stale reads."""
-    count = play(crew, scene, way, fenced=False)
+    count = play(crew, scene, way, fenced=False, writes=40)
     line = f"P3 by {way} without the fence, seed {SEED}: {dict(count)}"
     report(line)
     assert count["stale"] > 0, line
+
+
+@pytest.mark.parametrize(
+    ("reader", "way"), [each for each in READERS_AND_WAYS if each[0] != READERS[0]]
+)
+def test_p3_no_read_of_get_or_set_is_older_than_an_invalidation_that_had_returned(
+    crew: list[Worker], scene: Scene, reader: str, way: str, report: Callable[[str], None]
+) -> None:
+    """What code computes itself, one entry or many, is fenced as what a function returns."""
+    count = play(crew, scene, way, reader=reader, writes=60)
+    line = f"P3 of {reader} by {way}, seed {SEED}: {dict(count)}"
+    report(line)
+    assert count["stale"] == 0, line
+    assert count["reads"] >= 800, line
+    assert count["writes"] >= 60, line
+    assert count["fills"] < count["reads"], line
 
 
 @pytest.mark.parametrize("late", ["has a value", "fails"])

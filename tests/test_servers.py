@@ -157,6 +157,7 @@ def test_what_is_insisted_on_has_to_be_there(monkeypatch: pytest.MonkeyPatch) ->
 def test_servers_are_given_as_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TEST_REDIS_SERVERS names executables; without any, the error says what to do."""
     any_server = next(iter(SERVERS.values()))
+    monkeypatch.delenv("TEST_REDIS_INSIST", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("TEST_REDIS_SERVERS", f"{any_server}:{any_server}")
     assert [*executables().values()] == [any_server]

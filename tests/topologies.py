@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Final, TypeVar
 
 from redis.exceptions import RedisError
 
 from tests.baked import eventually
+from tests.certificates import Certificates
 from tests.servers import LOOPBACK, Login, Server, folder_of_servers, free_ports, started
 
 MASTER_NAME: Final = "the-master"
@@ -116,15 +118,14 @@ def sentinel_set(
     executable: str | None = None,
     login: Login | None = None,
     sentinel_login: Login | None = None,
+    certificates: Certificates | None = None,
 ) -> Iterator[SentinelSet]:
     """Lend a set. `lines` and `login` are the servers'; the sentinels have a login of their own."""
     ports = free_ports(6)
     with folder_of_servers() as folder, ExitStack() as stack:
+        make = partial(Server, folder, executable=executable, certificates=certificates)
         settings = (*_replica_login(login), *lines)
-        servers = tuple(
-            Server(folder, *settings, executable=executable, port=port, login=login)
-            for port in ports[:3]
-        )
+        servers = tuple(make(*settings, port=port, login=login) for port in ports[:3])
         stack.enter_context(started(*servers))
         master, *replicas = servers
         for replica in replicas:
@@ -136,10 +137,7 @@ def sentinel_set(
         )
 
         settings = tuple(_watching(master, login, sentinel_login))
-        sentinels = tuple(
-            Server(folder, *settings, executable=executable, port=port, login=sentinel_login)
-            for port in ports[3:]
-        )
+        sentinels = tuple(make(*settings, port=port, login=sentinel_login) for port in ports[3:])
         stack.enter_context(started(*sentinels))
         for sentinel in sentinels:
             sentinel.ask("SENTINEL", "DEBUG", *_PERIODS)
@@ -224,7 +222,10 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    *lines: str, executable: str | None = None, login: Login | None = None
+    *lines: str,
+    executable: str | None = None,
+    login: Login | None = None,
+    certificates: Certificates | None = None,
 ) -> Iterator[Cluster]:
     """Lend a cluster, in which each master has a third of the slots."""
     ports = free_ports(12)
@@ -243,6 +244,7 @@ def cluster(
                 executable=executable,
                 port=port,
                 login=login,
+                certificates=certificates,
             )
             for port, bus in zip(ports[:6], ports[6:], strict=True)
         )
