@@ -4,12 +4,13 @@ PYTHON ?= python3
 PORT ?= 8000
 TO ?= ..
 BUILD ?= .build
+SECONDS ?= 60
 
 UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new test lint format bench clean tidy
+.PHONY: help demo new test lint format bench soak clean tidy
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -34,6 +35,9 @@ format: $(UV) ## Format the template's own code and mend what the linter can men
 
 bench: $(UV) ## Measure what building a key costs
 	@$(UV) run --quiet --only-group bench benchmarks/keys.py
+
+soak: $(UV) ## Harm Redis in every way while processes use it, and count what goes wrong (SECONDS=60)
+	@SOAK_SECONDS=$(SECONDS) $(UV) run --quiet pytest -s tests/test_soak.py -k nothing_goes_wrong
 
 clean: ## Remove what the other targets made
 	rm -rf .tools .venv .build .mypy_cache .pytest_cache .ruff_cache uv.lock
