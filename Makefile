@@ -33,8 +33,9 @@ format: $(UV) ## Format the template's own code and mend what the linter can men
 	$(UV) run --quiet ruff format
 	$(UV) run --quiet ruff check --fix
 
-bench: $(UV) ## Measure what building a key costs
-	@$(UV) run --quiet --only-group bench benchmarks/keys.py
+bench: $(UV) ## Measure the cache beside other libraries, in ten minutes (QUICK=1: in one or two)
+	@$(UV) run --quiet --only-group peers python -m benchmarks \
+		$(if $(QUICK),--quick --output $(BUILD)/benchmarks)
 
 soak: $(UV) ## Harm Redis in every way while processes use it, and count what goes wrong (SECONDS=60)
 	@SOAK_SECONDS=$(SECONDS) $(UV) run --quiet pytest -s tests/test_soak.py -k nothing_goes_wrong

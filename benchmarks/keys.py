@@ -1,19 +1,16 @@
-"""What it costs to build the key of a call, in microseconds: the median of many rounds."""
+"""What it costs to build the key of a call."""
 
-import statistics
-import sys
-import timeit
-from pathlib import Path
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
+from fastapi import Request
 from pydantic import BaseModel
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}"
-sys.path.insert(0, str(TEMPLATE))
-
-from app.core.cache.keys import KeyBuilder, Parameters
-
-CALLS = 20_000
-ROUNDS = 9
+from .contenders import CannotError, Contender, Function
+from .measure import Effort, Open, Stage, per_plain_call
 
 
 class Filter(BaseModel):
@@ -23,35 +20,60 @@ class Filter(BaseModel):
     limit: int = 10
 
 
-async def function(number: int, name: str, tags: object = None, more: object = None) -> None:
-    """Stand for a cached function of four parameters."""
+async def of_two(number: int, name: str) -> None:
+    """Stand for a cached function."""
 
 
-WORK: dict[str, dict[str, object]] = {
-    "int, str": {"number": 7, "name": "ada"},
-    "int, str, list of 3 str": {"number": 7, "name": "ada", "tags": ["a", "b", "c"]},
-    "int, str, list, model": {
-        "number": 7,
+async def of_three(number: int, name: str, tags: list[str]) -> None:
+    """Stand for a cached function."""
+
+
+async def of_four(number: int, name: str, tags: list[str], more: Filter) -> None:
+    """Stand for a cached function."""
+
+
+async def of_five(number: int, name: str, tags: list[str], more: Filter, request: Request) -> None:
+    """Stand for a cached endpoint."""
+
+
+def _arguments(function: Function, number: int = 7) -> dict[str, Any]:
+    every = {
+        "number": number,
         "name": "ada",
         "tags": ["a", "b", "c"],
         "more": Filter(name="x"),
-    },
-}
+        "request": Request(
+            {
+                "type": "http",
+                "method": "GET",
+                "scheme": "http",
+                "server": ("localhost", 8000),
+                "path": "/items/7",
+                "query_string": b"page=2&sort=name",
+                "headers": [(b"host", b"localhost")],
+            }
+        ),
+    }
+    return {name: every[name] for name in inspect.signature(function).parameters}
 
 
-def main() -> None:
-    """Measure each kind of call in turn, round by round, and print a table."""
-    builder = KeyBuilder(function, Parameters.of(function), start="app:data", identity=b"")
-    times: dict[str, list[float]] = {kind: [] for kind in WORK}
-    for _ in range(ROUNDS):
-        for kind, arguments in WORK.items():
-            timer = timeit.Timer(lambda arguments=arguments: builder.key((), arguments))
-            times[kind].append(timer.timeit(CALLS) / CALLS * 1e6)
-    print("| arguments of the call | median µs | least µs |")
-    print("|---|---|---|")
-    for kind, rounds in times.items():
-        print(f"| {kind} | {statistics.median(rounds):.2f} | {min(rounds):.2f} |")
+def key_of(function: Function) -> Open:
+    """Build the key of a call that names its arguments, as FastAPI does."""
+
+    @asynccontextmanager
+    async def build(contender: Contender, effort: Effort) -> AsyncIterator[Stage]:
+        key = contender.key(function)
+        _check(key, function)
+        yield await per_plain_call(partial(key, **_arguments(function)), effort)
+
+    return build
 
 
-if __name__ == "__main__":
-    main()
+def _check(key: Callable[..., object], function: Function) -> None:
+    one, equal, other = _arguments(function), _arguments(function), _arguments(function, number=8)
+    if key(**one) != key(**equal):
+        raise CannotError(
+            "it builds different keys for equal calls: a Request has no text of its own"
+        )
+    if key(**one) == key(**other):
+        raise CannotError("it builds the same key for different calls")
