@@ -9,10 +9,10 @@ wrong values            a value that is that of another key, is damaged, or neve
 stale within a process  a value that is older than an invalidation by the same process that had
                         returned before the read began, be it delivered or not
 stale between processes a value that is older than another process's invalidation that had been
-                        delivered before the read began. Reads do not count during which their own
-                        process could not ask Redis, or held back an invalidation: who cannot ask
-                        shares computations with others of its process, and what these have not
-                        heard of he does not hear of. What such a read leaves in Redis counts.
+                        delivered before the read began. A read does not count during which its
+                        own process could not ask Redis, or held back an invalidation: it is cut
+                        off from what others do, and shares what its process computes. What it
+                        leaves in Redis does count, whoever reads that.
 errors                  exceptions that are not those of the cached functions
 swallowed cancellations calls that were cancelled, and returned
 endless calls           calls that take more than twenty seconds
@@ -26,11 +26,7 @@ Memory has to stay what it was after the first rest. The faults are drawn from a
 which call meets them.
 """
 
-import json
-import queue
 import random
-import subprocess
-import threading
 import time
 import uuid
 from collections import Counter
@@ -43,7 +39,8 @@ from typing import Any, Final
 from cache.fault_proxy import Fault, FaultProxy
 from redis_server import RedisServer
 
-from tests.baked import BakedProject, environment, eventually
+from tests.baked import BakedProject, eventually
+from tests.workers import Worker, working
 
 MUST_NOT_BE: Final = (
     *("wrong values", "stale within a process", "stale between processes", "errors"),
@@ -58,7 +55,6 @@ FEWEST_ROUNDS: Final = 3
 
 _WORKER: Final = Path(__file__).with_name("soak_worker.py")
 _TRUTH_BYTES: Final = 3 * 8 * 1024
-_PATIENCE: Final = 60.0  # seconds in which a worker has to answer
 
 
 # --- harm ----------------------------------------------------------------------------------------
@@ -140,65 +136,6 @@ def _shuffled(chance: random.Random) -> Iterator[str]:
         yield from chance.sample(list(HARMS), len(HARMS))
 
 
-# --- the processes -------------------------------------------------------------------------------
-
-
-class _Worker:
-    """One of the processes. It ends with the stack."""
-
-    def __init__(
-        self,
-        stack: ExitStack,
-        project: BakedProject,
-        log: Path,
-        settings: dict[str, str],
-        details: dict[str, object],
-    ) -> None:
-        self._log = log
-        self._said: queue.Queue[str] = queue.Queue()
-        self._process = stack.enter_context(
-            subprocess.Popen(
-                [project.path / ".venv/bin/python", "-P", _WORKER, json.dumps(details)],
-                cwd=project.path,
-                env=environment(**settings, PYTHONPATH=f"{project.path}:{_WORKER.parent}"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stack.enter_context(log.open("wb")),
-                text=True,
-            )
-        )
-        listener = threading.Thread(target=self._listen)
-        listener.start()
-        stack.callback(listener.join)
-        stack.callback(self._process.kill)
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._said.put(line)
-        self._said.put("")
-
-    def tell(self, order: str) -> None:
-        """Give it an order."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{order}\n")
-        self._process.stdin.flush()
-
-    def hear(self) -> dict[str, Any]:
-        """Wait for its answer."""
-        try:
-            line = self._said.get(timeout=_PATIENCE)
-        except queue.Empty:
-            line = ""
-        assert line, f"a process of the soak does not answer:\n{self._log.read_text()}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def assert_alive(self) -> None:
-        """Fail with its log if it has ended."""
-        assert self._process.poll() is None, self._log.read_text()
-
-
 # --- what was found ------------------------------------------------------------------------------
 
 
@@ -264,24 +201,42 @@ def soak(  # noqa: PLR0913 - the details of a soak
     chance = random.Random(seed)  # noqa: S311 - no secret
     harms, findings = _shuffled(chance), Findings()
     rounds = max(FEWEST_ROUNDS, round(seconds / ROUND_SECONDS))
+    truth = folder / "truth"
+    truth.write_bytes(bytes(_TRUTH_BYTES))
+    settings = {
+        "CACHE_BACKEND": "redis",
+        "CACHE_KEY_PREFIX": f"soak-{uuid.uuid4().hex}",
+        "REDIS_HOST": FaultProxy.host,
+        "REDIS_DB": str(server.db),
+        "REDIS_PASSWORD": server.password or "",
+        "REDIS_MAX_CONNECTIONS": str(MAX_CONNECTIONS),
+    }
     with ExitStack() as stack:
-        proxies = [
-            stack.enter_context(FaultProxy(server.host, server.port, seed=chance.getrandbits(32)))
-            for _ in range(PROCESSES)
-        ]
-        workers = _started(stack, project, folder, server, proxies, seed=seed, bugs=bugs)
+        proxies, workers = [], []
+        for number in range(PROCESSES):
+            proxy = FaultProxy(server.host, server.port, seed=chance.getrandbits(32))
+            proxies.append(stack.enter_context(proxy))
+            worker = stack.enter_context(working(project, _WORKER, folder))
+            workers.append(worker)
+            worker.tell(
+                job="begin",
+                settings=settings | {"REDIS_PORT": str(proxy.port)},
+                bugs=bugs,
+                truth=str(truth),
+                number=number,
+                processes=PROCESSES,
+                seed=f"{seed} {number}",
+            )
+            worker.hear("result")
         began = time.monotonic()
         for number in range(1, rounds + 1):
-            for worker in workers:
-                worker.tell("go")
+            _all(workers, "go")
             while time.monotonic() < began + seconds * number / rounds:
                 harmed = proxies if chance.random() < 0.5 else [chance.choice(proxies)]
                 with HARMS[next(harms)](server, harmed):
                     _let_work(workers, chance.uniform(0.3, 1.2))
                 _let_work(workers, chance.uniform(0.4, 1))
-            for worker in workers:
-                worker.tell("rest")
-            findings.add([worker.hear() for worker in workers])
+            findings.add(_all(workers, "rest"))
             findings.counts["messages harmed"] = sum(proxy.done.total() for proxy in proxies)
             say(f"{time.monotonic() - began:.0f} s: {findings}")
             if not bugs:
@@ -289,41 +244,14 @@ def soak(  # noqa: PLR0913 - the details of a soak
     return findings
 
 
-def _started(  # noqa: PLR0913 - the details of a soak
-    stack: ExitStack,
-    project: BakedProject,
-    folder: Path,
-    server: RedisServer,
-    proxies: Sequence[FaultProxy],
-    *,
-    seed: str,
-    bugs: Sequence[str],
-) -> list[_Worker]:
-    """Start a process behind each of the proxies; all share one file with the truth."""
-    truth = folder / "truth"
-    truth.write_bytes(bytes(_TRUTH_BYTES))
-    settings = {
-        "CACHE_BACKEND": "redis",
-        "CACHE_KEY_PREFIX": f"soak-{uuid.uuid4().hex}",
-        "PYTHONWARNINGS": "always",
-        "REDIS_HOST": FaultProxy.host,
-        "REDIS_DB": str(server.db),
-        "REDIS_PASSWORD": server.password or "",
-        "REDIS_MAX_CONNECTIONS": str(MAX_CONNECTIONS),
-    }
-    workers = []
-    for number, proxy in enumerate(proxies):
-        details = {"path": str(truth), "number": number, "processes": len(proxies), "bugs": bugs}
-        details["seed"] = f"{seed} {number}"
-        log = folder / f"worker-{number}.log"
-        settings["REDIS_PORT"] = str(proxy.port)
-        workers.append(_Worker(stack, project, log, settings, details))
+def _all(workers: list[Worker], job: str) -> list[dict[str, Any]]:
+    """Have all do the same at once; return their answers."""
     for worker in workers:
-        worker.hear()
-    return workers
+        worker.tell(job=job)
+    return [worker.hear("result") for worker in workers]
 
 
-def _let_work(workers: list[_Worker], seconds: float) -> None:
+def _let_work(workers: list[Worker], seconds: float) -> None:
     time.sleep(seconds)
     for worker in workers:
-        worker.assert_alive()
+        assert worker.process.poll() is None, worker.log.read_text()

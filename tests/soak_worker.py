@@ -1,8 +1,7 @@
 """A process of its own for the soak: callers of a cache whose server is harmed all the while.
 
-It runs in an installed project, with the settings of its cache in the environment. On its standard
-input it is told to `go` and to `rest`. It rests by closing its cache, which it uses again later,
-and answers with what it has counted so far.
+It runs in an installed project. Its jobs are to `begin`, to `go` and to `rest`: then it closes its
+cache, which it uses again later, and answers with what it has counted so far.
 """
 
 import asyncio
@@ -15,6 +14,7 @@ import resource
 import stat
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -30,7 +30,7 @@ from app.core.cache import (  # type: ignore[import-not-found] # of the project 
     cache_response,
     invalidate_cache,
 )
-from pydantic_core import from_json  # type: ignore[import-not-found] # of the project
+from jobs import serve  # type: ignore[import-not-found] # of this folder
 
 CALLERS: Final = 12
 PAUSE_SECONDS: Final = 0.03
@@ -121,10 +121,10 @@ class Tally(logging.Handler):
 class Soaker:
     """The callers of one process, and their cache."""
 
-    def __init__(self, path: Path, *, number: int, processes: int, seed: str) -> None:
+    def __init__(self, *, truth: str, number: int, processes: int, seed: str) -> None:
         self._number, self._processes = number, processes
         self._random = Random(seed)  # noqa: S311 - no secret
-        self._truth, self._tally = Truth(path), Tally()
+        self._truth, self._tally = Truth(Path(truth)), Tally()
         self.cache = CacheFactory.create_cache_manager()
         self._families = [
             *(self._decorated(name, options) for name, options in DECORATED.items()),
@@ -280,6 +280,7 @@ class Soaker:
         began = time.monotonic()
         values = await self._families[place].read(numbers)
         cut_off = self._cut_off_at >= began
+        self._tally.note("reads cut off" if cut_off else "reads")
         for number, value in values.items():
             self._check(number, value, returned[number], 0 if cut_off else delivered[number])
 
@@ -451,33 +452,34 @@ def places(error: BaseException) -> str:
 
 def fill_the_cache_of_strings() -> None:
     """Let Pydantic have the 16,384 strings that it keeps of JSON: else they look like a leak."""
-    from_json(json.dumps([str(number) for number in range(200_000)]))
+    texts = json.dumps([str(number) for number in range(200_000)])
+    import_module("pydantic_core").from_json(texts)
 
 
-# --- the conversation ----------------------------------------------------------------------------
+class Jobs:
+    """What the process is told to do."""
 
+    soaker: Soaker
 
-def say(**message: object) -> None:
-    """Tell the soak something."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+    async def do(self, *, job: str, **details: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Do a job, and answer with what was counted if it is to rest."""
+        match job:
+            case "begin":
+                self._begin(**details)
+            case "go":
+                self.soaker.go()
+            case "rest":
+                return await self.soaker.rest()
+        return {}
 
-
-async def main() -> None:
-    """Do what is asked for until there is no more."""
-    details = json.loads(sys.argv[1])
-    path, bugs = Path(details.pop("path")), details.pop("bugs")
-    fill_the_cache_of_strings()
-    soaker = Soaker(path, **details)
-    for bug in bugs:
-        getattr(import_module("soak_bugs"), bug)(soaker.cache)
-    say(values=soaker.values)
-    while order := (await asyncio.to_thread(sys.stdin.readline)).strip():
-        if order == "go":
-            soaker.go()
-        else:
-            say(**await soaker.rest())
+    def _begin(self, *, settings: dict[str, str], bugs: list[str], **details: Any) -> None:  # noqa: ANN401
+        os.environ.update(settings)
+        fill_the_cache_of_strings()
+        self.soaker = Soaker(**details)
+        for bug in bugs:
+            getattr(import_module("soak_bugs"), bug)(self.soaker.cache)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    warnings.simplefilter("always")
+    asyncio.run(serve(Jobs().do))

@@ -41,10 +41,10 @@ def test_p5_p6_nothing_goes_wrong_while_everything_does(
     blocks, peak = found.growth
     assert blocks < 0.01
     assert peak < 0.1
-    assert found.highest["seconds of a stall"] < 2
-    assert found.highest["log lines in a second"] < 200
+    assert found.highest["seconds of a stall"] < 5
+    assert found.highest["log lines in a second"] < 300
     # Otherwise there was nothing that could have gone wrong.
-    assert found.counts["values"] > 50 * SECONDS
+    assert found.counts["reads"] > 50 * SECONDS
     assert found.counts["served: hit"] > 20 * SECONDS
     for happened in (
         "writes held back",
