@@ -36,9 +36,10 @@ def main() -> None:
 async def _everything(options: argparse.Namespace, server: redis_server.RedisServer) -> report.Json:
     works = _works(options)
     kinds = dict.fromkeys(kind for work in works for kind in work.contenders)
+    groups = dict.fromkeys(kind.group for kind in kinds)
     redis_process = cores.process_of(server)
     load, began, measured = machine.load(), time.monotonic(), []
-    async with runner.workers(kinds, server, options.loop) as workers:
+    async with runner.workers(groups, server, options.loop) as workers:
         for place, work in enumerate(works, 1):
             effort = work.quick if options.quick else work.effort
             progress = _progress(f"{place} of {len(works)}: {work.title}", effort.rounds)
@@ -46,7 +47,7 @@ async def _everything(options: argparse.Namespace, server: redis_server.RedisSer
                 work, workers, effort, redis_process=redis_process, progress=progress
             )
             measured.append(report.as_json(work, results, effort))
-        peers = {kind.name: await workers[kind].ask("versions") for kind in kinds if kind in PEERS}
+        peers = await runner.versions(workers, [kind for kind in kinds if kind in PEERS])
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seconds": round(time.monotonic() - began),

@@ -1,8 +1,7 @@
 """In turn, round by round: what disturbs the machine for a while disturbs all contenders.
 
-Each contender works in a process of its own. Its result is the median of its rounds, with
-quartiles. Its ratio is that of its median to the baseline's; the quartiles of the ratio are those
-of the ratios within each round.
+The result of a contender is the median of its rounds, with quartiles. Its ratio is that of its
+median to the baseline's; the quartiles of the ratio are those of the ratios within each round.
 """
 
 import asyncio
@@ -19,29 +18,30 @@ from typing import Any
 from redis_server import RedisServer
 
 from . import ROOT, cores, processes
-from .contenders import CannotError, Contender
+from .contenders import Contender
 from .measure import Effort, Work
 
 
 class Worker:
-    """A process in which one contender works."""
+    """A process in which contenders work."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    async def ask(self, question: object) -> dict[str, Any]:
-        """Return the answer. Raises `CannotError` with the reason that the process gives."""
+    async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer."""
         assert self._process.stdin is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
         self._process.stdin.write(json.dumps(question).encode() + b"\n")
         line = await asyncio.wait_for(self._process.stdout.readline(), processes.SECONDS)
-        answer: dict[str, Any] = json.loads(line or '{"reason": "its process has ended"}')
-        if "reason" in answer:
-            raise CannotError(answer["reason"])
+        if not line:
+            raise RuntimeError(f"the process that was asked {question} has ended")
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
 
-Workers = dict[type[Contender], Worker]
+Workers = dict[str, Worker]
+"""By the dependency group of their environment, `""` for this one."""
 
 
 @dataclass(slots=True)
@@ -58,21 +58,18 @@ class Result:
 
 @asynccontextmanager
 async def workers(
-    kinds: Collection[type[Contender]], server: RedisServer, loop: str
+    groups: Collection[str], server: RedisServer, loop: str
 ) -> AsyncIterator[Workers]:
-    """Lend a process for each contender."""
+    """Lend a process for each environment."""
     async with AsyncExitStack() as stack:
         lent: Workers = {}
-        for kind in kinds:
+        for group in groups:
+            python = await _python(group)
             process = await processes.start(
-                "worker",
-                *(kind.__name__, loop),
-                redis=server,
-                python=await _python(kind.group),
-                stderr=None,
+                "worker", loop, redis=server, python=python, stderr=None
             )
             stack.push_async_callback(processes.end, process)
-            lent[kind] = Worker(process)
+            lent[group] = Worker(process)
         yield lent
 
 
@@ -85,30 +82,37 @@ async def run(
     progress: Callable[[int], None],
 ) -> list[Result]:
     """Measure the contenders of a work in turn; tell `progress` how many rounds are done."""
-    results = {kind: Result(kind.name) for kind in work.contenders}
-
-    async def ask(kind: type[Contender], question: object) -> dict[str, Any]:
-        if results[kind].reason:
-            return {}
-        try:
-            return await workers[kind].ask(question)
-        except CannotError as error:
-            results[kind].reason = str(error)
-            return {}
-
     progress(0)
     if redis_process:
         cores.hold(redis_process, one_core=work.one_caller)
-    for kind, result in results.items():
-        opened = {"open": work.name, "effort": [effort.rounds, effort.seconds]}
-        result.commands = (await ask(kind, opened)).get("commands")
+    results = {kind: Result(kind.name) for kind in work.contenders}
+    for group, worker in workers.items():
+        kinds = {kind.__name__: kind for kind in work.contenders if kind.group == group}
+        opening = {"open": work.name, "effort": [effort.rounds, effort.seconds]}
+        opened = await worker.ask({**opening, "contenders": list(kinds)})
+        for name, kind in kinds.items():
+            results[kind].commands = opened["commands"].get(name)
+            results[kind].reason = opened["reasons"].get(name, "")
     for done in range(1, effort.rounds + 1):
         for kind, result in results.items():
-            result.samples += (await ask(kind, "measure")).values()
+            if not result.reason:
+                answer = await workers[kind.group].ask({"measure": kind.__name__})
+                result.reason = answer.get("reason", "")
+                result.samples.append(answer.get("value", 0.0))
         progress(done)
-    for kind in results:
-        await ask(kind, "close")
+    for worker in workers.values():
+        await worker.ask({"close": work.name})
     return list(results.values())
+
+
+async def versions(workers: Workers, kinds: Collection[type[Contender]]) -> dict[str, list[str]]:
+    """Return the version of each contender's package, and that of its redis-py."""
+    found = {}
+    for kind in kinds:
+        packages = [kind.package, "redis"]
+        known = await workers[kind.group].ask({"versions": packages})
+        found[kind.name] = [known[package] for package in packages]
+    return found
 
 
 def quartiles(samples: list[float]) -> tuple[float, float, float]:

@@ -1,11 +1,17 @@
-"""A process in which one contender works, for the runner that has started it.
+"""A process in which contenders work, for the runner that has started it.
 
-    python -m benchmarks.worker CONTENDER LOOP
+    python -m benchmarks.worker LOOP
 
-Questions and answers are lines of JSON on standard input and output. `{"open": WORK, "effort":
-[ROUNDS, SECONDS]}` makes the contender ready, `"measure"` measures it, any number of times,
-`"close"` ends the work, and `"versions"` asks what is installed. An answer with a `reason` tells
-why the contender cannot do the work, which is over then.
+All that can be installed together share one, so that they share what chance does to a process: its
+place among the cores, its standing with the scheduler, its memory. Questions and answers are lines
+of JSON on standard input and output:
+
+    {"versions": [PACKAGE, ...]}                    what is installed
+    {"open": WORK, "effort": [ROUNDS, SECONDS], "contenders": [CLASS, ...]}
+    {"measure": CLASS}                              once, any number of times
+    {"close": WORK}
+
+Why a contender cannot do a work is answered as its reason.
 """
 
 import asyncio
@@ -15,6 +21,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import redis.asyncio
@@ -50,36 +57,43 @@ class Conversation:
         print(json.dumps(answer), file=self._answers, flush=True)
 
 
-async def serve(kind: type[Contender], server: RedisServer) -> None:
+async def serve(server: RedisServer) -> None:
     """Do what is asked until there are no more questions."""
     talk, works = Conversation(), {work.name: work for work in WORKS}
-    while (question := await talk.question()) is not None:
-        if question == "versions":
+    while question := await talk.question():
+        if "versions" in question:
             version = importlib.metadata.version
-            talk.answer(peer=version(kind.package), redis=version("redis"))
-            continue
-        try:
-            await _do(works[question["open"]], Effort(*question["effort"]), kind(server), talk)
-        except Exception as error:  # noqa: BLE001, whatever it is, it is the reason
-            talk.answer(reason=_reason(error))
+            talk.answer(**{package: version(package) for package in question["versions"]})
         else:
+            cores.hold(0, one_core=works[question["open"]].one_caller)
+            await _do(works[question["open"]], question, server, talk)
+            gc.unfreeze()
             talk.answer()
 
 
-async def _do(work: Work, effort: Effort, contender: Contender, talk: Conversation) -> None:
-    cores.hold(0, one_core=work.one_caller)
-    try:
-        async with work.open(contender, effort) as stage:
-            await _measured(stage, work)  # for nothing, so that everything is warm
-            talk.answer(commands=await _commands(contender.server, stage.call))
+async def _do(work: Work, question: Any, server: RedisServer, talk: Conversation) -> None:
+    stages: dict[str, Stage] = {}
+    commands, reasons = {}, {}
+    async with AsyncExitStack() as stack:
+        for name in question["contenders"]:
+            try:
+                contender: Contender = getattr(contenders, name)(server)
+                stack.push_async_callback(contender.close)
+                opened = work.open(contender, Effort(*question["effort"]))
+                stages[name] = await stack.enter_async_context(opened)
+                await _measured(stages[name], work)  # for nothing, so that everything is warm
+                commands[name] = await _commands(server, stages[name].call)
+            except Exception as error:  # noqa: BLE001, whatever it is, it is the reason
+                reasons[name] = _reason(error)
+        talk.answer(commands=commands, reasons=reasons)
+        gc.collect()
+        gc.freeze()  # what is there by now need not be looked through in every round
+        while "measure" in (question := await talk.question()):
             gc.collect()
-            gc.freeze()  # what is there by now need not be looked through in every round
-            while await talk.question() == "measure":
-                gc.collect()
-                talk.answer(value=await _measured(stage, work))
-    finally:
-        gc.unfreeze()
-        await contender.close()
+            try:
+                talk.answer(value=await _measured(stages[question["measure"]], work))
+            except Exception as error:  # noqa: BLE001
+                talk.answer(reason=_reason(error))
 
 
 async def _measured(stage: Stage, work: Work) -> float:
@@ -117,5 +131,5 @@ def _reason(error: Exception) -> str:
 
 if __name__ == "__main__":
     logging.getLogger().addHandler(logging.NullHandler())  # a library may log how it fails
-    with asyncio.Runner(loop_factory=LOOPS[sys.argv[2]]) as runner:
-        runner.run(serve(getattr(contenders, sys.argv[1]), processes.redis_of_this_process()))
+    with asyncio.Runner(loop_factory=LOOPS[sys.argv[1]]) as runner:
+        runner.run(serve(processes.redis_of_this_process()))
