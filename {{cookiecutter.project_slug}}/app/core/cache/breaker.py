@@ -88,7 +88,8 @@ class Breaker:
 
     def failed(self, error: BaseException, use: Use) -> None:
         """Note one that failed because the server is unwell; open if there were enough of them."""
-        self._outage.failed(error, use.value)
+        if not _past.get():  # a probe, which nobody misses
+            self._outage.failed(error, use.value)
         self._in_a_row += 1
         self._rate += (1 - self._rate) * _WEIGHT
         if self._in_a_row >= FAILURES_IN_A_ROW or self._rate > FAILURE_RATE:

@@ -126,12 +126,17 @@ class Fence:
         self.flights = Flights(atomic=backend.atomic)
         self.leases = Leases(backend, outage, journal)
 
-    async def run(self, key: str, tags: tuple[str, ...], call: Call) -> Served:
-        """Return the value for `key`: what is there, what a flight computes, or `call` itself."""
+    async def run(
+        self, key: str, tags: tuple[str, ...], call: Call, *, online: bool = True
+    ) -> Served:
+        """Return the value for `key`: what is there, what a flight computes, or `call` itself.
+
+        Without `online` the backend is known to be away.
+        """
         leading = _led_here()
         if leading and any(flight.key == key for flight in leading):
             return await self._alone(call)  # the function calls itself, and would wait for itself
-        away = False
+        away = not online
         while True:
             standing, nonces, online = AWAY if away else await self.leases.look(key, tags)
             found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
@@ -162,12 +167,17 @@ class Fence:
                 return served
 
     async def lead_many(
-        self, keys: list[str], compute: Callable[[list[str]], Awaitable[dict[str, Made]]]
+        self,
+        keys: list[str],
+        compute: Callable[[list[str]], Awaitable[dict[str, Made]]],
+        *,
+        online: bool = True,
     ) -> dict[str, Made | None]:
         """Compute, in one call, those of `keys` that nobody else computes; return what was made.
 
         A key for which `compute` made nothing has `None`. Those that somebody else computes are
-        not among them, and neither are those that this context computes already.
+        not among them, and neither are those that this context computes already. Without `online`
+        the backend is known to be away.
         """
         leading = {flight.key for flight in _led_here()}
         flights = [
@@ -178,10 +188,12 @@ class Fence:
         how: dict[str, Landed] = {}
         led: list[Flight] = []
         try:
-            taken = await asyncio.gather(
-                *(self.leases.take_off(each, None, ()) for each in flights)
-            )
-            led = [flight for flight, mine in zip(flights, taken, strict=True) if mine]
+            led = flights
+            if online:
+                taken = await asyncio.gather(
+                    *(self.leases.take_off(each, None, ()) for each in flights)
+                )
+                led = [flight for flight, mine in zip(flights, taken, strict=True) if mine]
             for flight in led:
                 flight.started = True
             made = await self._computed_many(led, compute) if led else {}

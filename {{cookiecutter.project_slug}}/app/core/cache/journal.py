@@ -52,8 +52,8 @@ class Delivery(Protocol):
 class Journal:
     """The invalidations of one manager that have not reached its backend.
 
-    `everything` covers all of the manager's keys, those of tags too. Safe to use from several
-    threads and event loops.
+    `everything` covers all of the manager's keys, those of tags too; `every_tag` is a tag that is
+    kept with each other, and not counted. Safe to use from several threads and event loops.
     """
 
     def __init__(
@@ -61,10 +61,12 @@ class Journal:
         delivery: Delivery,
         everything: KeyPattern,
         *,
+        every_tag: str = "",
         logger: logging.Logger,
         listener: Listener,
     ) -> None:
-        self._delivery, self._everything = delivery, everything
+        self._delivery = delivery
+        self._everything, self._every_tag = everything, every_tag
         self._logger, self._listener = logger, listener
         self._lock = threading.Lock()
         self._errand = Errand(self.deliver)
@@ -85,7 +87,7 @@ class Journal:
 
     def add(self, patterns: Collection[KeyPattern], tags: Collection[str]) -> None:
         """Keep invalidations that could not be delivered, and deliver them in a while."""
-        count = len(patterns) + len(tags)
+        count = len(patterns) + len(tags) - (self._every_tag in tags)
         with self._lock:
             first = not len(self)
             self._number += 1
@@ -169,12 +171,13 @@ class Journal:
         """Stop what is under way in the running event loop; log what was not delivered."""
         await self._errand.leave()
         if len(self):
+            count = len(self) - (self._every_tag in self._tags)
             self._logger.error(
                 "closed with %d invalidations that could not be delivered: what they cover may be "
                 "served to other processes until it expires",
-                len(self),
+                count,
             )
-            self._tell("lost", len(self))
+            self._tell("lost", count)
 
     def _tell(self, kind: Literal["deferred", "delivered", "lost"], count: int) -> None:
         try:

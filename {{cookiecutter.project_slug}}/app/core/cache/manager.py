@@ -96,7 +96,11 @@ class CacheManager:
         self._everything = KeyPattern((f"{self.key_prefix}:", ""))
         self.on_event = on_event
         self.journal = Journal(
-            _Delivery(self), self._everything, logger=logger, listener=self._heard
+            _Delivery(self),
+            self._everything,
+            every_tag=all_tags_key(self.key_prefix),
+            logger=logger,
+            listener=self._heard,
         )
         self.fence = Fence(backend, self._outage, self.journal)
         backend.on_recovery(self._recover)
@@ -123,7 +127,10 @@ class CacheManager:
         """
         full = self._full(key)
         expire = self.default_ttl if expire is None else expire
-        milliseconds(expire)  # raises here, where it is not taken for a failure of the backend
+        if milliseconds(expire) == 0:
+            await self._remove([full])
+            logger.debug("not stored %s", full)
+            return False
         try:
             data = codec.encode(value)
             self.refuse_large(data)
@@ -207,7 +214,13 @@ class CacheManager:
         It returns a mapping, and is called once with the keys that nobody else computes; for the
         others this caller waits. A key that it leaves out is left out of the result.
         """
-        values = await self.get_many(keys)
+        if self.backend.keeps_bytes:
+            fulls = {self._full(key): key for key in keys}
+            found = await self._guarded(self._lookup_many(list(fulls)), None)
+            online = found is not None
+            values = {fulls[full]: value for full, value in (found or {}).items()}
+        else:
+            values, online = await self.get_many(keys), True
         missing = {self._full(key): key for key in keys if key not in values}
         freshness = self.freshness(expire)
 
@@ -228,11 +241,11 @@ class CacheManager:
                 return loaded.get(missing[full], LEFT_OUT)
 
             entry = Entry(self, full, load_one, freshness=freshness, logger=logger)
-            value = (await self.fence.run(full, (), entry)).value
+            value = (await self.fence.run(full, (), entry, online=online)).value
             if value is not LEFT_OUT:
                 values[missing[full]] = value
 
-        led = await self.fence.lead_many(list(missing), load)
+        led = await self.fence.lead_many(list(missing), load, online=online)
         values |= {missing[full]: made.value for full, made in led.items() if made is not None}
         await asyncio.gather(*(one(full) for full in missing if full not in led))
         return {key: values[key] for key in keys if key in values}
@@ -425,6 +438,9 @@ class CacheManager:
             if not isinstance(error, UnavailableError):  # which the backend has noted itself
                 self._outage.failed(error)
             return failed
+        if result is False:  # so says a backend that does not raise
+            self._put_off(patterns, tags)
+            return result
         self._outage.worked()
         self.journal.settle(before, patterns, tags)
         flights.overtake(patterns, tags)
@@ -473,14 +489,19 @@ class _Delivery:
     async def remove_matching(self, pattern: KeyPattern) -> None:
         """Remove the keys that a pattern covers."""
         self._manager.limit_clear()
-        await self._manager.backend.delete_matching(pattern)
+        _insist(await self._manager.backend.delete_matching(pattern))
 
     async def renew_tags(self, tags: list[str]) -> None:
         """Give these tags new nonces, that of all tags before the others."""
         of_all = all_tags_key(self._manager.key_prefix)
-        await self._manager.backend.renonce(
-            [of_all, *(tag for tag in tags if tag != of_all)], TAG_MS
-        )
+        tags = [of_all, *(tag for tag in tags if tag != of_all)]
+        _insist(await self._manager.backend.renonce(tags, TAG_MS))
+
+
+def _insist(done: object) -> None:
+    """Raise `UnavailableError` where a backend says, without raising, that it has done nothing."""
+    if done is False:
+        raise UnavailableError("the backend says that it is not done")
 
 
 class CachedFunction(Protocol[P, R_co]):

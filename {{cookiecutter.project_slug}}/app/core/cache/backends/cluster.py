@@ -98,14 +98,19 @@ class Cluster:
             part.of_key = None
         replies = await server.exchange(part, deadline)
         return [
-            await self._redirected(server, command, question.use, reply, deadline)
+            await self._redirected(server, command, question, reply, deadline)
             if isinstance(reply, AskError)
             else reply
             for command, reply in zip(commands, replies, strict=True)
         ]
 
     async def _redirected(
-        self, server: Server, command: Command, use: Use, reply: AskError, deadline: float
+        self,
+        server: Server,
+        command: Command,
+        question: Question,
+        reply: AskError,
+        deadline: float,
     ) -> Any:
         for _ in range(_HOPS):
             server = self._server((_host(reply.host, server), int(reply.port)))
@@ -115,7 +120,8 @@ class Cluster:
                 self._look_again()
             else:
                 commands = [("ASKING",), command]
-            *_, answer = await server.exchange(Question((), commands, use), deadline)
+            question = replace(question, keys=(), commands=commands, of_key=None)
+            *_, answer = await server.exchange(question, deadline)
             if not isinstance(answer, AskError):
                 return answer
             reply = answer

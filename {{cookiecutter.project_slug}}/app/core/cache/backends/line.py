@@ -5,9 +5,16 @@ order. Nobody waits for a free connection, and nobody's cancellation disturbs th
 is dropped when it comes. redis-py's `Connection` does the connecting; then the line takes its
 transport over. One timer watches for all: a reply that is late fails all who wait.
 The idea is that of rueidis, "auto pipelining" (https://github.com/redis/rueidis).
+
+A middlebox or a bug that doubles one reply makes all that follow answer the question before. A
+record names its key, but not when it was read. So the line proves that replies are in step, by a
+PING with a number that only its own reply can have: before the first question that follows an
+invalidation, and once a second besides.
 """
 
 import asyncio
+import itertools
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,14 +23,26 @@ import hiredis
 from redis._parsers import BaseParser
 from redis.exceptions import InvalidResponse
 
+from .budget import STALLED_SECONDS
 from .connections import AnyConnection
 
 _BUFFER_BYTES = 65536
-_STALLED_SECONDS = 0.05
-"""A timer that is so late was held up by this process: once, there is a little time to read."""
-
+_PROOF_SECONDS = 1.0
+"""So long replies are taken to be in step; it costs a PING."""
 
 _INCOMPLETE = object()
+_OURS, _numbers = secrets.token_hex(8), itertools.count()
+
+
+def packed(command: tuple[bytes | str | int, ...]) -> bytes:
+    """Return a command as the protocol has it."""
+    done: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # it takes any number
+    return done
+
+
+def new_seal() -> bytes:
+    """Return what a PING can be answered with that nothing else is: no stored value, no other."""
+    return f"{_OURS} {next(_numbers)}".encode()
 
 
 class BrokenLineError(Exception):
@@ -33,12 +52,25 @@ class BrokenLineError(Exception):
 class _Wait:
     """A question that has been asked."""
 
-    __slots__ = ("answer", "count", "deadline", "replies", "respited")
+    __slots__ = ("answer", "count", "deadline", "replies", "respited", "seal")
 
-    def __init__(self, answer: "asyncio.Future[list[Any]]", count: int, deadline: float) -> None:
+    def __init__(
+        self,
+        answer: "asyncio.Future[list[Any]]",
+        count: int,
+        deadline: float,
+        seal: bytes | None = None,
+    ) -> None:
         self.answer, self.count, self.deadline = answer, count, deadline
+        self.seal = seal
+        """What the reply has to be."""
         self.replies: list[Any] = []
         self.respited = False
+
+    def check(self) -> None:
+        """Raise `InvalidResponse` if the reply cannot be to this."""
+        if self.seal is not None and self.seal != self.replies[0]:
+            raise InvalidResponse("a reply that belongs to another command")
 
 
 class Line(asyncio.BufferedProtocol):
@@ -60,29 +92,48 @@ class Line(asyncio.BufferedProtocol):
         self._opening: asyncio.Task[None] | None = None
         self._waits: deque[_Wait] = deque()
         self._unsent: list[bytes] = []
+        self._is_due = False
+        """Whether it is going to be sent at the end of this turn of the event loop."""
         self._timer: asyncio.TimerHandle | None = None
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # which TLS can slice
         self._reader: Any = None
+        self._proven: object = None
+        self._proven_until = 0.0
 
-    async def ask(self, packed: bytes, count: int, deadline: float) -> list[Any]:
+    async def ask(
+        self, packed: bytes, count: int, deadline: float, since: object = None
+    ) -> list[Any]:
         """Send commands and return their `count` replies, errors among them.
 
-        Raises `BrokenLineError` where the connection broke meanwhile, `TimeoutError` where the
+        Where `since` is another object than the last time, the replies are proven to be in step
+        first, so that they tell of what is there now. Raises `BrokenLineError` where the connection broke meanwhile, `TimeoutError` where the
         server was late, and what connecting raises.
         """
         if self.is_over:
             raise BrokenLineError("the connection is broken")
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
         alone = not self._waits
+        if since is not self._proven or deadline > self._proven_until:
+            self._prove(since, deadline)
         self._waits.append(_Wait(answer, count, deadline))
         if self._timer is None or deadline < self._timer.when():
             self._set_timer(deadline)
         self._unsent.append(packed)
         if alone and self._transport is not None:
             self._send()
-        elif len(self._unsent) == 1:
+        elif not self._is_due:
+            self._is_due = True
             self._loop.call_soon(self._send)
         return await answer
+
+    def _prove(self, since: object, deadline: float) -> None:
+        """Ask for what nobody else is answered; any other reply breaks the line."""
+        if self._transport is not None:  # else nothing was asked before
+            seal, nobody = new_seal(), self._loop.create_future()
+            nobody.cancel()
+            self._waits.append(_Wait(nobody, 1, deadline, seal))
+            self._unsent.append(packed(("PING", seal)))
+        self._proven, self._proven_until = since, deadline + _PROOF_SECONDS
 
     def end(self, error: Exception) -> None:
         """Close the connection, and fail who waits."""
@@ -123,6 +174,7 @@ class Line(asyncio.BufferedProtocol):
                 wait = waits[0]  # an answer without a question raises
                 wait.replies.append(reply)
                 if len(wait.replies) == wait.count:
+                    wait.check()
                     waits.popleft()
                     if not wait.answer.done():
                         wait.answer.set_result(wait.replies)
@@ -144,6 +196,7 @@ class Line(asyncio.BufferedProtocol):
         self.end(error)
 
     def _send(self) -> None:
+        self._is_due = False
         if self.is_over:
             return
         if self._transport is not None:
@@ -180,12 +233,12 @@ class Line(asyncio.BufferedProtocol):
 
         Somebody behind the first, on a second try, may have less time left.
         """
-        self._timer, now = None, self._loop.time()
-        if not self._waits:
+        now, timer, self._timer = self._loop.time(), self._timer, None
+        if not self._waits or timer is None:
             return
+        if now > timer.when() + STALLED_SECONDS:
+            self._respite(now + STALLED_SECONDS)
         first = self._waits[0]
-        if now > first.deadline + _STALLED_SECONDS and not first.respited:
-            first.deadline, first.respited = now + _STALLED_SECONDS, True
         if now >= first.deadline:
             self._give_up(TimeoutError())
             return
@@ -195,3 +248,9 @@ class Line(asyncio.BufferedProtocol):
                 wait.answer.set_exception(TimeoutError())
         later = [wait.deadline for wait in waiting if wait.deadline > now]
         self._set_timer(min(later, default=first.deadline))
+
+    def _respite(self, until: float) -> None:
+        """Let everybody wait a little longer, once: replies may be there, and are read next."""
+        for wait in self._waits:
+            if not wait.respited:
+                wait.deadline, wait.respited = max(wait.deadline, until), True

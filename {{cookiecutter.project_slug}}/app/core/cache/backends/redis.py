@@ -219,7 +219,8 @@ class RedisBackend(BytesBackend):
             await self.delete_many([key])
             return False
         lifetime: Command = () if ttl is None else ("PX", ttl)
-        await self._one(key, ("SET", _name(key), data, *lifetime), Use.STORE)
+        name = _name(key)
+        await self._all([name], [("SET", name, data, *lifetime)], Use.STORE, overtakes=True)
         return True
 
     async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
@@ -309,13 +310,15 @@ class RedisBackend(BytesBackend):
         for step in steps:
             names = [_name(tag) for tag in step]
             commands: list[Command] = [("SET", name, new_nonce(), "PX", ms) for name in names]
-            await self._all(names, commands, Use.REMOVE)
+            await self._all(names, commands, Use.REMOVE, overtakes=True)
         return True
 
     async def _unlink(self, names: Sequence[bytes]) -> list[int]:
+        commands: list[Command] = [("UNLINK", *names)]
         if self._topology.one_slot:
-            return await self._all(names, [("UNLINK", name) for name in names], Use.REMOVE)
-        return await self._all(names[:1], [("UNLINK", *names)], Use.REMOVE)
+            commands = [("UNLINK", name) for name in names]
+        keys = names[: len(commands)]
+        return await self._all(keys, commands, Use.REMOVE, overtakes=True)
 
     async def _if_begins(self, key: str, use: Use, *arguments: bytes | str | int) -> bool:
         return bool(_sound(await self._script(key, use, *arguments)))
@@ -334,9 +337,15 @@ class RedisBackend(BytesBackend):
         return (await self._all([_name(key)], [command], use))[0]
 
     async def _all(
-        self, names: Sequence[bytes], commands: Sequence[Command], use: Use
+        self,
+        names: Sequence[bytes],
+        commands: Sequence[Command],
+        use: Use,
+        *,
+        overtakes: bool = False,
     ) -> list[Any]:
-        return [_sound(reply) for reply in await self._topology.ask(Question(names, commands, use))]
+        question = Question(names, commands, use, overtakes=overtakes)
+        return [_sound(reply) for reply in await self._topology.ask(question)]
 
 
 def addresses(text: str, port: int) -> list[Address]:

@@ -1,16 +1,13 @@
 """One server: a budget for every exchange with it, its circuit breaker, and connections by loop."""
 
 import asyncio
-import itertools
 import logging
-import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import hiredis
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -24,8 +21,9 @@ from ..base import UnavailableError
 from ..breaker import Breaker, Use
 from ..outage import Outage, reason
 from ..record import is_of_another_key
+from .budget import within
 from .connections import AnyConnection, Pool
-from .line import BrokenLineError, Line
+from .line import BrokenLineError, Line, new_seal, packed
 
 Command = tuple[bytes | str | int, ...]
 """A Redis command and its arguments."""
@@ -39,7 +37,8 @@ class Question:
     """Commands that leave together, each about the key in the same place of `keys`.
 
     If `of_key` is given, the first reply must not be another key's record. One that is `sealed`
-    ends with a PING that nobody else has sent, so that its replies cannot be those to others.
+    ends with a PING that nobody else has sent, so that its replies cannot be those to others. One
+    that `overtakes` is an invalidation: what is read after it must not be from before.
     """
 
     keys: Sequence[bytes]
@@ -47,6 +46,7 @@ class Question:
     use: Use
     of_key: str | None = None
     sealed: bool = False
+    overtakes: bool = False
 
 
 LARGE_BYTES = 128 * 1024
@@ -109,8 +109,8 @@ class Server:
         self._refused: set[str] = set()
         # Keys whose values would hold up the small ones of others on the shared connection.
         self._large: set[bytes] = set()
-        # What no stored value can be, or else it would pass for a seal.
-        self._seal, self._seals = secrets.token_hex(8), itertools.count()
+        self._overtaken = object()
+        """Another object after each invalidation."""
         self.on_renewal: Callable[[], None] | None = None
         self.breaker = Breaker(Outage(name, logger, quiet=QUIET_SECONDS), self.ping)
         self.breaker.on_opening.append(self.renew)
@@ -139,6 +139,8 @@ class Server:
                 break
         else:
             self.breaker.worked(question.use)
+            if question.overtakes:
+                self._overtaken = object()
         return replies
 
     def _is_large(self, question: Question) -> bool:
@@ -173,11 +175,11 @@ class Server:
 
     async def _by_line(self, question: Question, deadline: float) -> list[Any]:
         """Ask over the connection that all reads share; again if it breaks before its answer."""
-        packed, count, seal = self._sealed(question)
+        sent, count, seal = self._sealed(question)
         for trial in range(_TRIALS):
             line = self._line()
             try:
-                replies = await line.ask(packed, count, deadline)
+                replies = await line.ask(sent, count, deadline, self._overtaken)
                 self._refuse_strays(replies, question, seal, trusting=trial > 0)
             except BrokenLineError:
                 continue
@@ -199,7 +201,7 @@ class Server:
             waiting = False
 
         try:
-            async with asyncio.timeout_at(deadline):
+            async with within(deadline):
                 with suppress(Exception):  # the connection had died, or made no sense
                     return await self._once(question, has_turn, trusting=False)
                 return await self._once(question, has_turn, trusting=True)
@@ -214,14 +216,14 @@ class Server:
     async def _once(
         self, question: Question, has_turn: Callable[[], None], *, trusting: bool
     ) -> list[Any]:
-        packed, count, seal = self._sealed(question)
+        sent, count, seal = self._sealed(question, question.use is Use.READ)
         pool = self._home().pool
         await pool.turn()
         has_turn()
         connection = await pool.take(self._era)
         connection.unanswered = True
         try:
-            await connection.send_packed_command(packed, check_health=False)
+            await connection.send_packed_command(sent, check_health=False)
             replies = [await _reply(connection) for _ in range(count)]
             self._refuse_strays(replies, question, seal, trusting=trusting)
             connection.unanswered = False
@@ -229,13 +231,13 @@ class Server:
         finally:
             await pool.give(connection, self._era)
 
-    def _sealed(self, question: Question) -> tuple[bytes, int, bytes | None]:
+    def _sealed(self, question: Question, sealed: bool = False) -> tuple[bytes, int, bytes | None]:
         """Return what to send, how many replies that has, and what the last has to be, if any."""
-        packed, count = b"".join(map(_packed, question.commands)), len(question.commands)
-        if not question.sealed:
-            return packed, count, None
-        seal = f"{self._seal} {next(self._seals)}".encode()
-        return packed + _packed(("PING", seal)), count + 1, seal
+        commands = [*question.commands]
+        seal = new_seal() if question.sealed or sealed else None
+        if seal is not None:
+            commands.append(("PING", seal))
+        return b"".join(map(packed, commands)), len(commands), seal
 
     def _refuse_strays(
         self, replies: list[Any], question: Question, seal: bytes | None, *, trusting: bool
@@ -328,12 +330,6 @@ def _fits(command: Command, reply: Any) -> bool:
     if name in _WORDS:
         return bool(reply == _WORDS[name])
     return isinstance(reply, _TYPES.get(name, int))
-
-
-def _packed(command: Command) -> bytes:
-    """Return a command as the protocol has it."""
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # it takes any number
-    return packed
 
 
 class Single:
