@@ -59,6 +59,8 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "CACHE_COMPRESS_OVER": "500",
         "CACHE_TTL_JITTER": "0.1",
         "CACHE_OPERATION_TIMEOUT": "0.5",
+        "CACHE_NEAR_SIZE": "1000",
+        "CACHE_NEAR_BYTES": "2000000",
         "REDIS_URL": "redis://redis",
         "REDIS_USERNAME": "app",
         "REDIS_TLS": "true",
@@ -87,6 +89,8 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "cache_compress_over": 500,
         "cache_ttl_jitter": 0.1,
         "cache_operation_timeout": 0.5,
+        "cache_near_size": 1000,
+        "cache_near_bytes": 2_000_000,
         "redis_url": SecretStr("redis://redis"),
         "redis_username": "app",
         "redis_tls": True,
@@ -151,6 +155,8 @@ def test_every_setting_of_redis_reaches_its_backend(
         "REDIS_TIMEOUT": "2",
         "CACHE_OPERATION_TIMEOUT": "0.5",
         "CACHE_KEY_PREFIX": "shop",
+        "CACHE_NEAR_SIZE": "1000",
+        "CACHE_NEAR_BYTES": "2000000",
         "REDIS_SENTINELS": "one:26379, two",
         "REDIS_SENTINEL_MASTER": "main",
         "REDIS_SENTINEL_USERNAME": "watch",
@@ -174,6 +180,8 @@ def test_every_setting_of_redis_reaches_its_backend(
         "sentinel_master": "main",
         "sentinel_username": "watch",
         "sentinel_password": SecretStr("theirs"),
+        "near_size": 1000,
+        "near_bytes": 2_000_000,
     }
 
 

@@ -382,9 +382,9 @@ async def test_large_values_do_not_hold_up_small_ones(
     shared: list[bytes] = []
     ask = Line.ask
 
-    def noted(line: Line, packed: bytes, *rest: Any) -> Any:
+    def noted(line: Line, packed: bytes, *rest: Any, **others: Any) -> Any:
         shared.append(packed)
-        return ask(line, packed, *rest)
+        return ask(line, packed, *rest, **others)
 
     monkeypatch.setattr(Line, "ask", noted)
     large = "x" * 2 * LARGE_BYTES

@@ -1,5 +1,6 @@
 """What a cache backend is: six methods that it must have, and a few that it may do better."""
 
+import asyncio
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from . import codec
+from .near import NearCache
 from .patterns import KeyPattern
 
 DEFAULT_KEY_PREFIX = "app"
@@ -14,6 +16,9 @@ DEFAULT_KEY_PREFIX = "app"
 # Redis counts in milliseconds and refuses what does not fit; a hundred years are for ever.
 _LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000
 
+
+POLL_SECONDS = 0.09
+"""How often a process looks for what another one computes, if nobody tells it."""
 
 FOREIGN = b"?"
 """Stands for what is at a key and is no bytes at all: a Redis list, for one."""
@@ -72,6 +77,9 @@ class CacheBackend(ABC):
     async def close(self) -> None:
         """Give back connections and memory. A closed backend opens again when it is used."""
 
+    near: NearCache | None = None
+    """What it keeps of entries in this process, if anything; the manager looks there first."""
+
     atomic: bool = False
     """Whether the steps of the fence, from `look` to `renonce`, are one step each."""
 
@@ -122,6 +130,14 @@ class CacheBackend(ABC):
     async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
         """Return what stands at `key`, and the nonces at the keys `tags`, `None` for none."""
         return await self.get_bytes(key), tuple([await self.get_bytes(tag) for tag in tags])
+
+    async def next_at(self, key: str, _standing: bytes, /) -> bytes | None:
+        """Return what stands at `key`, after a while if that is still what stood there.
+
+        It may be that again. By default a while is `POLL_SECONDS`.
+        """
+        await asyncio.sleep(POLL_SECONDS)
+        return (await self.look(key))[0]
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         """Put `data` at `key` for `ms` milliseconds if nothing stands there, else return that."""

@@ -123,6 +123,7 @@ class Fence:
     """Reads and computes entries of one backend by the protocol above."""
 
     def __init__(self, backend: CacheBackend, outage: Outage, journal: Journal) -> None:
+        self._near, self._journal = backend.near, journal
         self.flights = Flights(atomic=backend.atomic)
         self.leases = Leases(backend, outage, journal)
 
@@ -133,6 +134,8 @@ class Fence:
 
         Without `online` the backend is known to be away.
         """
+        if self._near is not None and (found := self._found_near(key, tags, call)) is not None:
+            return Served(found.value, How.HIT)
         leading = _led_here()
         if leading and any(flight.key == key for flight in leading):
             return await self._alone(call)  # the function calls itself, and would wait for itself
@@ -165,6 +168,19 @@ class Fence:
                 served = await self._lead(Flight(key, tags), call, standing, nonces, online=online)
             if served is not None:
                 return served
+
+    def _found_near(self, key: str, tags: tuple[str, ...], call: Call) -> Found | None:
+        """Return what the near cache has, if that is of use, and not due to be computed anew."""
+        near = self._near
+        if near is None or len(self._journal) or (kept := near.get(key)) is None:
+            return None
+        nonces = near.nonces(tags) if tags else ()
+        if nonces is None:
+            return None
+        found = call.read(kept.data, nonces)
+        if found is None or found.due:
+            return None
+        return found if not found.tags or near.nonces(found.tags) == found.nonces else None
 
     async def lead_many(
         self,

@@ -15,14 +15,13 @@ from .errand import Errand
 from .flights import Flight, Landed
 from .journal import Journal
 from .outage import Outage
+from .patterns import KeyPattern
 
 T = TypeVar("T")
 
 LEASE_MS = 3000
 """How long a leader that was killed holds up the others, in milliseconds."""
 RENEW_SECONDS = 1.0
-POLL_SECONDS = 0.09
-"""How often a process looks for what another one computes."""
 TAG_MS = 30 * 24 * 60 * 60 * 1000
 """How long a tag's nonce is kept; an entry that lives longer ends with it."""
 
@@ -129,6 +128,8 @@ class Leases:
             return False
         if stored:
             flight.lease = None
+            if self._backend.near is not None:
+                self._backend.near.forget([KeyPattern((flight.key,))])
         return stored
 
     async def give_back(self, flight: Flight, how: Landed) -> None:
@@ -193,8 +194,7 @@ class Leases:
         try:
             standing: bytes | None = lease
             while standing == lease:
-                await asyncio.sleep(POLL_SECONDS)
-                standing, _ = await self._ask(self._backend.look(key))
+                standing = await self._ask(self._backend.next_at(key, lease))
         except UnavailableError:
             here = False
         finally:

@@ -353,7 +353,7 @@ class CacheManager:
         values: dict[str, Any] = {}
         records: dict[str, Record] = {}
         keys = [key for key in keys if not self.journal.covers(key)]
-        for key, data in zip(keys, await self.backend.get_many_bytes(keys), strict=True):
+        for key, data in (await self._standing_at(keys)).items():
             record = None if data is None else parsed(key, data)
             if record is not None:
                 records[key] = record
@@ -365,13 +365,25 @@ class CacheManager:
             for key, record in records.items()
             if not self.journal.covers(key, tags_of(record))
         }
-        tags = list({tag for record in records.values() for tag in tags_of(record)})
-        now = dict(zip(tags, await self.backend.get_many_bytes(tags) if tags else (), strict=True))
+        now = await self._standing_at(
+            list({tag for record in records.values() for tag in tags_of(record)})
+        )
         for key, record in records.items():
             found, value = value_of(record, tuple([now[tag] for tag in tags_of(record)]))
             if found:
                 values[key] = value
         return values
+
+    async def _standing_at(self, keys: list[str]) -> dict[str, bytes | None]:
+        """Return what stands at whole keys, where it is near or else in the backend."""
+        near, found = self.backend.near, dict[str, bytes | None]()
+        if near is not None and not len(self.journal):
+            found = {key: kept.data for key in keys if (kept := near.get(key)) is not None}
+        missing = [key for key in keys if key not in found]
+        if missing:
+            there = await self.backend.get_many_bytes(missing)
+            found |= dict(zip(missing, there, strict=True))
+        return found
 
     def _tag_keys(self, tags: Collection[str]) -> tuple[str, ...]:
         if isinstance(tags, str):
@@ -442,11 +454,15 @@ class CacheManager:
             self._put_off(patterns, tags)
             return result
         self._outage.worked()
+        if self.backend.near is not None:
+            self.backend.near.forget(patterns, tags)
         self.journal.settle(before, patterns, tags)
         flights.overtake(patterns, tags)
         return result
 
     def _put_off(self, patterns: Collection[KeyPattern], tags: Collection[str]) -> None:
+        if self.backend.near is not None:
+            self.backend.near.forget(patterns, tags)
         self.journal.add(patterns, tags)
         self.fence.flights.overtake(patterns, tags, undelivered=True)
 

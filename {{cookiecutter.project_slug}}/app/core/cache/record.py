@@ -79,6 +79,11 @@ def names_its_key(data: bytes) -> bool:
     return data.startswith((_MAGIC, b"lease/"))
 
 
+def is_record_of(key: str, data: bytes) -> bool:
+    """Whether `data` is a record of `key`."""
+    return data.startswith(_start(key))
+
+
 def is_of_another_key(key: str, data: bytes) -> bool:
     """Whether `data` is a record, and not that of `key`: a reply that went astray."""
     return data.startswith(_MAGIC) and not data.startswith(_start(key))

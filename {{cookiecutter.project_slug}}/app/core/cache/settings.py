@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .backends import Tls
-from .backends.redis import DEFAULT_OPERATION_TIMEOUT, addresses
+from .backends.redis import DEFAULT_NEAR_BYTES, DEFAULT_OPERATION_TIMEOUT, addresses
 from .base import DEFAULT_KEY_PREFIX
 from .manager import DEFAULT_MAX_ENTRY_BYTES, DEFAULT_TTL, DEFAULT_TTL_JITTER
 
@@ -97,6 +97,13 @@ class CacheSettings(BaseSettings):
         default=0, ge=0, description="a number of bytes, or 0 for no compression"
     )
 
+    cache_near_size: int = Field(
+        default=0, ge=0, description="a number of entries, or 0 for no near cache"
+    )
+    cache_near_bytes: int = Field(
+        default=DEFAULT_NEAR_BYTES, ge=0, description="a number of bytes, or 0 for no near cache"
+    )
+
     cache_ttl_jitter: float = Field(
         default=DEFAULT_TTL_JITTER, ge=0, le=0.5, description="a part of the time to live, 0 to 0.5"
     )
@@ -144,6 +151,8 @@ def redis_options(settings: CacheSettings) -> dict[str, Any]:
         "operation_timeout": settings.cache_operation_timeout,
         "key_prefix": settings.cache_key_prefix,
         "cluster": settings.redis_cluster,
+        "near_size": settings.cache_near_size,
+        "near_bytes": settings.cache_near_bytes,
         "sentinel_master": settings.redis_sentinel_master,
         "sentinel_username": settings.redis_sentinel_username,
         "sentinel_password": settings.redis_sentinel_password,

@@ -93,7 +93,7 @@ class Cluster:
         self, server: Server, places: list[int], question: Question, deadline: float
     ) -> list[Any]:
         commands = [question.commands[place] for place in places]
-        part = replace(question, commands=commands)
+        part = replace(question, keys=[question.keys[place] for place in places], commands=commands)
         if places[0] != 0:
             part.of_key = None
         replies = await server.exchange(part, deadline)

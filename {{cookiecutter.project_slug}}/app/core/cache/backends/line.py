@@ -10,21 +10,29 @@ A middlebox or a bug that doubles one reply makes all that follow answer the que
 record names its key, but not when it was read. So the line proves that replies are in step, by a
 PING with a number that only its own reply can have: before the first question that follows an
 invalidation, and once a second besides.
+
+Between the replies there are `messages` of keys that have changed. A proof shows that all of them
+have been heard that the server had to tell before it.
 """
 
 import asyncio
 import itertools
+import math
 import secrets
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import hiredis
 from redis._parsers import BaseParser
 from redis.exceptions import InvalidResponse
 
+from ..near import RENEW_SECONDS, TRUST_SECONDS
 from .budget import STALLED_SECONDS
 from .connections import AnyConnection
+from .messages import Messages
 
 _BUFFER_BYTES = 65536
 _PROOF_SECONDS = 1.0
@@ -32,6 +40,9 @@ _PROOF_SECONDS = 1.0
 
 _INCOMPLETE = object()
 _OURS, _numbers = secrets.token_hex(8), itertools.count()
+
+Hook = Callable[[list[Any]], None]
+"""What is done with replies in the moment in which they arrive; raises if they cannot be right."""
 
 
 def packed(command: tuple[bytes | str | int, ...]) -> bytes:
@@ -52,38 +63,43 @@ class BrokenLineError(Exception):
 class _Wait:
     """A question that has been asked."""
 
-    __slots__ = ("answer", "count", "deadline", "replies", "respited", "seal")
+    __slots__ = ("answer", "count", "deadline", "hook", "replies", "respited")
 
     def __init__(
         self,
-        answer: "asyncio.Future[list[Any]]",
+        answer: "asyncio.Future[list[Any]] | None",
         count: int,
         deadline: float,
-        seal: bytes | None = None,
+        hook: Hook | None,
     ) -> None:
-        self.answer, self.count, self.deadline = answer, count, deadline
-        self.seal = seal
-        """What the reply has to be."""
+        self.answer, self.count, self.deadline, self.hook = answer, count, deadline, hook
         self.replies: list[Any] = []
         self.respited = False
 
-    def check(self) -> None:
-        """Raise `InvalidResponse` if the reply cannot be to this."""
-        if self.seal is not None and self.seal != self.replies[0]:
-            raise InvalidResponse("a reply that belongs to another command")
+    @property
+    def is_missed(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        return self.answer is not None and not self.answer.done()
 
 
 class Line(asyncio.BufferedProtocol):
     """The shared connection of one event loop, from its first question until it breaks.
 
     `connect` opens it when it is first needed. `failed` is called, once, with the error when it
-    could not be opened, or broke or was late while somebody waited.
+    could not be opened, or broke or was late while somebody waited. A proof that nobody waits for
+    has `budget` seconds.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[AnyConnection]], failed: Callable[[Exception], None]
+        self,
+        connect: Callable[[], Awaitable[AnyConnection]],
+        failed: Callable[[Exception], None],
+        messages: Messages,
+        *,
+        budget: float,
     ) -> None:
-        self._connect, self._failed = connect, failed
+        self._connect, self._failed, self._budget = connect, failed, budget
+        self.messages = messages
         self._loop = asyncio.get_running_loop()
         self.is_over = False
         """Whether it is broken or closed: it will not answer any more."""
@@ -93,52 +109,60 @@ class Line(asyncio.BufferedProtocol):
         self._waits: deque[_Wait] = deque()
         self._unsent: list[bytes] = []
         self._is_due = False
-        """Whether it is going to be sent at the end of this turn of the event loop."""
+        """Whether what is unsent is going to be sent at the end of this turn of the event loop."""
         self._timer: asyncio.TimerHandle | None = None
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # which TLS can slice
         self._reader: Any = None
         self._proven: object = None
         self._proven_until = 0.0
+        self.trusted_until = 0.0
+        """Until when what was read here is coherent: see `near`."""
+        self.renew_at = math.inf
 
     async def ask(
-        self, packed: bytes, count: int, deadline: float, since: object = None
+        self,
+        packed: bytes,
+        count: int,
+        deadline: float,
+        *,
+        since: object = None,
+        hook: Hook | None = None,
     ) -> list[Any]:
         """Send commands and return their `count` replies, errors among them.
 
         Where `since` is another object than the last time, the replies are proven to be in step
-        first, so that they tell of what is there now. Raises `BrokenLineError` where the connection broke meanwhile, `TimeoutError` where the
-        server was late, and what connecting raises.
+        first, so that they tell of what is there now. `hook` is called with the replies as soon as
+        they are there, before any message that comes after them. Raises `BrokenLineError` where
+        the connection broke meanwhile, `TimeoutError` where the server was late, and what
+        connecting raises.
         """
         if self.is_over:
             raise BrokenLineError("the connection is broken")
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
         alone = not self._waits
         if since is not self._proven or deadline > self._proven_until:
-            self._prove(since, deadline)
-        self._waits.append(_Wait(answer, count, deadline))
-        if self._timer is None or deadline < self._timer.when():
-            self._set_timer(deadline)
-        self._unsent.append(packed)
+            self._proven = since
+            self._ask_for_proof(deadline)
+        self._enqueue(packed, _Wait(answer, count, deadline, hook))
         if alone and self._transport is not None:
             self._send()
-        elif not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._send)
+        else:
+            self._send_soon()
         return await answer
 
-    def _prove(self, since: object, deadline: float) -> None:
-        """Ask for what nobody else is answered; any other reply breaks the line."""
-        if self._transport is not None:  # else nothing was asked before
-            seal, nobody = new_seal(), self._loop.create_future()
-            nobody.cancel()
-            self._waits.append(_Wait(nobody, 1, deadline, seal))
-            self._unsent.append(packed(("PING", seal)))
-        self._proven, self._proven_until = since, deadline + _PROOF_SECONDS
+    def prove(self) -> None:
+        """Ask for a proof in the background, from within the line's own event loop only."""
+        if self.is_over or self._transport is None or _running_loop() is not self._loop:
+            return
+        self.renew_at = math.inf  # the proof says when the next one is
+        self._ask_for_proof(self._loop.time() + self._budget)
+        self._send_soon()
 
     def end(self, error: Exception) -> None:
         """Close the connection, and fail who waits."""
         self.is_over = True
         self._transport = None
+        self.trusted_until = 0.0
         waits, self._waits = self._waits, deque()
         if self._timer is not None:
             self._timer.cancel()
@@ -148,8 +172,9 @@ class Line(asyncio.BufferedProtocol):
             self._connection.unanswered = bool(waits)
             self._connection.drop()
         for wait in waits:
-            if not wait.answer.done():
+            if wait.answer is not None and not wait.answer.done():
                 wait.answer.set_exception(error)
+        self.messages.lose(self)
 
     async def close(self) -> None:
         """Close the connection, and wait until that is done."""
@@ -162,7 +187,7 @@ class Line(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand on the replies that are complete."""
+        """Hand on the replies that are complete, and what the server tells between them."""
         if self.is_over:
             return
         waits, gets = self._waits, self._reader.gets
@@ -170,13 +195,15 @@ class Line(asyncio.BufferedProtocol):
             self._reader.feed(self._buffer, 0, nbytes)
             while (reply := gets()) is not _INCOMPLETE:
                 if type(reply) is hiredis.PushNotification:
+                    self.messages.hear(reply, self)
                     continue
                 wait = waits[0]  # an answer without a question raises
                 wait.replies.append(reply)
                 if len(wait.replies) == wait.count:
-                    wait.check()
+                    if wait.hook is not None:
+                        wait.hook(wait.replies)
                     waits.popleft()
-                    if not wait.answer.done():
+                    if wait.answer is not None and not wait.answer.done():
                         wait.answer.set_result(wait.replies)
         except Exception as error:
             self._break(error)
@@ -195,9 +222,20 @@ class Line(asyncio.BufferedProtocol):
         self._failed(error)
         self.end(error)
 
+    def _enqueue(self, packed: bytes, wait: _Wait) -> None:
+        self._waits.append(wait)
+        if self._timer is None or wait.deadline < self._timer.when():
+            self._set_timer(wait.deadline)
+        self._unsent.append(packed)
+
+    def _send_soon(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._send)
+
     def _send(self) -> None:
         self._is_due = False
-        if self.is_over:
+        if self.is_over or not self._unsent:
             return
         if self._transport is not None:
             unsent, self._unsent = self._unsent, []
@@ -221,7 +259,41 @@ class Line(asyncio.BufferedProtocol):
             self._give_up(error)
             return
         self._opening = None
+        self._ask_for_messages()
         self._send()
+
+    # --- proofs and messages -------------------------------------------------------------------
+
+    def _ask_for_proof(self, deadline: float) -> None:
+        """Ask for what nobody else is answered; any other reply breaks the line."""
+        self._proven_until = deadline + _PROOF_SECONDS
+        if self._transport is not None:  # else nothing was asked before
+            seal = new_seal()
+            hook = partial(self._check_proof, seal, time.monotonic())
+            self._enqueue(packed(("PING", seal)), _Wait(None, 1, deadline, hook))
+
+    def _check_proof(self, seal: bytes, asked: float, replies: list[Any]) -> None:
+        if replies[0] != seal:
+            raise InvalidResponse("a reply that belongs to another command")
+        self._trust(asked)
+
+    def _trust(self, asked: float) -> None:
+        """Note that all messages have been heard that the server had to tell by then."""
+        if self.messages.are_on:
+            self.trusted_until, self.renew_at = asked + TRUST_SECONDS, asked + RENEW_SECONDS
+
+    def _ask_for_messages(self) -> None:
+        """Let the server tell what changes, before anything is read."""
+        hook = partial(self._begin_messages, time.monotonic())
+        deadline = self._waits[0].deadline if self._waits else self._loop.time() + self._budget
+        self._waits.appendleft(_Wait(None, 1, deadline, hook))
+        self._unsent.insert(0, packed(self.messages.request))
+
+    def _begin_messages(self, asked: float, replies: list[Any]) -> None:
+        self.messages.begin(replies[0])
+        self._trust(asked)
+
+    # --- the clock -----------------------------------------------------------------------------
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
@@ -242,11 +314,11 @@ class Line(asyncio.BufferedProtocol):
         if now >= first.deadline:
             self._give_up(TimeoutError())
             return
-        waiting = [wait for wait in self._waits if not wait.answer.done()]
-        for wait in waiting:
-            if now >= wait.deadline and wait is not first:
+        missed = [wait for wait in self._waits if wait.is_missed]
+        for wait in missed:
+            if now >= wait.deadline and wait is not first and wait.answer is not None:
                 wait.answer.set_exception(TimeoutError())
-        later = [wait.deadline for wait in waiting if wait.deadline > now]
+        later = [wait.deadline for wait in missed if wait.deadline > now]
         self._set_timer(min(later, default=first.deadline))
 
     def _respite(self, until: float) -> None:
@@ -254,3 +326,10 @@ class Line(asyncio.BufferedProtocol):
         for wait in self._waits:
             if not wait.respited:
                 wait.deadline, wait.respited = max(wait.deadline, until), True
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # a thread without one
+        return None

@@ -1,5 +1,6 @@
 """Entries in Redis, or in what speaks its protocol: one server, Sentinel or Cluster."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -13,6 +14,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from ..base import (
     DEFAULT_KEY_PREFIX,
     FOREIGN,
+    POLL_SECONDS,
     BytesBackend,
     Nonces,
     UnavailableError,
@@ -20,6 +22,7 @@ from ..base import (
     new_nonce,
 )
 from ..breaker import Use
+from ..near import NearCache
 from ..patterns import KeyPattern
 from ..record import is_of_another_key, names_its_key
 from .cluster import Cluster
@@ -32,6 +35,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_OPERATION_TIMEOUT = 0.25
+DEFAULT_NEAR_BYTES = 64 * 1024 * 1024
+_LONGEST_WAIT_SECONDS = 0.5
+"""So long without a message, and a key that is watched is read again."""
 
 # One atomic step: compare the beginning of what stands at a key, and act if it is that. A key of
 # another type than string is `FOREIGN`.
@@ -116,10 +122,13 @@ class RedisBackend(BytesBackend):
         sentinel_username: str | None = None,
         sentinel_password: SecretStr | str | None = None,
         cluster: bool = False,
+        near_size: int = 0,
+        near_bytes: int = DEFAULT_NEAR_BYTES,
     ) -> None:
         if not key_prefix:
             raise ValueError(f"{key_prefix=} must not be empty: it bounds what is ours in Redis")
         self.key_prefix = key_prefix
+        self.near = NearCache(near_size, near_bytes) if near_size and near_bytes else None
         dialler = Dialler(username=username, password=password, db=db, tls=tls, timeout=timeout)
 
         def server(
@@ -132,6 +141,7 @@ class RedisBackend(BytesBackend):
                 budget=min(operation_timeout, timeout),
                 max_connections=max_connections,
                 logger=logger,
+                near=self.near,
             )
 
         def server_at(address: Address) -> Server:
@@ -228,9 +238,12 @@ class RedisBackend(BytesBackend):
         if not keys:
             return ()
         names = [_name(key) for key in keys]
+        commands: list[Command] = [("GET", name) for name in names]
+        if self.near is not None:
+            names, commands = 2 * names, commands + [("PTTL", name) for name in names]
         # What `set` stores does not name its key: the replies are sealed instead.
-        question = Question(names, [("GET", name) for name in names], Use.READ, sealed=True)
-        found = await self._topology.ask(question)
+        question = Question(names, commands, Use.READ, sealed=True, keeps=self.near is not None)
+        found = (await self._topology.ask(question))[: len(keys)]
         return tuple(
             [
                 None if data is FOREIGN or (data and is_of_another_key(key, data)) else data
@@ -263,11 +276,32 @@ class RedisBackend(BytesBackend):
         # GETs, not one MGET: on a cluster the keys live in different slots.
         names = [_name(each) for each in (key, *tags)]
         commands: list[Command] = [("GET", name) for name in names]
-        found = await self._topology.ask(Question(names, commands, Use.READ, of_key=key))
-        standing, *nonces = map(_standing, found)
+        if self.near is not None:
+            names.append(names[0])
+            commands.append(("PTTL", names[0]))
+        question = Question(names, commands, Use.READ, of_key=key, keeps=self.near is not None)
+        found = await self._topology.ask(question)
+        standing, *nonces = map(_standing, found[: 1 + len(tags)])
         if standing and standing is not FOREIGN and not names_its_key(standing):
             standing = await self.get_bytes(key)  # set by hand: a reply to another could be it
         return standing, tuple(nonces)
+
+    async def next_at(self, key: str, standing: bytes, /) -> bytes | None:
+        """Return what stands at `key`, if that is still `standing` when the server says so."""
+        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        name = _name(key)
+        question = Question([name], [("GET", name)], Use.READ, of_key=key, changed=changed)
+        (reply,) = await self._topology.ask(question)
+        now = _standing(reply)
+        if now == standing:
+            try:
+                if changed.cancelled():
+                    await asyncio.sleep(POLL_SECONDS)
+                else:
+                    await asyncio.wait([changed], timeout=_LONGEST_WAIT_SECONDS)
+            finally:
+                changed.cancel()
+        return now
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         """Put `data` at `key` if nothing stands there, else return that: SET NX GET."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import math
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,11 +21,13 @@ from redis.exceptions import (
 
 from ..base import UnavailableError
 from ..breaker import Breaker, Use
+from ..near import NearCache
 from ..outage import Outage, reason
-from ..record import is_of_another_key
+from ..record import is_of_another_key, is_record_of, names_its_key
 from .budget import within
 from .connections import AnyConnection, Pool
-from .line import BrokenLineError, Line, new_seal, packed
+from .line import BrokenLineError, Hook, Line, new_seal, packed
+from .messages import Messages
 
 Command = tuple[bytes | str | int, ...]
 """A Redis command and its arguments."""
@@ -38,7 +42,9 @@ class Question:
 
     If `of_key` is given, the first reply must not be another key's record. One that is `sealed`
     ends with a PING that nobody else has sent, so that its replies cannot be those to others. One
-    that `overtakes` is an invalidation: what is read after it must not be from before.
+    that `overtakes` is an invalidation: what is read after it must not be from before. What one
+    that `keeps` gets goes into the near cache. `changed` is done when the server tells that the one
+    key has changed that was asked for, and cancelled where nobody would tell.
     """
 
     keys: Sequence[bytes]
@@ -47,10 +53,13 @@ class Question:
     of_key: str | None = None
     sealed: bool = False
     overtakes: bool = False
+    keeps: bool = False
+    changed: "asyncio.Future[None] | None" = None
 
 
 LARGE_BYTES = 128 * 1024
 _MOST_LARGE = 1000
+_FOR_EVER = -1  # as PTTL says it
 _TRIALS = 10
 """So many connections may break one after the other before a read is given up."""
 
@@ -95,7 +104,9 @@ class Server:
         budget: float,
         max_connections: int,
         logger: logging.Logger,
+        near: NearCache | None = None,
     ) -> None:
+        self._near = near
         self.name, self.host = name, host
         self.retired = False
         """Whether nobody needs it any more, so that it is no use to ask whether it is well."""
@@ -132,6 +143,8 @@ class Server:
             if type(first) is bytes and len(first) > LARGE_BYTES and len(self._large) < _MOST_LARGE:
                 self._large.update(question.keys[:1])
         else:
+            if question.changed is not None:
+                question.changed.cancel()
             replies = await self._by_pool(question, deadline)
         for reply in replies:
             if isinstance(reply, Exception):
@@ -178,8 +191,21 @@ class Server:
         sent, count, seal = self._sealed(question)
         for trial in range(_TRIALS):
             line = self._line()
+            hook: Hook | None = None
+            watch: Command = ()
+            if question.keeps and self._near is not None:
+                hook = self._keeper(self._near, question, seal, line)
+            if question.changed is not None:
+                watch = line.messages.watch(question.keys[0], question.changed)
             try:
-                replies = await line.ask(sent, count, deadline, self._overtaken)
+                if watch:
+                    _, *replies = await line.ask(
+                        packed(watch) + sent, count + 1, deadline, since=self._overtaken
+                    )
+                else:
+                    replies = await line.ask(
+                        sent, count, deadline, since=self._overtaken, hook=hook
+                    )
                 self._refuse_strays(replies, question, seal, trusting=trial > 0)
             except BrokenLineError:
                 continue
@@ -192,6 +218,28 @@ class Server:
             else:
                 return replies[: len(question.commands)]
         raise UnavailableError(f"{_TRIALS} connections broke one after the other")
+
+    def _keeper(self, near: NearCache, question: Question, seal: bytes | None, line: Line) -> Hook:
+        """Return what puts replies into the near cache, if no message may have come before it."""
+        epoch, asked = near.epoch, time.monotonic()
+
+        def keep(replies: list[Any]) -> None:
+            if seal is not None and replies[-1] != seal:
+                return
+            verbs = [command[0] for command in question.commands]
+            told = list(zip(question.keys, verbs, replies[: len(verbs)], strict=True))
+            lives = {name: ms for name, verb, ms in told if verb == "PTTL"}
+            for name, verb, data in told:
+                if verb != "GET" or type(data) is not bytes:
+                    continue
+                key, ms = str(name, "utf-8", "surrogatepass"), lives.get(name, _FOR_EVER)
+                is_nonce, by_hand = name not in lives, seal is not None and not names_its_key(data)
+                if not (is_nonce or by_hand or is_record_of(key, data)) or type(ms) is not int:
+                    continue
+                until = math.inf if ms == _FOR_EVER else asked + ms / 1000
+                near.keep(key, data, until, line, epoch)
+
+        return keep
 
     async def _by_pool(self, question: Question, deadline: float) -> list[Any]:
         waiting = True
@@ -267,9 +315,9 @@ class Server:
             elif not isinstance(error, AskError | NoScriptError) and _code(error) != "WRONGTYPE":
                 self.refuse(error)
 
-    def refuse(self, error: ResponseError) -> None:
+    def refuse(self, error: ResponseError, consequence: str = "") -> None:
         """Log, once, that the server refuses a command: for want of a permission, for one."""
-        text = reason(error)
+        text = f"{reason(error)}; {consequence}" if consequence else reason(error)
         if text not in self._refused and len(self._refused) < 100:
             self._refused.add(text)
             self._logger.warning("%s refuses a command: %s", self.name, text)
@@ -290,8 +338,14 @@ class Server:
         if home.line is None or home.line.is_over or home.era is not era:
             if home.line is not None:
                 home.line.end(BrokenLineError("there is a newer one"))
-            home.line, home.era = Line(self._connect, self._line_failed), era
+            messages = Messages(self._near, self._untold)
+            home.line = Line(self._connect, self._line_failed, messages, budget=self._budget)
+            home.era = era
         return home.line
+
+    def _untold(self, error: ResponseError) -> None:
+        if self._near is not None:
+            self.refuse(error, "there is no near cache of it")
 
     def _line_failed(self, error: Exception) -> None:
         self.breaker.failed(_told(error, self._budget), Use.READ)
