@@ -196,6 +196,8 @@ class Line(asyncio.BufferedProtocol):
             while (reply := gets()) is not _INCOMPLETE:
                 if type(reply) is hiredis.PushNotification:
                     self.messages.hear(reply, self)
+                    if waits and waits[0].replies:
+                        waits[0].hook = None  # what it has got so far may have changed since
                     continue
                 wait = waits[0]  # an answer without a question raises
                 wait.replies.append(reply)
