@@ -1,7 +1,6 @@
 """The results as a picture: SVG, without a library, for light and dark pages.
 
-A bar is as long as its contender is fast; 1 × is the measure of the work. What is no cache of other
-processes, the dict, is not drawn: it would be the only bar to be seen.
+A bar is as long as its contender is fast; 1 × is the measure of the work.
 """
 
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from .contenders import Memo, Ours
+from .contenders import Ours, OursNear
 
 Json = dict[str, Any]
 
@@ -72,7 +71,6 @@ def _bars(work: Json) -> list[tuple[str, float]]:
     speeds = {
         each["name"]: each["ratio"] if work["more_is_better"] else 1 / each["ratio"]
         for each in work["contenders"]
-        if each["name"] != Memo.name
     }
     return sorted({**speeds, **dict.fromkeys(work["cannot"], 0.0)}.items(), key=lambda bar: -bar[1])
 
@@ -83,7 +81,8 @@ def _panel(work: Json) -> Iterator[str]:
     yield f'<text class="title" y="12">{escape(work["title"])}</text>'
     yield f'<text class="small" y="29">1 × is {escape(work["baseline"])}</text>'
     for place, (name, speed) in enumerate(bars):
-        kind = "ours" if name == Ours.name else "measure" if name == work["baseline"] else "bar"
+        kind = "measure" if name == work["baseline"] else "bar"
+        kind = "ours" if name in (Ours.name, OursNear.name) else kind
         top, width = _HEAD - 4 + place * _STEP, speed * scale
         line, value = f'y="{top + _BAR - 3}"', f"{speed:.2g} ×" if speed else "cannot"
         at_its_end = f'x="{_NAME - 8}" text-anchor="end"'

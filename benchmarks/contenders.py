@@ -72,11 +72,14 @@ class Ours(Contender):
     name = "this module"
     imports = "from app.core.cache import CacheManager, RedisBackend, cache_response"
 
+    near_size: ClassVar[int] = 0
+
     def __init__(self, server: RedisServer) -> None:
         super().__init__(server)
         from app.core.cache import CacheManager, RedisBackend
 
-        self.manager = CacheManager(RedisBackend(**_address(server), key_prefix="benchmark"))
+        options = {"key_prefix": "benchmark", "near_size": self.near_size}
+        self.manager = CacheManager(RedisBackend(**_address(server), **options))
 
     def cached(self, function: Function) -> Function:
         return cast("Function", self._decorated(function))
@@ -91,6 +94,13 @@ class Ours(Contender):
 
     async def close(self) -> None:
         await self.manager.close()
+
+
+class OursNear(Ours):
+    """The same with the near cache."""
+
+    name = "this module, near"
+    near_size = 10_000
 
 
 # --- by hand: the measures of the others -------------------------------------------------------
@@ -252,13 +262,14 @@ class Cashews(Contender):
 
     name = package = "cashews"
     imports = "from cashews import Cache, cache; import cashews.backends.redis.backend"
+    options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, server: RedisServer) -> None:
         super().__init__(server)
         from cashews import Cache
 
         self._cache = Cache()
-        self._cache.setup(server.url)
+        self._cache.setup(server.url, **self.options)
 
     def cached(self, function: Function) -> Function:
         return self._cache(ttl=TTL)(function)
@@ -272,6 +283,13 @@ class Cashews(Contender):
 
     async def close(self) -> None:
         await self._cache.close()
+
+
+class CashewsNear(Cashews):
+    """The same with what it calls client side cache, which Redis keeps up to date, too."""
+
+    name = "cashews, client side"
+    options: ClassVar[dict[str, Any]] = {"client_side": True}
 
 
 class FastapiCache2(Contender):

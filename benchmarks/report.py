@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from .contenders import Ours
+from .contenders import Ours, OursNear
 from .measure import Effort, Work
 from .runner import Result, quartiles
 
 Json = dict[str, Any]
 
 _HOW: Final = """
-In each round every contender has its turn, in a process of its own. Figures are medians of the
+In each round every contender has its turn. Figures are medians of the
 rounds, with quartiles behind them. `×` is the median against that of the first line of the table,
 the measure of the work, and its quartiles are those of the ratios within the rounds. The commands
 that a call sends to Redis are counted by `MONITOR`. Where one caller and Redis take turns, both are
@@ -108,13 +108,17 @@ def summary(everything: Json) -> str:
     for work in everything["works"]:
         ratios = {each["name"]: each["ratio"] for each in work["contenders"]}
         ratios.pop(work["baseline"])
-        ours = f"**{_times(ratios.pop(Ours.name))}**" if Ours.name in ratios else "cannot"
+        ours = [
+            f"{said}**{_times(ratios.pop(kind.name))}**"
+            for kind, said in ((Ours, ""), (OursNear, "near cache "))
+            if kind.name in ratios
+        ]
         best_first = sorted(
             ratios.items(), key=lambda item: item[1], reverse=work["more_is_better"]
         )
         others = ", ".join(f"{name} {_times(ratio)}" for name, ratio in best_first)
         measure = f"{work['baseline']}, in {work['unit']}"
-        lines.append(f"| {work['title']} | {measure} | {ours} | {others} |")
+        lines.append(f"| {work['title']} | {measure} | {', '.join(ours) or 'cannot'} | {others} |")
     return "\n".join(lines)
 
 

@@ -105,13 +105,15 @@ async def run(
     return list(results.values())
 
 
-async def versions(workers: Workers, kinds: Collection[type[Contender]]) -> dict[str, list[str]]:
+async def versions(
+    workers: Workers, kinds: Collection[type[Contender]]
+) -> dict[str, dict[str, str]]:
     """Return the version of each contender's package, and that of its redis-py."""
     found = {}
     for kind in kinds:
         packages = [kind.package, "redis"]
         known = await workers[kind.group].ask({"versions": packages})
-        found[kind.name] = [known[package] for package in packages]
+        found[kind.name] = {"peer": known[kind.package], "redis": known["redis"]}
     return found
 
 
