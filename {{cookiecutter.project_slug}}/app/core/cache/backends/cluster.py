@@ -131,7 +131,10 @@ class Cluster:
         """Return whether every master answers."""
         await self._know()
         pings = (server.ping() for server in self._masters)
-        return not any(await asyncio.gather(*pings, return_exceptions=True))
+        unwell = any(await asyncio.gather(*pings, return_exceptions=True))
+        if unwell:  # another one may be the master by now
+            self._look_again()
+        return not unwell
 
     async def walk(self) -> AsyncIterator[Server]:
         """Yield each master once, and each again if keys may have moved meanwhile."""
@@ -155,7 +158,11 @@ class Cluster:
         """Return what each master says that it owns, and what of that is in motion."""
         owned = {}
         for server in self._masters:
-            (nodes,) = await server.exchange(_question("CLUSTER", "NODES"))
+            try:
+                (nodes,) = await server.exchange(_question("CLUSTER", "NODES"))
+            except UnavailableError:
+                self._look_again()
+                raise
             if isinstance(nodes, ResponseError):
                 raise UnavailableError(str(nodes))
             for line in nodes.decode().splitlines():

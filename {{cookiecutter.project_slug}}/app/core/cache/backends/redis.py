@@ -27,7 +27,7 @@ from ..patterns import KeyPattern
 from ..record import is_of_another_key, names_its_key
 from .cluster import Cluster
 from .connections import Address, AnyConnection, Dialler, Tls
-from .sentinel import Sentinels
+from .sentinel import Master, Sentinels
 from .server import Command, Question, Server, Single
 
 logger = logging.getLogger(__name__)
@@ -158,9 +158,8 @@ class RedisBackend(BytesBackend):
             )
             found = Sentinels(sentinels, sentinel_master, asking=asking, dialler=dialler)
             master = server(f"the master {sentinel_master!r} of sentinels", found.dial, "")
-            master.on_renewal = found.forget
             self._place = f"sentinel_master={sentinel_master!r}"
-            self._topology: Topology = Single(master)
+            self._topology: Topology = Master(master, found)
         elif cluster:
             if db or unix_socket:
                 raise ValueError(f"{db=}, {unix_socket=}: a cluster has neither")

@@ -3,16 +3,26 @@
 Every sentinel is asked at once and the first answer is taken, so that one that hangs delays nobody.
 An answer may be old: the server itself has to say that it is a master, as the guidelines for clients
 want it (https://redis.io/docs/latest/develop/reference/sentinel-clients/).
+
+A master that hung and was replaced takes itself for one when it goes on, until the sentinels tell it
+otherwise: ten seconds with their defaults. Who asks it gets old answers, and what is removed there is
+not removed. So connections are left behind as soon as one leads to another master, and when none of
+them has worked for a while, for it may be that long ago that the master began to hang.
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnectionError
 
 from ..outage import reason
 from .connections import Address, AnyConnection, Dialler
+from .server import Question, Server, Single
+
+_TRUSTED_SECONDS = 1.0
+"""Sentinels do not replace a master that has hung for less than that."""
 
 
 class MasterNotFoundError(NoConnectionError):
@@ -28,6 +38,8 @@ class Sentinels:
         self._addresses, self._name = addresses, name
         self._asking, self._dialler = asking, dialler
         self._master: Address | None = None
+        self._last: Address | None = None
+        self.on_change: Callable[[], None] | None = None
 
     def forget(self) -> None:
         """Ask anew before the next connection."""
@@ -38,7 +50,8 @@ class Sentinels:
         try:
             if self._master is None:
                 self._master = await self._find()
-            connection = await self._dialler.dial(*self._master)
+            address = self._master
+            connection = await self._dialler.dial(*address)
             try:
                 await _insist_on_master(connection)
             except BaseException:
@@ -47,6 +60,9 @@ class Sentinels:
         except BaseException:
             self.forget()
             raise
+        last, self._last = self._last, address
+        if last not in (None, address) and self.on_change is not None:
+            self.on_change()
         return connection
 
     async def _find(self) -> Address:
@@ -91,3 +107,35 @@ async def _asked(connection: AnyConnection, *command: str) -> Any:
     answer = await connection.read_response()
     connection.unanswered = False
     return answer
+
+
+class Master(Single):
+    """The master that sentinels name, over connections that lead there."""
+
+    def __init__(self, server: Server, sentinels: Sentinels) -> None:
+        super().__init__(server)
+        self._worked_at = 0.0
+        server.on_renewal, sentinels.on_change = sentinels.forget, server.renew
+
+    async def ask(self, question: Question) -> list[Any]:
+        """Return the replies to a question."""
+        self._leave_what_is_old()
+        replies = await super().ask(question)
+        self._worked_at = time.monotonic()
+        return replies
+
+    async def ping(self) -> bool:
+        """Return whether the server answers."""
+        self._leave_what_is_old()
+        return await super().ping()
+
+    async def walk(self) -> AsyncIterator[Server]:
+        """Yield the server."""
+        self._leave_what_is_old()
+        yield self._server
+
+    def _leave_what_is_old(self) -> None:
+        now = time.monotonic()
+        if now - self._worked_at > _TRUSTED_SECONDS and not self._server.breaker.is_open:
+            self._server.renew()
+            self._worked_at = now
