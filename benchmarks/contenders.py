@@ -70,7 +70,7 @@ class Ours(Contender):
     """The module of this template."""
 
     name = "this module"
-    imports = "from app.core.cache import CacheManager, RedisBackend, cache_response"
+    imports = "from app.core.cache import CachedRoute, CacheManager, RedisBackend, cache_response"
 
     near_size: ClassVar[int] = 0
 
@@ -83,6 +83,14 @@ class Ours(Contender):
 
     def cached(self, function: Function) -> Function:
         return cast("Function", self._decorated(function))
+
+    def app(self, endpoint: Function) -> FastAPI:
+        from app.core.cache import CachedRoute
+
+        app = FastAPI()
+        app.router.route_class = CachedRoute
+        app.get(route(endpoint))(self.cached(endpoint))
+        return app
 
     def key(self, function: Function) -> Callable[..., object]:
         return cast("Callable[..., object]", self._decorated(function).cache_key)

@@ -29,6 +29,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from .platform.storage.caching import (
+    CachedRoute,
     CacheStatusMiddleware,
     cache_response,
     get_cache_manager,
@@ -45,6 +46,7 @@ prices = {1: 100}
 cache = get_cache_manager()
 app = FastAPI()
 app.add_middleware(CacheStatusMiddleware)
+app.router.route_class = CachedRoute
 
 
 @app.get("/articles/{number}")

@@ -5,6 +5,7 @@ from .base import CacheBackend
 from .config import CacheConfigError, CacheFactory, CacheSettings, get_cache_manager
 from .journal import InvalidationEvent
 from .manager import CacheManager, cache_response, invalidate_cache
+from .route import CachedRoute
 from .status import CacheStatusMiddleware
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "CacheManager",
     "CacheSettings",
     "CacheStatusMiddleware",
+    "CachedRoute",
     "InvalidationEvent",
     "MemoryBackend",
     "RedisBackend",

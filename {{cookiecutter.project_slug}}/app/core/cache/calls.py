@@ -8,28 +8,31 @@ response, and decides whether its result may be stored for everybody who makes t
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Protocol
 
-from starlette.requests import Request
 from starlette.responses import Response
 
-from . import codec, requests, responses
+from . import codec, responses, sent
 from .base import Nonces
 from .canonical import UnkeyableError, text
 from .classes import KnownClasses
 from .fence import Fence, Found, How, Made
 from .freshness import Freshness, is_failure
 from .identity import identity, is_same
-from .injected import Changes, snapshot
+from .injected import Changes
 from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix
 from .patterns import KeyPattern
 from .record import Record
+from .sending import Sending
+from .sent import Sent
 from .status import Outcome, note
 from .tags import Tag, all_tags_key, derivations_of, tag_key, templates_of
 from .templates import Template
+from .watch import Watch
 
-_VALUE, _RESPONSE = b"value", b"response"
-_INJECTED, _NONCES, _DERIVED = "injected", "nonces", "derived"
+_VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
+_INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
 _OUTCOMES = {
     How.HIT: Outcome.HIT,
     How.STALE: Outcome.HIT,
@@ -82,53 +85,68 @@ class CachedCalls:
         check_key_prefix(key_prefix)
         self._store, self._run, self._logger = store, run, logger
         self._freshness, self.in_background = freshness, in_background
+        self.decorated: Callable[..., Any] | None = None
+        """What the decorator has made of the function."""
+        self.endpoint: Any = None
+        """What a `CachedRoute` makes of that."""
         self._name = f"{func.__module__}.{func.__qualname__}"
-        self._parameters = Parameters.of(func, ignore)
-        self._vary = _checked_vary(vary, self._parameters)
+        self.parameters = Parameters.of(func, ignore)
+        self._vary = _checked_vary(vary, self.parameters)
         self._statuses = _checked_statuses(statuses)
         self._classes = KnownClasses.returned_by(func)
         if vary and key is not None:
             raise ValueError(f"vary={tuple(vary)!r} has no place in a key of one's own, {key!r}")
-        own = Template(key, self._parameters.signature.parameters) if isinstance(key, str) else key
+        own = Template(key, self.parameters.signature.parameters) if isinstance(key, str) else key
         self._owner = identity(func, self._classes)
         start = f"{store.key_prefix}:{key_prefix}"
         self._keys = KeyBuilder(
-            func, self._parameters, start=start, identity=self._owner, vary=self._vary, own=own
+            func, self.parameters, start=start, identity=self._owner, vary=self._vary, own=own
         )
         self._has_own_key = own is not None
         self.family = KeyPattern((self._keys.start, ""))
         """The pattern of all keys of this function."""
-        self._tags = templates_of(tags, self._parameters)
+        self._tags = templates_of(tags, self.parameters)
         self._derivations = derivations_of(tags)
         self._is_tagged = bool(self._tags or self._derivations)
         self._warned: set[str] = set()
         _claim(store, func, text(start) + (text(key) if isinstance(key, str) else self._owner))
 
     async def call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, renew: bool = False
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        renew: bool = False,
+        sending: Sending | None = None,
     ) -> Any:
         """Return what the function returned for this call before, or run it and store that.
 
-        With `renew` it runs in any case.
+        With `renew` it runs in any case. With `sending`, it may be a response that was sent before.
         """
         key = self.key(args, kwargs)
         if key is None:
             note(Outcome.BYPASS)
             return await self._run(*args, **kwargs)
         tags = self._tags_of(args, kwargs) if self._is_tagged else ()
-        call = _OneCall(self, key, args, kwargs)
+        call = _OneCall(self, key, args, kwargs, sending)
         if renew:
             served = await self._store.fence.renew_now(key, tags, call)
         else:
             served = await self._store.fence.run(key, tags, call)
-        outcome = _OUTCOMES[served.how]
+        value, changes = served.value
+        if sending is not None and served.fill is not None and call.record is not None:
+            sending.wait(served.fill, call.record, partial(self._note, key))
+            return value
+        self._note(key, served.how)
+        if changes is not None:
+            self._inject(args, kwargs, changes, sending)
+        return sending.response(value) if type(value) is Sent and sending is not None else value
+
+    def _note(self, key: str, how: How) -> None:
+        outcome = _OUTCOMES[how]
         note(outcome)
         if self._logger.isEnabledFor(logging.DEBUG):
             self._logger.debug("%s %s", _IN_LOG[outcome], key)
-        value, changes = served.value
-        if changes is not None:
-            self._inject(args, kwargs, changes)
-        return value
 
     def _tags_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the keys of the tags that are known before the function runs.
@@ -137,7 +155,7 @@ class CachedCalls:
         """
         prefix, keys = self._store.key_prefix, []
         if self._tags:
-            arguments = self._parameters.arguments(args, kwargs)
+            arguments = self.parameters.arguments(args, kwargs)
             keys = [tag_key(prefix, tag.render(arguments)) for tag in self._tags]
         if self._derivations:
             keys.append(all_tags_key(prefix))
@@ -157,21 +175,31 @@ class CachedCalls:
             self._warn_once("runs uncached", f"its key cannot be built: {error!r}")
         return None
 
-    def load(self, key: str, data: bytes, nonces: Nonces) -> Found | None:
-        """Return what a record holds, or `None` if it is none of this key, or has other nonces."""
+    def load(
+        self, key: str, data: bytes, nonces: Nonces, sending: Sending | None = None
+    ) -> Found | None:
+        """Return what a record holds, or `None` if it is none of this key, or has other nonces.
+
+        What was sent is of use where it is to be sent again, by a route that renders likewise.
+        """
         try:
             record = Record.from_bytes(key, data, self._owner)
             if record is None:
                 return None
             known = _as_text(nonces[: len(self._tags)]) if self._tags else []
             if record.about.get(_NONCES, []) == known:
-                return self._read(record)
+                return self._read(record, sending)
         except Exception as error:  # bytes from outside, damaged in a way of their own
             self._logger.debug("unreadable %s: %s", key, error)
         return None
 
-    def _read(self, record: Record) -> Found | None:
-        if record.kind == _VALUE:
+    def _read(self, record: Record, sending: Sending | None) -> Found | None:
+        value: Any
+        if record.kind == _SENT:
+            if sending is None or record.about.get(_FORM) != sending.form:
+                return None
+            value = sent.restore(record.about, record.payload)
+        elif record.kind == _VALUE:
             value = codec.decode(record.payload, self._classes)
         elif record.kind == _RESPONSE:
             value = responses.restore(record.about, record.payload, self._classes)
@@ -182,6 +210,8 @@ class CachedCalls:
         changes = record.about.get(_INJECTED)
         injected = None if changes is None else Changes.from_json(changes)
         tags, nonces = record.about.get(_DERIVED, ((), ()))
+        if not all(tag.startswith(tag_key(self._store.key_prefix, "")) for tag in tags):
+            return None
         return Found(
             (value, injected),
             due=self._freshness.is_due(record.about),
@@ -189,20 +219,25 @@ class CachedCalls:
             nonces=tuple([nonce.encode() for nonce in nonces]),
         )
 
-    async def compute(
-        self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any], nonces: Nonces
-    ) -> Made:
+    async def compute(self, call: "_OneCall", nonces: Nonces) -> Made:
         """Run the function; make a record of its result if everybody may have it."""
+        key, sending = call.key, call.sending
         self._logger.debug("miss %s", key)
-        watch = _Watch(self._parameters, self._vary, args, kwargs)
+        injected = None if sending is None else sending.injected
+        watch = Watch(self.parameters, self._vary, call.args, call.kwargs, injected)
         began = time.monotonic()
         value = await self._run(*watch.args, **watch.kwargs)
         about, ms = self._freshness.stamp(time.monotonic() - began)
         if self._tags and nonces:
             about[_NONCES] = _as_text(nonces[: len(self._tags)])
         keep = not self._derivations or await self._derive(value, nonces, about)
-        data = None if self._freshness.expire == 0 else self._data(key, value, watch, about)
-        return Made((value, None), data, ms, keep)
+        if self._freshness.expire == 0 or not self._may_be_stored(value, watch, about):
+            return Made((value, None), None, ms, keep)
+        record = partial(self._record, value, about)
+        if sending is None or isinstance(value, Response):
+            return Made((value, None), self._data(key, record), ms, keep)
+        call.record = partial(self._data_sent, key, record, about, sending)
+        return Made((value, None), None, ms, keep, later=partial(self._data, key, record))
 
     async def _derive(self, value: Any, nonces: Nonces, about: dict[str, Any]) -> bool:
         """Note the tags that are derived from a result; return whether it may be stored.
@@ -228,11 +263,25 @@ class CachedCalls:
         about[_DERIVED] = [list(keys), _as_text(made)]
         return True
 
-    def _data(
-        self, key: str, value: object, watch: "_Watch", about: dict[str, Any]
-    ) -> bytes | None:
+    def _may_be_stored(self, value: object, watch: Watch, about: dict[str, Any]) -> bool:
+        """Return whether a result is for everybody; note what the function did besides."""
         try:
-            record = self._record(value, watch, about)
+            reason = self._why_not_stored(value, watch)
+            changes = watch.changes()
+        except Exception as error:  # of a response that is none
+            self._warn_once("is not stored", f"it cannot be examined: {error!r}")
+            return False
+        if reason is not None:
+            self._logger.debug("a result of %s is not stored: %s", self._name, reason)
+            return False
+        if changes:
+            about[_INJECTED] = changes.to_json()
+        return True
+
+    def _data(self, key: str, make: Callable[[], Record | None]) -> bytes | None:
+        """Return a record as it is stored, or `None`; a result that has none is warned of once."""
+        try:
+            record = make()
             if record is None:
                 return None
             data = record.to_bytes(key, self._owner, compress_over=self._store.compress_over)
@@ -245,14 +294,7 @@ class CachedCalls:
             return None
         return data
 
-    def _record(self, value: object, watch: "_Watch", about: dict[str, Any]) -> Record | None:
-        reason = self._why_not_stored(value, watch)
-        if reason is not None:
-            self._logger.debug("a result of %s is not stored: %s", self._name, reason)
-            return None
-        changes = watch.changes()
-        if changes:
-            about[_INJECTED] = changes.to_json()
+    def _record(self, value: object, about: dict[str, Any]) -> Record:
         if not isinstance(value, Response):
             return Record(_VALUE, codec.encode_checked(value, self._classes), about)
         reason = responses.why_not_rebuilt(value, self._classes)
@@ -261,7 +303,31 @@ class CachedCalls:
         about.update(responses.describe(value, self._classes))
         return Record(_RESPONSE, bytes(value.body), about)
 
-    def _why_not_stored(self, value: object, watch: "_Watch") -> str | None:
+    def _data_sent(
+        self,
+        key: str,
+        of_value: Callable[[], Record],
+        about: dict[str, Any],
+        sending: Sending,
+        response: Response,
+    ) -> bytes | None:
+        """Return the record of a response, or that of the value where it says more."""
+
+        def record() -> Record | None:
+            status, _ = about.get(_INJECTED, (None, None))
+            taken = sending.taken_from(response, has_status=status is not None)
+            if taken is None:
+                return of_value()
+            reason = responses.why_not_stored(taken.response(), self._statuses)
+            if reason is not None:
+                self._logger.debug("a response of %s is not stored: %s", self._name, reason)
+                return None
+            more = {_FORM: sending.form, **sent.describe(taken)}
+            return Record(_SENT, taken.body, {**about, **more})
+
+        return self._data(key, record)
+
+    def _why_not_stored(self, value: object, watch: Watch) -> str | None:
         """Return why this result is nobody else's, or `None`; a mistake is warned of once."""
         if isinstance(value, Response):
             if responses.is_stream(value):
@@ -279,8 +345,17 @@ class CachedCalls:
             return f"it read {read}"
         return watch.why_not_stored(self._statuses)
 
-    def _inject(self, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Changes) -> None:
-        response = self._parameters.arguments(args, kwargs).get(self._parameters.response or "")
+    def _inject(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        changes: Changes,
+        sending: Sending | None,
+    ) -> None:
+        if self.parameters.response is not None:
+            response = self.parameters.arguments(args, kwargs).get(self.parameters.response)
+        else:
+            response = None if sending is None else sending.injected
         if isinstance(response, Response):
             changes.apply(response)
 
@@ -294,14 +369,22 @@ class _OneCall:
     """One call, as the fence knows it. Its values are results, with changes to do for a hit."""
 
     def __init__(
-        self, calls: CachedCalls, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        calls: CachedCalls,
+        key: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        sending: Sending | None,
     ) -> None:
-        self._calls, self._key, self._args, self._kwargs = calls, key, args, kwargs
+        self._calls, self.key, self.args, self.kwargs = calls, key, args, kwargs
+        self.sending = sending
         self.in_background = calls.in_background
+        self.record: Callable[[Response], bytes | None] | None = None
+        """What makes a record of the response, if it is to be made of that."""
 
     def read(self, data: bytes, nonces: Nonces) -> Found | None:
         """Return what a record holds, or `None` if it is of no use."""
-        return self._calls.load(self._key, data, nonces)
+        return self._calls.load(self.key, data, nonces, self.sending)
 
     def failed(self, value: Any) -> bool:
         """Whether a result tells of a failure, so that an old one is better."""
@@ -309,48 +392,7 @@ class _OneCall:
 
     async def compute(self, nonces: Nonces) -> Made:
         """Run the function with this call's own arguments."""
-        return await self._calls.compute(self._key, self._args, self._kwargs, nonces)
-
-
-class _Watch:
-    """What happens, during one run of the function, to what FastAPI handed it."""
-
-    def __init__(
-        self,
-        parameters: Parameters,
-        vary: Collection[str],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.args, self.kwargs = args, kwargs
-        self.noted: set[str] = set()
-        self._response: Response | None = None
-        self._background: Any = None
-        self._tasks = 0
-        if parameters.request is parameters.response is parameters.background is None:
-            return
-        given = parameters.signature.bind(*args, **kwargs)
-        request = given.arguments.get(parameters.request or "")
-        if isinstance(request, Request):
-            given.arguments[parameters.request or ""], self.noted = requests.noting(request, vary)
-            self.args, self.kwargs = given.args, given.kwargs
-        response = given.arguments.get(parameters.response or "")
-        if isinstance(response, Response):
-            self._response, self._before = response, snapshot(response)
-        self._background = given.arguments.get(parameters.background or "")
-        self._tasks = len(getattr(self._background, "tasks", ()))
-
-    def changes(self) -> Changes | None:
-        """Return what the function did to the injected response, if there is one."""
-        return None if self._response is None else Changes.between(self._before, self._response)
-
-    def why_not_stored(self, statuses: Collection[int]) -> str | None:
-        """Return why the injected response or background tasks forbid to store, or `None`."""
-        if len(getattr(self._background, "tasks", ())) > self._tasks:
-            return "it scheduled a background task"
-        if self._response is None:
-            return None
-        return responses.why_not_stored(self._response, statuses)
+        return await self._calls.compute(self, nonces)
 
 
 def _as_text(nonces: Nonces) -> list[str]:

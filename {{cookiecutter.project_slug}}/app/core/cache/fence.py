@@ -41,12 +41,15 @@ the key. A leader that dies leaves a lease that ends by itself after `LEASE_MS`,
 function would have taken. While the backend is away, flights alone hold, within each process, and
 what this process invalidates meanwhile takes its flights out of the way. What the `journal` covers
 is treated as if the backend were away.
+
+**What an endpoint sends** is known only when FastAPI has rendered what the function returned. Its
+flight then goes on until that is done, as if the function took so much longer (see `Fill`).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
@@ -71,6 +74,8 @@ class Made:
     ms: int
     keep: bool = True
     """Whether the record may be stored, and not only be shared with those who wait for it."""
+    later: Callable[[], bytes | None] | None = None
+    """Where the caller brings the record when he has seen more (see `Fill`): what makes one now."""
 
 
 class How(Enum):
@@ -89,6 +94,8 @@ class Served:
 
     value: Any
     how: How
+    fill: "Fill | None" = None
+    """What the caller has to bring to an end, if it is his computation, and its record is to come."""
 
 
 @dataclass(slots=True)
@@ -117,6 +124,40 @@ class Call(Protocol):
 
     async def compute(self, nonces: Nonces) -> Made:
         """Run the function. Its exceptions are its caller's, and its followers'."""
+
+
+class Fill:
+    """A computation whose function has returned, and whose record its caller is still to bring.
+
+    Until then its flight goes on, and so does its lease: those who want the key wait, and an
+    invalidation overtakes it as it does while the function runs. The caller ends it, whatever
+    happens to him: by `finish` or by `abandon`.
+    """
+
+    def __init__(
+        self, leases: Leases, flight: Flight, made: Made, end: Callable[[Flight, Landed], None]
+    ) -> None:
+        self._leases, self._flight, self._made, self._end = leases, flight, made, end
+        leases.arm(flight)
+
+    async def finish(self, data: bytes | None) -> How:
+        """Store a record, or none, and hand it to those who wait for it."""
+        stored = False
+        try:
+            if data is not None and self._made.keep:
+                stored = await self._leases.store(self._flight, data, self._made.ms)
+            return How.STORED if stored else How.COMPUTED
+        finally:
+            self._land(ALONE if data is None else Landed(data=data))
+
+    def abandon(self, error: BaseException) -> None:
+        """Tell those who wait why there is none: what the caller got, unless he was cancelled."""
+        self._land(Landed(error=error) if isinstance(error, Exception) else AGAIN)
+
+    def _land(self, how: Landed) -> None:
+        if self._flight.renewal is not None:
+            self._flight.renewal.cancel()
+        self._end(self._flight, how)
 
 
 class Fence:
@@ -242,11 +283,14 @@ class Fence:
     async def _alone(self, call: Call) -> Served:
         return Served((await call.compute(())).value, How.COMPUTED)
 
-    async def _share(self, landed: Landed, flight: Flight, call: Call) -> Served:
+    async def _share(self, landed: Landed, flight: Flight, call: Call) -> Served | None:
+        """Return what a flight has brought; `None` where its record is of no use to this call."""
         if landed.error is not None:
             raise landed.error
-        found = None if landed.data is None else call.read(landed.data, flight.nonces)
-        return await self._alone(call) if found is None else Served(found.value, How.SHARED)
+        if landed.data is None:
+            return await self._alone(call)
+        found = call.read(landed.data, flight.nonces)
+        return None if found is None else Served(found.value, How.SHARED)
 
     async def renew_now(self, key: str, tags: tuple[str, ...], call: Call) -> Served:
         """Compute `call` and store it, whatever stands at the key."""
@@ -274,11 +318,17 @@ class Fence:
 
     async def _refreshed(self, flight: Flight, call: Call, old: Served) -> Served:
         rest = 0
+        fill: Fill | None = None
         try:
             made = await self._computed(flight, call)
             if call.failed(made.value):
                 rest = BACK_OFF_MS
                 return old
+            if made.later is not None:
+                if not call.in_background:
+                    fill = Fill(self.leases, flight, made, self._end_refresh)
+                    return Served(made.value, How.COMPUTED, fill)
+                made = replace(made, data=made.later())
             stored = await self._store(flight, made)
             return Served(made.value, How.STORED if stored else How.COMPUTED)
         except Exception as error:
@@ -287,8 +337,14 @@ class Fence:
             rest = BACK_OFF_MS
             return old
         finally:
-            flight.running = False
-            self.leases.afterwards(self.leases.unclaim(flight, rest))
+            if fill is None:
+                self._end_refresh(flight, rest=rest)
+
+    def _end_refresh(self, flight: Flight, how: Landed = ALONE, *, rest: int = 0) -> None:
+        if how.error is not None and not is_answer(how.error):
+            rest = BACK_OFF_MS
+        flight.running = False
+        self.leases.afterwards(self.leases.unclaim(flight, rest))
 
     async def _store(self, flight: Flight, made: Made) -> bool:
         if made.data is None or not made.keep:
@@ -310,12 +366,16 @@ class Fence:
         if self.flights.get(flight.key) is None:
             self.flights.add(flight)
         how = AGAIN
+        fill: Fill | None = None
         try:
             if online and not await self.leases.take_off(flight, standing, nonces):
                 return None
             self.flights.add(flight)
             flight.started = True
             made = await self._computed(flight, call)
+            if made.later is not None:
+                fill = Fill(self.leases, flight, made, self._end)
+                return Served(made.value, How.COMPUTED, fill)
             how = ALONE if made.data is None else Landed(data=made.data)
             stored = await self._store(flight, made)
             return Served(made.value, How.STORED if stored else How.COMPUTED)
@@ -324,7 +384,8 @@ class Fence:
                 how = Landed(error=error)
             raise
         finally:
-            self._end(flight, how)
+            if fill is None:
+                self._end(flight, how)
 
     def _end(self, flight: Flight, how: Landed) -> None:
         flight.running = False

@@ -10,6 +10,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from . import headers
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -46,9 +48,12 @@ class Changes:
 
     @classmethod
     def from_json(cls, content: list[Any]) -> "Changes":
-        """Return the changes that `to_json` told."""
-        status, headers = content
-        return cls(status, headers)
+        """Return the changes that `to_json` told; raises `TypeError` or `ValueError` for others."""
+        status, changed = content
+        for name, values in changed.items():
+            for value in values:
+                headers.line(name, value)
+        return cls(status if status is None else headers.checked_status(status), changed)
 
 
 def snapshot(response: Response) -> Response:

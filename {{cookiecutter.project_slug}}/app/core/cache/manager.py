@@ -667,7 +667,8 @@ def cache_response(
         async def renew(*args: Any, **kwargs: Any) -> Any:
             return await calls.call(args, kwargs, renew=True)
 
-        function = cast("Any", cached)
+        calls.decorated, function = cached, cast("Any", cached)
+        function.calls = calls  # for `CachedRoute`
         function.cache_key, function.refresh = cache_key, renew
         function.invalidate, function.invalidate_all = invalidate, invalidate_all
         return cached

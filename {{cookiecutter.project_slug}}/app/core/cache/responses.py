@@ -13,6 +13,7 @@ from starlette.responses import (
     StreamingResponse,
 )
 
+from . import headers
 from .classes import KnownClasses
 
 _CLASSES: dict[str, type[Response]] = {
@@ -70,22 +71,17 @@ def describe(response: Response, classes: KnownClasses) -> dict[str, Any]:
         "class": classes.name_of(cls) or cls.__name__,
         "status": response.status_code,
         "media_type": response.media_type,
-        "headers": [
-            [name.decode("latin-1"), value.decode("latin-1")]
-            for name, value in response.raw_headers
-        ],
+        "headers": headers.to_json(response.raw_headers),
     }
 
 
 def restore(about: Mapping[str, Any], body: bytes, classes: KnownClasses) -> Response:
     """Return the response that `describe` described: same class, status, headers, and this body.
 
-    Raises `KeyError` or `TypeError` for a description that is anything else.
+    Raises `KeyError`, `TypeError` or `ValueError` for a description that is anything else.
     """
-    name, status = about["class"], about["status"]
+    name, status = about["class"], headers.checked_status(about["status"])
     cls: type[Response] = _CLASSES.get(name) or classes.named(name, _is_response)
-    if not isinstance(status, int):
-        raise TypeError(f"a stored response has the status {status!r}")
     # Not by the constructor: it would render the body once more and add headers of its own.
     response: Response = object.__new__(cls)
     response.status_code = status
@@ -93,13 +89,9 @@ def restore(about: Mapping[str, Any], body: bytes, classes: KnownClasses) -> Res
         response.media_type = about["media_type"]
     response.background = None
     response.body = body
-    response.raw_headers = [(_latin(name), _latin(value)) for name, value in about["headers"]]
+    response.raw_headers = headers.from_json(about["headers"])
     return response
 
 
 def _is_response(cls: type) -> bool:
     return issubclass(cls, Response)
-
-
-def _latin(text: Any) -> bytes:
-    return str.encode(text, "latin-1")

@@ -1,0 +1,125 @@
+"""How a route renders, as text (promise P1)."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, make_dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from app.core.cache.forms import form_of
+from tests.cache.endpoints import Enveloped, model_of
+
+
+class Opaque:
+    """What has no JSON schema."""
+
+
+class Plain(BaseModel):
+    """A model."""
+
+    id: int
+
+
+class Computed(Plain):
+    """One that shows more."""
+
+    @computed_field
+    def twice(self) -> int:
+        return 2
+
+
+@dataclass
+class Point:
+    """A dataclass."""
+
+    x: int
+
+
+def form(**options: Any) -> str | None:
+    """Return the form of a route with these options."""
+    app = FastAPI()
+    app.get("/", **options)(lambda: None)
+    return form_of(app.routes[-1])
+
+
+DIFFERENT: list[dict[str, Any]] = [
+    {},
+    {"response_model": model_of(id=(int, 0))},
+    {"response_model": model_of(id=(str, ""))},
+    {"response_model": model_of(id=(int, 1))},
+    {"response_model": model_of(id=(int, 0), name=(str, ""))},
+    {"response_model": model_of(id=(int, Field(0, serialization_alias="key")))},
+    {"response_model": Plain},
+    {"response_model": Computed},
+    {"response_model": list[Plain]},
+    {"response_model": Point},
+    {"response_model": Plain, "response_model_include": {"id"}},
+    {"response_model": Plain, "response_model_exclude": {"id"}},
+    {"response_model": Plain, "response_model_by_alias": False},
+    {"response_model": Plain, "response_model_exclude_unset": True},
+    {"response_model": Plain, "response_model_exclude_defaults": True},
+    {"response_model": Plain, "response_model_exclude_none": True},
+    {"response_model": Plain, "response_class": JSONResponse},
+    {"response_model": Plain, "response_class": Enveloped},
+    {"response_model": Plain, "status_code": 201},
+]
+
+
+def test_p1_routes_that_may_render_differently_differ() -> None:
+    """Each in one thing; two of the same options do not."""
+    forms = [form(**options) for options in DIFFERENT]
+    assert None not in forms
+    assert len(set(forms)) == len(DIFFERENT)
+    assert [form(**options) for options in DIFFERENT] == forms
+
+
+def test_p1_models_without_a_schema_differ_by_their_fields() -> None:
+    """Pydantic can render them, and cannot say as what."""
+    models = []
+    for name in ("one", "two"):
+        inner = make_dataclass("Inner", [(name, int)])
+        namespace = {
+            "__annotations__": {"opaque": Opaque, "inner": inner},
+            "model_config": ConfigDict(arbitrary_types_allowed=True),
+        }
+        models.append(type("Outer", (BaseModel,), namespace))
+    assert len({form(response_model=model) for model in models}) == 2
+
+
+def test_options_without_an_identity_have_no_form() -> None:
+    """They are nothing that could be compared in another process."""
+    assert form(response_model=Plain, response_model_include={"id": object()}) is None
+
+
+PROGRAM = """
+from app.core.cache.forms import form_of
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+class Model(BaseModel):
+    names: dict[str, set[str]] = {"a": set("qwertyuiop")}
+
+app = FastAPI()
+app.get("/", response_model=Model, response_model_include=set("qwertyuiop"))(lambda: None)
+print(form_of(app.routes[-1]))
+"""
+
+
+def test_a_form_is_the_same_in_every_process() -> None:
+    """Whatever seed the hashes of a process have."""
+    forms = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(forms) == 1
+    assert len(forms.pop().strip()) == 16
