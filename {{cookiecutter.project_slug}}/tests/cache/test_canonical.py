@@ -1,8 +1,10 @@
 """Values written down as bytes: what tells two of them apart, and what does not (promise P2)."""
 
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from enum import KEEP, Enum, Flag
+from enum import KEEP, Enum, Flag, IntEnum, StrEnum
 from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -96,6 +98,93 @@ def test_p2_no_value_is_the_beginning_of_another() -> None:
 def test_p2_what_has_no_order_is_written_in_one(kind: Any) -> None:
     """Also where it was filled in another: 0 and 8 meet in one slot of a hash table."""
     assert canonical(kind([0, 8])) == canonical(kind([8, 0]))
+
+
+class Alike(type):
+    """A class of classes that call themselves equal."""
+
+    def __eq__(cls, other: object) -> bool:
+        return isinstance(other, Alike)
+
+    def __hash__(cls) -> int:
+        return 0
+
+
+@dataclass
+class One(metaclass=Alike):
+    """One of them."""
+
+    x: int = 1
+
+
+@dataclass
+class Other(metaclass=Alike):
+    """Another one."""
+
+    x: int = 1
+
+
+def test_p2_classes_that_call_themselves_equal_differ() -> None:
+    """How instances are written down is remembered for a class, not for what equals it."""
+    assert canonical(One()) != canonical(Other())
+    assert canonical(One) != canonical(Other)
+
+
+class Text(str):
+    """A string that shows as another, and is longer than it says."""
+
+    __slots__ = ()
+
+    def __format__(self, spec: str) -> str:
+        return "a"
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Number(int):
+    """A number that shows as another."""
+
+    def __format__(self, spec: str) -> str:
+        return "1"
+
+
+class Real(float):
+    """A float of another type."""
+
+
+class Word(StrEnum):
+    """An enum whose members equal strings."""
+
+    A = "a"
+
+
+class Size(IntEnum):
+    """An enum whose members equal numbers."""
+
+    ONE = 1
+
+
+PLACES: list[Callable[[Any], Any]] = [
+    lambda value: value,
+    lambda value: [value],
+    lambda value: ("x", value),
+    lambda value: {"x": value},
+    lambda value: {value: "x"},
+    lambda value: {value},
+    lambda value: More.model_construct(x=value),
+    One,
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_p2_exact_types_only_are_plain(place: Callable[[Any], Any]) -> None:
+    """Whatever a subclass shows as: it is refused, or differs, wherever it stands."""
+    for refused in (Text("a"), Number(1), Real(1)):
+        with pytest.raises(UnkeyableError, match=type(refused).__qualname__):
+            canonical(place(refused))
+    alike = [True, 1, 1.0, "1", b"1", "a", b"a", Word.A, Size.ONE, "i1;", "s1:a", "n", None]
+    assert len({canonical(place(value)) for value in alike}) == len(alike)
 
 
 def test_p2_what_a_model_computed_does_not_count() -> None:

@@ -176,6 +176,14 @@ LOOPED: list[Any] = []
 LOOPED.append(LOOPED)
 
 
+def nested(depth: int) -> list[Any]:
+    """Return lists, one in the other."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("value", "what"),
     [
@@ -192,7 +200,10 @@ LOOPED.append(LOOPED)
         (NIGHT.replace(tzinfo=FROM_FILE), "time zone"),
         (LOOPED, "nested too deeply"),
         ("\ud800", "Unicode"),
-        pytest.param(10**5000, "digits", id="an integer too large to write down"),
+        pytest.param(10**5000, "digits", id="an integer too large to read"),
+        pytest.param([{"a": 10**5000}], "digits", id="an integer too large to read, inside"),
+        pytest.param(nested(220), "nested too deeply", id="a value nested too deeply to read"),
+        pytest.param(nested(500), "nested too deeply", id="a value nested too deeply to write"),
     ],
 )
 def test_p1_what_cannot_come_back_is_refused(value: Any, what: str) -> None:
@@ -294,6 +305,25 @@ def test_p1_what_a_model_computed_is_not_stored() -> None:
 def test_equal_sets_are_equal_bytes(kind: Any) -> None:
     """Also where they were filled in another order: 0 and 8 meet in one slot of a hash table."""
     assert encode(kind([0, 8])) == encode(kind([8, 0]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("$", "$set", '{"$set":[1]}', ["$set", [1]], {"a": "$5"}, {"a": {"b": ["$uuid"]}}),
+        *({"$set": [1], "a": 1}, {"a": 1, "$set": [1]}, {"$set": [1]}, [{"$": {"$": "$"}}]),
+    ],
+)
+def test_p1_data_that_looks_like_a_tag_comes_back(value: Any) -> None:
+    """A dollar in a text, as a key among others, and alone."""
+    assert decode(encode_checked(value)) == value
+
+
+@pytest.mark.parametrize("data", [b'{"$set":[1]}', b'{ "$set": [1] }', b'{\n\t"$set" : [1]}'])
+def test_a_tag_may_be_written_by_hand(data: bytes) -> None:
+    """With spaces, too."""
+    assert decode(data) == {1}
+    assert decode(b'[{"a":%b}, 1.0]' % data) == [{"a": {1}}, 1.0]
 
 
 @pytest.mark.parametrize(

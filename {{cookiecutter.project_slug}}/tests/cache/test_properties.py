@@ -2,23 +2,28 @@
 
 import contextlib
 import dataclasses
+import inspect
+import itertools
 import json
+import re
 from datetime import UTC, timedelta, timezone
 from enum import Enum
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from app.core.cache.canonical import canonical
+from app.core.cache.canonical import canonical, canonical_text
 from app.core.cache.classes import KnownClasses
 from app.core.cache.codec import CorruptError, UnstorableError, decode, encode, encode_checked
 from app.core.cache.keys import KeyBuilder, Parameters
 from app.core.cache.patterns import KeyPattern
 from app.core.cache.record import Record
-from app.core.cache.templates import Template
+from app.core.cache.templates import Template, escape
 
 # A machine under load is slow, which is no property of the cache.
 settings.register_profile("cache", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -112,41 +117,114 @@ def test_p2_keys_are_equal_exactly_if_values_are(one: Any, other: Any) -> None:
 
 
 def f(a: Any, b: Any = 0, *, c: Any = "c") -> None:
-    """Do nothing, with parameters that a plan binds."""
+    """Do nothing, with parameters of which most may be left out."""
 
 
 def g(a: Any, /, b: Any = 0, *rest: Any, c: Any = "c", **more: Any) -> None:
     """Do nothing, with parameters that only `inspect` binds."""
 
 
+def h(*, a: Any = 0, b: Any) -> None:
+    """Do nothing, with parameters that are given by name only."""
+
+
+def i(a: Any) -> None:
+    """Do nothing, with one parameter."""
+
+
+def j() -> None:
+    """Do nothing, with no parameter."""
+
+
+def k(a: Any, /, *b: Any, **c: Any) -> None:
+    """Do nothing, with parameters none of which can be given by name."""
+
+
+FUNCTIONS = [f, g, h, i, j, k]
 arguments = st.tuples(
     st.lists(st.integers(0, 2), max_size=4),
     st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.integers(0, 2), max_size=3),
 )
 
 
-@given(st.sampled_from([f, g]), arguments, arguments)
+@given(st.sampled_from(FUNCTIONS), st.booleans(), arguments, arguments)
 def test_p2_calls_share_a_key_exactly_if_they_bind_alike(
-    function: Any, one: Any, other: Any
+    function: Any, ignores: bool, one: Any, other: Any
 ) -> None:
-    """However positions, names and defaults are mixed."""
-    parameters = Parameters.of(function)
-    builder = KeyBuilder(function, parameters, start="app:data", identity=b"")
+    """However positions, names and defaults are mixed; what is ignored has to fit, too."""
+    signature = inspect.signature(function)
+    ignored = [name for name in signature.parameters if name == "a" and ignores]
+    builder = KeyBuilder(function, Parameters.of(function, ignored), start="app:data", identity=b"")
 
     def bound(call: Any) -> Any:
+        args, kwargs = call
         try:
-            return dict(parameters.arguments(*call))
+            found = signature.bind(*args, **kwargs)
         except TypeError:
             return None
+        found.apply_defaults()
+        return {name: found.arguments[name] for name in found.arguments if name not in ignored}
 
     def key(call: Any) -> Any:
+        args, kwargs = call
         try:
-            return builder.key(*call)
+            return builder.key(tuple(args), kwargs)
         except TypeError:
             return None
 
     assert (key(one) is None) == (bound(one) is None)
     assert (key(one) == key(other)) == (bound(one) == bound(other))
+
+
+def every_call() -> list[tuple[tuple[int, ...], dict[str, int]]]:
+    """Return calls with up to three arguments by position and three by name."""
+    names = [chosen for size in range(4) for chosen in itertools.combinations("abcd", size)]
+    return [
+        (tuple(range(given)), {name: ord(name) for name in chosen})
+        for given in range(4)
+        for chosen in names
+    ]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("ignored", [(), ("a",)], ids=["all count", "one is ignored"])
+def test_arguments_are_bound_as_inspect_binds_them(function: Any, ignored: tuple[str]) -> None:
+    """In every mixture of positions and names, those that do not fit included."""
+    signature = inspect.signature(function)
+    parameters = Parameters.of(function, [name for name in ignored if name in signature.parameters])
+    for args, kwargs in every_call():
+        try:
+            expected = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            with pytest.raises(TypeError, match=re.escape(str(error))):
+                parameters.values(args, kwargs)
+            continue
+        expected.apply_defaults()
+        bound = expected.arguments
+        assert parameters.arguments(args, kwargs) == bound
+        kept = [value for name, value in bound.items() if name not in ignored]
+        assert parameters.values(args, kwargs) == tuple(kept)
+
+
+def test_p2_values_in_a_row_are_told_apart() -> None:
+    """No value can pass for the end of the one before it, or for the beginning of the next."""
+    items: list[Any] = [
+        *("", "1", "s", "ss", "s1", "s0:", "s1:1", "i1;", "n", ":", "\ud800", "\u00fc"),
+        *(None, True, 1, 11, 1.0, b"", b"s", [], ["n"], [None], [[]], (), {}, {"": 1}),
+    ]
+    rows = [row for size in range(4) for row in itertools.product(items, repeat=size)]
+    assert len({canonical_text(row) for row in rows}) == len(rows)
+
+
+@example("a" * 64)
+@example("a" * 65)
+@example(10**70)
+@given(st.one_of(st.text(), st.integers(), st.text("aZ09_.-~ ", max_size=70)))
+def test_p2_p7_values_are_escaped_as_quote_does(value: Any) -> None:
+    """Those, too, that are handed on as they are, as nothing in them needs it."""
+    quoted = quote(str(value).encode("utf-8", "surrogatepass"), safe="").replace("~", "%7E")
+    escaped = escape(value)
+    assert escaped == quoted if len(quoted) <= 64 else escaped.startswith("~")
 
 
 @given(values)

@@ -9,9 +9,9 @@ models and enums are stored where a return annotation names them (see `classes`)
 """
 
 import dataclasses
-import json
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
@@ -21,12 +21,16 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from .classes import NO_CLASSES, KnownClasses
 
 _TAG = "$"
-_TAG_IN_JSON = b'"$'
+_TAG_IN_JSON = re.compile(rb'\{\s*"\$')
+_ATOMS = frozenset({type(None), bool, int, str})
+"""What JSON says as it is. Not floats: those that are no number it cannot say."""
+_STRINGS = frozenset({str})
+_CONTAINERS = frozenset({dict, list})
 
 
 class UnstorableError(TypeError):
@@ -43,17 +47,7 @@ def encode(value: object, classes: KnownClasses = NO_CLASSES) -> bytes:
     Raises `UnstorableError`, which says where and what, for a value that would not come back
     equal in value and type.
     """
-    try:
-        packed = _pack(value, classes)
-        return json.dumps(
-            packed, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        ).encode()
-    except RecursionError:
-        raise UnstorableError("the value is nested too deeply, or contains itself") from None
-    except UnicodeEncodeError:
-        raise UnstorableError("a string in the value is not valid Unicode") from None
-    except ValueError as error:  # an integer of more digits than Python writes down
-        raise UnstorableError(str(error)) from None
+    return _encoded(value, classes)[0]
 
 
 def decode(data: bytes, classes: KnownClasses = NO_CLASSES) -> Any:
@@ -62,8 +56,8 @@ def decode(data: bytes, classes: KnownClasses = NO_CLASSES) -> Any:
     Raises `CorruptError` for bytes that are anything else, and runs nothing of them.
     """
     try:
-        value = from_json(data, allow_inf_nan=False)
-        return _unpack(value, classes) if _TAG_IN_JSON in data else value
+        value = _parsed(data)
+        return _unpack(value, classes) if _has_tags(data) else value
     except Exception as error:
         raise CorruptError(f"not a stored value: {type(error).__name__}") from None
 
@@ -73,14 +67,41 @@ def encode_checked(value: object, classes: KnownClasses = NO_CLASSES) -> bytes:
 
     Raises `UnstorableError` where it would not: a class may build its instances in its own way.
     """
-    data = encode(value, classes)
-    try:
-        again = encode(decode(data, classes), classes)
-    except CorruptError:
-        again = b""
-    if again != data:
+    data, parsed = _encoded(value, classes)
+    if _has_tags(data):
+        try:
+            same = encode(_unpack(parsed, classes), classes) == data
+        except Exception:  # of a class
+            same = False
+    else:  # there is no class to build: it is enough to compare
+        same = parsed == value
+    if not same:
         raise UnstorableError(f"a {type(value).__qualname__} comes back different from JSON")
     return data
+
+
+def _encoded(value: object, classes: KnownClasses) -> tuple[bytes, Any]:
+    """Return `value` as JSON, and that parsed again: not all that can be written can be read."""
+    try:
+        data = to_json(_pack(value, classes))
+    except (RecursionError, ValueError) as error:
+        if "surrogates" in str(error):
+            raise UnstorableError("a string in the value is not valid Unicode") from None
+        raise UnstorableError("the value is nested too deeply, or contains itself") from None
+    try:
+        return data, _parsed(data)
+    except ValueError:
+        raise UnstorableError(
+            "the value is nested too deeply, or a number in it has too many digits"
+        ) from None
+
+
+def _parsed(data: bytes) -> Any:
+    return from_json(data, allow_inf_nan=False, cache_strings="keys")
+
+
+def _has_tags(data: bytes) -> bool:
+    return _TAG_IN_JSON.search(data) is not None
 
 
 # --- Packing: from a value to what JSON can say -------------------------------------------------
@@ -126,13 +147,16 @@ def _pack_float(value: float, _classes: KnownClasses) -> object:
     return value if isfinite(value) else {"$float": repr(value)}
 
 
-def _pack_list(value: list[object], classes: KnownClasses) -> object:
-    return [_pack(item, classes) for item in value]
+def _pack_items(value: Iterable[object], classes: KnownClasses) -> list[object]:
+    return [item if type(item) in _ATOMS else _pack(item, classes) for item in value]
 
 
 def _pack_dict(value: dict[object, object], classes: KnownClasses) -> object:
-    if all(type(key) is str for key in value) and not _looks_tagged(value):
-        return {key: _pack(item, classes) for key, item in value.items()}
+    if _STRINGS.issuperset(map(type, value)) and not _looks_tagged(value):
+        return {
+            key: item if type(item) in _ATOMS else _pack(item, classes)
+            for key, item in value.items()
+        }
     return {"$dict": [[_pack(key, classes), _pack(item, classes)] for key, item in value.items()]}
 
 
@@ -186,14 +210,12 @@ def _tagged(tag: str, form: Callable[[Any], object]) -> Callable[[Any, KnownClas
 
 
 def _tagged_items(tag: str) -> Callable[[Any, KnownClasses], object]:
-    return lambda value, classes: {tag: [_pack(item, classes) for item in value]}
+    return lambda value, classes: {tag: _pack_items(value, classes)}
 
 
 def _tagged_set(tag: str) -> Callable[[Any, KnownClasses], object]:
     # In one order whatever order the set was filled in, so that equal sets are equal bytes.
-    return lambda value, classes: {
-        tag: sorted((_pack(item, classes) for item in value), key=json.dumps)
-    }
+    return lambda value, classes: {tag: sorted(_pack_items(value, classes), key=to_json)}
 
 
 _PACKERS: dict[type, Callable[[Any, KnownClasses], object]] = {
@@ -202,7 +224,7 @@ _PACKERS: dict[type, Callable[[Any, KnownClasses], object]] = {
     int: _pack_itself,
     str: _pack_itself,
     float: _pack_float,
-    list: _pack_list,
+    list: _pack_items,
     dict: _pack_dict,
     tuple: _tagged_items("$tuple"),
     set: _tagged_set("$set"),
@@ -221,14 +243,20 @@ _PACKERS: dict[type, Callable[[Any, KnownClasses], object]] = {
 
 
 def _unpack(value: Any, classes: KnownClasses) -> Any:
-    if type(value) is list:
-        return [_unpack(item, classes) for item in value]
-    if type(value) is not dict:
-        return value
-    if _looks_tagged(value):
-        ((tag, content),) = value.items()
-        return _UNPACKERS[tag](content, classes)
-    return {key: _unpack(item, classes) for key, item in value.items()}
+    """Put what the tags mean in their places. Changes `value`, which nobody else has."""
+    if type(value) is dict:
+        if len(value) == 1:
+            ((tag, content),) = value.items()
+            if tag.startswith(_TAG):
+                return _UNPACKERS[tag](content, classes)
+        for key, item in value.items():
+            if type(item) in _CONTAINERS:
+                value[key] = _unpack(item, classes)
+    elif type(value) is list:
+        for place, item in enumerate(value):
+            if type(item) in _CONTAINERS:
+                value[place] = _unpack(item, classes)
+    return value
 
 
 def _unpack_zone(zone: Any) -> tzinfo | None:

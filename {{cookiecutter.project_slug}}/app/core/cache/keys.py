@@ -10,9 +10,9 @@ written down by `canonical`. With a key of one's own it is `{CACHE_KEY_PREFIX}:{
 import inspect
 import re
 import typing
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any
 
 from fastapi import BackgroundTasks
@@ -22,7 +22,14 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from . import requests
-from .canonical import WRITERS, UnkeyableError, canonical, has_identity, text
+from .canonical import (
+    UnkeyableError,
+    canonical,
+    canonical_text,
+    encoded,
+    has_identity,
+    text,
+)
 from .templates import Template, escape
 
 _DIGEST_BYTES = 16
@@ -31,22 +38,46 @@ _LONGEST_KEY_PREFIX = 100  # bytes
 _LONGEST_OWN_KEY = 300  # bytes; with the rest of the key this stays below 512
 
 _EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response, SecurityScopes)
+_PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _REMEDIES = 'name it in ignore=("{name}",), give key=, or give its class a __cache_key__ method'
-_MISSING: Any = object()
 
 KeyFunction = Callable[..., object]
+_Step = tuple[Callable[[Any], tuple[object, ...]], Mapping[str, object], int]
+"""What picks the other arguments from those given by name, their defaults, their number."""
 
 
-@dataclass(frozen=True, slots=True)
 class Parameters:
-    """A function's parameters, by the part that each plays in a key."""
+    """A function's parameters, by the part that each plays in a key.
 
-    signature: inspect.Signature
-    keyed: tuple[str, ...]
-    request: str | None = None
-    response: str | None = None
-    background: str | None = None
-    hints: Mapping[str, object] = field(default_factory=dict)
+    `keyed` are those that are part of it. `request`, `response` and `background` are filled in by
+    FastAPI, and are `None` where there is no such parameter.
+    """
+
+    def __init__(
+        self,
+        signature: inspect.Signature,
+        hints: Mapping[str, object],
+        ignore: Collection[str] = (),
+    ) -> None:
+        self.signature, self.hints = signature, hints
+        names = tuple(signature.parameters)
+        of_type = {name: _class_of(hints.get(name)) for name in names}
+
+        def first(*kinds: type) -> str | None:
+            return next((name for name, kind in of_type.items() if issubclass(kind, kinds)), None)
+
+        self.request = first(Request)
+        self.response = first(Response)
+        self.background = first(StarletteBackgroundTasks)
+        self.keyed = tuple(
+            name
+            for name, kind in of_type.items()
+            if name not in ignore and not issubclass(kind, _EXCLUDED)
+        )
+        self._names = names
+        self._steps = _steps(signature)
+        places = [place for place, name in enumerate(names) if name in self.keyed]
+        self._keyed_of = None if len(places) == len(names) else _picker(places)
 
     @classmethod
     def of(cls, func: Callable[..., object], ignore: Collection[str] = ()) -> "Parameters":
@@ -67,34 +98,52 @@ class Parameters:
             hints = typing.get_type_hints(func)
         except Exception:  # a name that exists for type checkers only fails in many ways
             hints = {}
-        of_type = {name: _class_of(hints.get(name)) for name in signature.parameters}
-
-        def first(*kinds: type) -> str | None:
-            return next((name for name, kind in of_type.items() if issubclass(kind, kinds)), None)
-
-        return cls(
-            signature,
-            keyed=tuple(
-                name
-                for name, kind in of_type.items()
-                if name not in ignore and not issubclass(kind, _EXCLUDED)
-            ),
-            request=first(Request),
-            response=first(Response),
-            background=first(StarletteBackgroundTasks),
-            hints=hints,
-        )
+        return cls(signature, hints, ignore)
 
     def arguments(
         self, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> Mapping[str, object]:
-        """Bind a call and fill in defaults; raises `TypeError` where it does not fit."""
+        """Bind a call and fill in defaults; raises `TypeError` where it does not fit.
+
+        The common signatures are bound without `inspect`, for this is on the path of every hit.
+        All others, and calls that do not fit, are left to it.
+        """
+        bound = self._bound(args, kwargs)
+        if bound is not None:
+            return dict(zip(self._names, bound, strict=True))
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
         for name in self.keyed:
             if name not in call.arguments:  # which Python 3.13.0 may let pass
                 raise TypeError(f"missing a required argument: {name!r}")
         return call.arguments
+
+    def values(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[object, ...]:
+        """Return the arguments that are part of a key, in the order of the signature.
+
+        Raises `TypeError` where the call does not fit.
+        """
+        bound = self._bound(args, kwargs)
+        if bound is None:
+            arguments = self.arguments(args, kwargs)
+            return tuple([arguments[name] for name in self.keyed])
+        return bound if self._keyed_of is None else self._keyed_of(bound)
+
+    def _bound(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> tuple[object, ...] | None:
+        """Return all arguments in the order of the signature, or `None` where `inspect` has to."""
+        if len(args) >= len(self._steps):
+            return None
+        pick, defaults, count = self._steps[len(args)]
+        if len(kwargs) != count:
+            kwargs = {**defaults, **kwargs}
+            if len(kwargs) != count:
+                return None
+        try:
+            return args + pick(kwargs)
+        except KeyError:
+            return None
 
 
 class KeyBuilder:
@@ -118,7 +167,8 @@ class KeyBuilder:
         own: Template | KeyFunction | None = None,
     ) -> None:
         self._parameters = parameters
-        self._vary = tuple(sorted(vary))
+        vary = tuple(sorted(vary))
+        self._write_request = _request_writer(vary)
         self.start = f"{start}:"
         self._own = own
         if own is not None:
@@ -128,10 +178,9 @@ class KeyBuilder:
         readable = re.sub(r"[^A-Za-z0-9_.]", "", func.__qualname__.replace("<locals>.", ""))
         self.start += f"{readable[-_LONGEST_READABLE:]}:"
         self._function = blake2b(
-            identity + canonical([*parameters.keyed, None, *self._vary]),
+            identity + canonical([*parameters.keyed, None, *vary]),
             digest_size=_DIGEST_BYTES,
         )
-        self._plan = _plan(parameters)
 
     def key(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """Return the key of a call.
@@ -141,53 +190,19 @@ class KeyBuilder:
         """
         if self._own is not None:
             return self.start + self._own_key(self._own, args, kwargs)
-        values = self._values(args, kwargs)
+        values = self._parameters.values(args, kwargs)
         try:
-            data = [
-                writer(value) if (writer := WRITERS.get(type(value))) else self._instance(value)
-                for value in values
-            ]
+            written = canonical_text(values, self._write_request)
         except (UnkeyableError, RecursionError):
             raise self._explained(values) from None
         digest = self._function.copy()
-        digest.update(b"".join(data))
+        digest.update(encoded(written))
         return self.start + digest.hexdigest()
 
-    def _values(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> list[object]:
-        """Return the arguments that count, in the order of the signature.
-
-        The common signatures are bound by a plan made in advance, for this is on the path of
-        every hit. All others, and calls that do not fit, are left to `inspect`.
-        """
-        if self._plan is not None and len(args) <= self._plan.positional:
-            values, used = [], len(args)
-            for position, name, default, counts in self._plan.steps:
-                if position < len(args):
-                    value = args[position]
-                elif name in kwargs:
-                    value = kwargs[name]
-                    used += 1
-                else:
-                    value = default
-                if value is _MISSING:
-                    break
-                if counts:
-                    values.append(value)
-            else:
-                if used == len(args) + len(kwargs):
-                    return values
-        arguments = self._parameters.arguments(args, kwargs)
-        return [arguments[name] for name in self._parameters.keyed]
-
-    def _instance(self, value: object) -> bytes:
-        if isinstance(value, Request):
-            return requests.identity(value, self._vary)
-        return canonical(value)
-
-    def _explained(self, values: list[object]) -> UnkeyableError:
+    def _explained(self, values: Iterable[object]) -> UnkeyableError:
         for name, value in zip(self._parameters.keyed, values, strict=True):
             try:
-                self._instance(value)
+                canonical_text((value,), self._write_request)
             except (UnkeyableError, RecursionError) as error:
                 remedies = _REMEDIES.format(name=name)
                 return UnkeyableError(f"parameter {name!r}: {error}; {remedies}")
@@ -224,33 +239,45 @@ def check_key_prefix(key_prefix: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How to bind a call: for each parameter its position, name, default, and whether it counts."""
+def _request_writer(vary: tuple[str, ...]) -> Callable[[object], str]:
+    """Return what writes down requests, which have an identity as an argument only."""
 
-    positional: int
-    steps: tuple[tuple[int, str, object, bool], ...]
+    def write(value: object) -> str:
+        if isinstance(value, Request):
+            return requests.identity(value, vary)
+        return canonical_text((value,))  # which says what it is that has none
+
+    return write
 
 
-def _plan(parameters: Parameters) -> _Plan | None:
-    """Make the plan for a signature without `*args`, `**kwargs` and positional-only parameters."""
-    steps = []
-    positional = 0
-    for position, (name, parameter) in enumerate(parameters.signature.parameters.items()):
-        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            positional += 1
-        elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            return None
-        default = parameter.default
-        steps.append(
-            (
-                position,
-                name,
-                _MISSING if default is inspect.Parameter.empty else default,
-                name in parameters.keyed,
-            )
-        )
-    return _Plan(positional, tuple(steps))
+def _steps(signature: inspect.Signature) -> list[_Step]:
+    """Return, for each number of arguments given by position, how to bind the others.
+
+    There are none for a signature with `*args`, `**kwargs` or positional-only parameters.
+    """
+    parameters = list(signature.parameters.values())
+    kinds = [parameter.kind for parameter in parameters]
+    if not set(kinds).issubset(_PLAIN_KINDS):
+        return []
+    steps: list[_Step] = []
+    for given in range(kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) + 1):
+        others = parameters[given:]
+        defaults = {
+            other.name: other.default
+            for other in others
+            if other.default is not inspect.Parameter.empty
+        }
+        steps.append((_picker([other.name for other in others]), defaults, len(others)))
+    return steps
+
+
+def _picker(places: list[Any]) -> Callable[[Any], tuple[object, ...]]:
+    """Return a function that picks what stands at these places; `itemgetter`, for any number."""
+    if not places:
+        return lambda _: ()
+    if len(places) == 1:
+        return lambda items: (items[places[0]],)
+    return itemgetter(*places)
 
 
 def _class_of(annotation: object) -> type:

@@ -60,12 +60,10 @@ class Record:
         Raises `ValueError` or `zlib.error` for a record whose inside is damaged.
         """
         start = _start(key) + _digest(owner) + b" "
-        if not data.startswith(start):
+        line, newline, payload = data.partition(b"\n")
+        if not newline or not line.startswith(start):
             return None
-        line, newline, payload = data[len(start) :].partition(b"\n")
-        if not newline:
-            return None
-        _, kind, length, rest = line.split(b" ", 3)
+        _, kind, length, rest = line[len(start) :].split(b" ", 3)
         if int(length) != len(payload):  # a number that lost its last digit is still a number
             return None
         about = {} if rest == b"{}" else from_json(rest)

@@ -13,7 +13,7 @@ from starlette.datastructures import URL, Headers
 from starlette.requests import Request
 from starlette.types import Receive
 
-from .canonical import canonical
+from .canonical import canonical_text
 
 # Part of the key, or the same for every request that reaches the function.
 _HARMLESS = frozenset(
@@ -42,23 +42,19 @@ def noting(request: Request, vary: Collection[str]) -> tuple[Request, set[str]]:
     return double, noted
 
 
-def identity(request: Request, vary: Collection[str]) -> bytes:
+def identity(request: Request, vary: Collection[str]) -> str:
     """Return what a key takes from a request: method, path, query, and the headers in `vary`.
 
     A header that is absent and one that is empty differ, and so do one line of it and two.
     """
     scope = request.scope
-    headers = Headers(raw=scope["headers"])
-    return canonical(
-        [
-            scope["method"],
-            scope.get("root_path", ""),
-            scope["path"],
-            scope.get("query_string", b""),
-            {name: headers.getlist(name) for name in vary},
-            scope.get("scheme") if "host" in vary else None,
-        ]
-    )
+    query = scope.get("query_string", b"").decode("latin-1")
+    written = canonical_text((scope["method"], scope.get("root_path", ""), scope["path"], query))
+    if vary:
+        headers = Headers(raw=scope["headers"])
+        written += canonical_text([headers.getlist(name) for name in vary])
+        written += canonical_text([scope.get("scheme") if "host" in vary else None])
+    return f"q{written}"
 
 
 class _Note:

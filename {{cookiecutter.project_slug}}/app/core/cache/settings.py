@@ -35,7 +35,11 @@ class CacheSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        defer_build=True,  # until they are read, which an import does not
     )
 
     cache_backend: Literal["redis", "memory"] | None = Field(

@@ -66,7 +66,8 @@ class Template:
             if field is None:
                 continue
             try:
-                value, _ = _FORMATTER.get_field(field, (), arguments)
+                # A name alone, as most are, need not be taken to pieces.
+                value = arguments[field] if field in arguments else _part(field, arguments)
                 rendered.append(escape(format(value, spec) if spec else value))
             except Exception as error:
                 if unknown is None:
@@ -75,11 +76,20 @@ class Template:
         return "".join(rendered)
 
 
+def _part(field: str, arguments: Mapping[str, object]) -> object:
+    value, _ = _FORMATTER.get_field(field, (), arguments)
+    return value
+
+
 def escape(value: object) -> str:
     """Return the text of `value`, in which only letters, digits, `_`, `.`, `-` and `%` stand.
 
     Raises `UnkeyableError` for a value that has no text of its own.
     """
+    if type(value) is int:
+        value = str(value)
+    if type(value) is str and value.isalnum() and value.isascii() and len(value) <= _LONGEST_VALUE:
+        return value  # as most are; `quote` would take its time to say the same
     if isinstance(value, Enum):
         value = value.value
     if value is not None and not isinstance(value, _PLAIN):
