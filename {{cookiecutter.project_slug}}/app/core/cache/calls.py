@@ -33,15 +33,6 @@ from .watch import Watch
 
 _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
 _INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
-_OUTCOMES = {
-    How.HIT: Outcome.HIT,
-    How.STALE: Outcome.HIT,
-    How.SHARED: Outcome.SHARED,
-    How.STORED: Outcome.STORED,
-    How.COMPUTED: Outcome.NOT_STORED,
-}
-
-
 _IN_LOG = {
     Outcome.HIT: "hit",
     Outcome.SHARED: "shared",
@@ -128,22 +119,23 @@ class CachedCalls:
             note(Outcome.BYPASS)
             return await self._run(*args, **kwargs)
         tags = self._tags_of(args, kwargs) if self._is_tagged else ()
-        call = _OneCall(self, key, args, kwargs, sending)
-        if renew:
-            served = await self._store.fence.renew_now(key, tags, call)
+        near = None if renew else self._found_near(key, tags, sending)
+        if near is not None:
+            how, (value, changes) = How.HIT, near.value
         else:
-            served = await self._store.fence.run(key, tags, call)
-        value, changes = served.value
-        if sending is not None and served.fill is not None and call.record is not None:
-            sending.wait(served.fill, call.record, partial(self._note, key))
-            return value
-        self._note(key, served.how)
+            call, fence = _OneCall(self, key, args, kwargs, sending), self._store.fence
+            served = await (fence.renew_now if renew else fence.run)(key, tags, call)
+            how, (value, changes) = served.how, served.value
+            if sending is not None and served.fill is not None and call.record is not None:
+                sending.wait(served.fill, call.record, partial(self._note, key))
+                return value
+        self._note(key, how)
         if changes is not None:
             self._inject(args, kwargs, changes, sending)
         return sending.response(value) if type(value) is Sent and sending is not None else value
 
     def _note(self, key: str, how: How) -> None:
-        outcome = _OUTCOMES[how]
+        outcome = how.outcome
         note(outcome)
         if self._logger.isEnabledFor(logging.DEBUG):
             self._logger.debug("%s %s", _IN_LOG[outcome], key)
@@ -184,16 +176,30 @@ class CachedCalls:
         """
         try:
             record = Record.from_bytes(key, data, self._owner)
-            if record is None:
-                return None
-            known = _as_text(nonces[: len(self._tags)]) if self._tags else []
-            if record.about.get(_NONCES, []) == known:
-                return self._read(record, sending)
+            return None if record is None else self._read(record, nonces, sending)
         except Exception as error:  # bytes from outside, damaged in a way of their own
             self._logger.debug("unreadable %s: %s", key, error)
         return None
 
-    def _read(self, record: Record, sending: Sending | None) -> Found | None:
+    def _found_near(self, key: str, tags: tuple[str, ...], sending: Sending | None) -> Found | None:
+        """Return what the near cache has, if that is a hit; the header of a record is read once."""
+        near = self._store.fence.nearby(key, tags)
+        if near is None:
+            return None
+        kept, nonces = near
+        try:
+            if kept.memo is None or kept.memo[0] is not self:
+                kept.memo = self, Record.from_bytes(key, kept.data, self._owner)
+            record: Record | None = kept.memo[1]
+            found = None if record is None else self._read(record, nonces, sending)
+        except Exception:  # damaged: the backend is looked at
+            return None
+        return found if self._store.fence.is_hit(found) else None
+
+    def _read(self, record: Record, nonces: Nonces, sending: Sending | None) -> Found | None:
+        known = _as_text(nonces[: len(self._tags)]) if self._tags else []
+        if (record.about.get(_NONCES, []) if record.about else []) != known:
+            return None
         value: Any
         if record.kind == _SENT:
             if sending is None or record.about.get(_FORM) != sending.form:
@@ -209,14 +215,14 @@ class CachedCalls:
             return Found((value, None))
         changes = record.about.get(_INJECTED)
         injected = None if changes is None else Changes.from_json(changes)
-        tags, nonces = record.about.get(_DERIVED, ((), ()))
+        tags, derived = record.about.get(_DERIVED, ((), ()))
         if not all(tag.startswith(tag_key(self._store.key_prefix, "")) for tag in tags):
             return None
         return Found(
             (value, injected),
             due=self._freshness.is_due(record.about),
             tags=tuple(tags),
-            nonces=tuple([nonce.encode() for nonce in nonces]),
+            nonces=tuple([nonce.encode() for nonce in derived]),
         )
 
     async def compute(self, call: "_OneCall", nonces: Nonces) -> Made:

@@ -59,7 +59,9 @@ from .flights import AGAIN, ALONE, Flight, Flights, Landed
 from .freshness import BACK_OFF_MS, is_answer
 from .journal import Journal
 from .leases import AWAY, Leases, is_lease, is_of
+from .near import Kept
 from .outage import Outage
+from .status import Outcome
 
 _leading: ContextVar[frozenset[Flight]] = ContextVar("leading", default=frozenset())
 """The flights whose functions have called, one from within the other, what runs here."""
@@ -81,11 +83,14 @@ class Made:
 class How(Enum):
     """Where a value came from."""
 
-    HIT = "it was there"
-    STALE = "it was there, and is due to be computed anew"
-    SHARED = "another caller of this process computed it"
-    STORED = "the call computed it, and it is there now"
-    COMPUTED = "the call computed it, and it is not there"
+    HIT = "it was there", Outcome.HIT
+    STALE = "it was there, and is due to be computed anew", Outcome.HIT
+    SHARED = "another caller of this process computed it", Outcome.SHARED
+    STORED = "the call computed it, and it is there now", Outcome.STORED
+    COMPUTED = "the call computed it, and it is not there", Outcome.NOT_STORED
+
+    def __init__(self, _: str, outcome: Outcome) -> None:
+        self.outcome = outcome
 
 
 @dataclass(slots=True)
@@ -175,8 +180,6 @@ class Fence:
 
         Without `online` the backend is known to be away.
         """
-        if self._near is not None and (found := self._found_near(key, tags, call)) is not None:
-            return Served(found.value, How.HIT)
         leading = _led_here()
         if leading and any(flight.key == key for flight in leading):
             return await self._alone(call)  # the function calls itself, and would wait for itself
@@ -210,18 +213,20 @@ class Fence:
             if served is not None:
                 return served
 
-    def _found_near(self, key: str, tags: tuple[str, ...], call: Call) -> Found | None:
-        """Return what the near cache has, if that is of use, and not due to be computed anew."""
-        near = self._near
-        if near is None or len(self._journal) or (kept := near.get(key)) is None:
+    def nearby(self, key: str, tags: tuple[str, ...]) -> tuple[Kept, Nonces] | None:
+        """Return what the near cache has at a key, and its tags' nonces; `None` without them."""
+        if self._near is None or self._journal.is_open or (kept := self._near.get(key)) is None:
             return None
-        nonces = near.nonces(tags) if tags else ()
-        if nonces is None:
-            return None
-        found = call.read(kept.data, nonces)
+        nonces = self._near.nonces(tags) if tags else ()
+        return None if nonces is None else (kept, nonces)
+
+    def is_hit(self, found: Found | None) -> bool:
+        """Whether what was found there can be had without asking the backend."""
         if found is None or found.due:
-            return None
-        return found if not found.tags or near.nonces(found.tags) == found.nonces else None
+            return False
+        return not found.tags or (
+            self._near is not None and self._near.nonces(found.tags) == found.nonces
+        )
 
     async def lead_many(
         self,

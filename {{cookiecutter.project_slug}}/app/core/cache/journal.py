@@ -81,6 +81,11 @@ class Journal:
     def __len__(self) -> int:
         return len(self._keys) + len(self._patterns) + len(self._tags)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something in it."""
+        return bool(self._keys or self._patterns or self._tags)
+
     def mark(self) -> int:
         """Return a number above that of every invalidation so far."""
         return self._number + 1
@@ -143,7 +148,7 @@ class Journal:
 
     def covers(self, key: str, tags: Collection[str] = ()) -> bool:
         """Whether what stands at `key`, and has `tags`, may have to be gone."""
-        if not len(self):
+        if not (self._keys or self._patterns or self._tags):
             return False
         self._errand.send()  # in case that it was lost with its event loop
         return (

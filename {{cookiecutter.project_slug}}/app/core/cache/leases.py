@@ -49,9 +49,13 @@ class Leases:
         if self._journal.covers(key, tags):
             return AWAY
         try:
-            return *await self._ask(self._backend.look(key, tags)), True
-        except UnavailableError:
+            standing, nonces = await self._backend.look(key, tags)
+        except Exception as error:
+            if not isinstance(error, UnavailableError):
+                self._outage.failed(error)
             return AWAY
+        self._outage.worked()
+        return standing, nonces, True
 
     async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""

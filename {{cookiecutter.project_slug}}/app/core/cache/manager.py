@@ -175,6 +175,11 @@ class CacheManager:
             freshness=self.freshness(expire, stale, early_refresh),
             logger=logger,
         )
+        near = self.fence.nearby(full, tag_keys)
+        kept = None if near is None else entry.read(near[0].data, near[1])
+        if kept is not None and self.fence.is_hit(kept):
+            logger.debug("hit %s", full)
+            return kept.value
         served = await self.fence.run(full, tag_keys, entry)
         logger.debug("%s %s", served.how.name.lower(), full)
         return served.value
@@ -377,7 +382,7 @@ class CacheManager:
     async def _standing_at(self, keys: list[str]) -> dict[str, bytes | None]:
         """Return what stands at whole keys, where it is near or else in the backend."""
         near, found = self.backend.near, dict[str, bytes | None]()
-        if near is not None and not len(self.journal):
+        if near is not None and not self.journal.is_open:
             found = {key: kept.data for key in keys if (kept := near.get(key)) is not None}
         missing = [key for key in keys if key not in found]
         if missing:
