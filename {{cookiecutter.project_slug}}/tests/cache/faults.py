@@ -3,21 +3,25 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from app.core.cache import CacheManager
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import FaultProxy
 from tests.redis_server import RedisServer
 
+T = TypeVar("T")
+
 WITHIN: Final = 10.0
 """Seconds within which what is waited for has to come."""
 
 BUDGET: Final = 0.25
 """The default budget of an operation, in seconds."""
+PATIENT: Final = {"operation_timeout": 3 * WITHIN, "timeout": 3 * WITHIN}
+"""For managers that must not run out of time because the machine is busy."""
 
 How = Literal["refused", "hung", "stopped", "blackholed"]
 WAYS: Final[tuple[How, ...]] = ("refused", "hung", "stopped", "blackholed")
@@ -48,6 +52,12 @@ def manager_behind(proxy: FaultProxy, server: RedisServer, **changes: Any) -> Ca
     return CacheManager(redis_backend(behind, **{"operation_timeout": BUDGET, **changes}))
 
 
+async def soon(awaitable: Awaitable[T]) -> T:
+    """Await something that has to come."""
+    async with asyncio.timeout(WITHIN):
+        return await awaitable
+
+
 async def eventually(condition: Callable[[], object | Awaitable[object]]) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + WITHIN
@@ -57,3 +67,17 @@ async def eventually(condition: Callable[[], object | Awaitable[object]]) -> Non
             return
         assert time.monotonic() < deadline
         await asyncio.sleep(0.002)
+
+
+async def swept(server: RedisServer, managers: Iterable[CacheManager]) -> None:
+    """Close managers, and remove what they have stored, by the straight way to the server."""
+    for manager in managers:
+        await manager.close()
+        sweeper = CacheManager(redis_backend(server, key_prefix=manager.key_prefix, **PATIENT))
+        assert await sweeper.clear() is True
+        await sweeper.close()
+
+
+def hold_up(seconds: float) -> None:
+    """Keep the event loop from running."""
+    time.sleep(seconds)

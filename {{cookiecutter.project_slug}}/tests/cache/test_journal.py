@@ -493,6 +493,29 @@ class Moody(SixMethods):
         return await super().clear()
 
 
+class Swallowing(SixMethods):
+    """A backend that raises nothing while it is away: it says `None` or `False`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+
+    async def get(self, key: str) -> Any | None:
+        return None if self.away else await super().get(key)
+
+    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
+        return not self.away and await super().set(key, value, expire)
+
+    async def delete(self, key: str) -> bool:
+        return not self.away and await super().delete(key)
+
+    async def exists(self, key: str) -> bool:
+        return not self.away and await super().exists(key)
+
+    async def clear(self) -> bool:
+        return not self.away and await super().clear()
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_p6_it_is_kept_for_a_backend_of_six_methods(way: str) -> None:
     """Which raise while it is away; it is tried from time to time."""
@@ -613,3 +636,57 @@ def test_p6_a_loop_that_ends_loses_nothing() -> None:
     asyncio.run(add())
     asyncio.run(ask())
     assert deliveries.made == [{"app:a"}]
+
+
+NOT_BY_DELETE: Final = [
+    "a pattern",
+    "a tag",
+    "set",
+    "set over made",
+    "f.invalidate_all",
+    "clear",
+    "invalidate_cache by tags",
+]
+"""Ways of which a backend that swallows its failures tells: `False` of `delete` may mean no entry."""
+
+
+@pytest.mark.parametrize("way", NOT_BY_DELETE)
+async def test_p6_a_backend_that_says_false_has_not_done_it(way: str) -> None:
+    """What it did not do is kept, and done when it does something again."""
+    manager = CacheManager(backend := Swallowing())
+    entries = Entries(manager)
+    invalidate, covered = WAYS[way]
+    await entries.store([1])
+    assert {value for kind in KINDS for value in await entries.read(kind, 1)} >= {"old"}
+    backend.away = True
+    assert not await invalidate(entries, 1)
+    entries.source = "new"
+    for kind in covered:
+        assert "old" not in await entries.read(kind, 1)
+    backend.away = False
+    for kind in covered:
+        assert "old" not in await entries.read(kind, 1)
+    await delivered(manager)
+    for kind in covered:
+        assert "old" not in await entries.read(kind, 1)
+    await manager.close()
+
+
+async def test_p6_a_tag_counts_once(manager: CacheManager) -> None:
+    """The tag of all tags, which is kept with each other one, is not the caller's."""
+    events: list[InvalidationEvent] = []
+    manager.on_event = events.append
+    with undeliverable(manager):
+        assert await manager.invalidate_tags("one") is False
+        assert await manager.invalidate_tags("one", "other") is False
+    await delivered(manager)
+    assert events == [InvalidationEvent("deferred", 1), InvalidationEvent("delivered", 3)]
+
+
+async def test_p3_what_a_tag_has_invalidated_does_not_exist(manager: CacheManager) -> None:
+    """`exists` agrees with `get`."""
+    await manager.get_or_set("key", lambda: 1, tags=["tag"])
+    assert await manager.exists("key") is True
+    assert await manager.invalidate_tags("tag") is True
+    assert await manager.get("key") is None
+    assert await manager.exists("key") is False

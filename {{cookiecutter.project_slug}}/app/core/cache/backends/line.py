@@ -111,6 +111,7 @@ class Line(asyncio.BufferedProtocol):
         self._is_due = False
         """Whether what is unsent is going to be sent at the end of this turn of the event loop."""
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # uvloop's handle does not tell, if it is due at once
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # which TLS can slice
         self._reader: Any = None
         self._proven: object = None
@@ -226,7 +227,7 @@ class Line(asyncio.BufferedProtocol):
 
     def _enqueue(self, packed: bytes, wait: _Wait) -> None:
         self._waits.append(wait)
-        if self._timer is None or wait.deadline < self._timer.when():
+        if self._timer is None or wait.deadline < self._timer_at:
             self._set_timer(wait.deadline)
         self._unsent.append(packed)
 
@@ -300,17 +301,17 @@ class Line(asyncio.BufferedProtocol):
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._look_at_the_clock)
+        self._timer, self._timer_at = self._loop.call_at(when, self._look_at_the_clock), when
 
     def _look_at_the_clock(self) -> None:
         """Fail all if the first of them has waited too long, else who has; then set the timer anew.
 
         Somebody behind the first, on a second try, may have less time left.
         """
-        now, timer, self._timer = self._loop.time(), self._timer, None
-        if not self._waits or timer is None:
+        now, self._timer = self._loop.time(), None
+        if not self._waits:
             return
-        if now > timer.when() + STALLED_SECONDS:
+        if now > self._timer_at + STALLED_SECONDS:
             self._respite(now + STALLED_SECONDS)
         first = self._waits[0]
         if now >= first.deadline:

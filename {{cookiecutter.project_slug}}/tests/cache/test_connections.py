@@ -1,0 +1,578 @@
+"""Connections: nobody is refused one, nobody gets another one's reply, none is left over."""
+
+import asyncio
+import itertools
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final
+
+import pytest
+from hiredis import pack_command
+from redis import Redis
+from redis.exceptions import ConnectionError as NoConnectionError
+
+from app.core.cache import CacheManager, cache_response
+from app.core.cache.backends import budget
+from app.core.cache.backends.connections import AnyConnection, Dialler, Pool
+from tests.cache.conftest import redis_backend
+from tests.cache.fault_proxy import Fault, FaultProxy, Kind
+from tests.cache.faults import (
+    BUDGET,
+    PATIENT,
+    WITHIN,
+    eventually,
+    hold_up,
+    manager_behind,
+    soon,
+    swept,
+)
+from tests.redis_server import RedisServer
+
+Make = Callable[..., CacheManager]
+
+ERA: Final = object()
+BROKEN: Final[dict[str, Fault]] = {
+    "nothing": Fault("cut"),
+    "half a reply": Fault("cut", after=5),
+    "a reset": Fault("reset", after=5),
+    "garbage": Fault("garbage"),
+    "noise": Fault("noise"),
+    "two replies": Fault("duplicate"),
+    "half a request": Fault("cut", after=9, to="request"),
+    "silence": Fault("stall", after=5),
+}
+
+
+class Function:
+    """A cached function of a number; it counts its runs."""
+
+    def __init__(self, manager: CacheManager, **options: Any) -> None:
+        self.runs = 0
+
+        @cache_response(manager, "function", **options)
+        async def function(number: int) -> dict[str, int]:
+            self.runs += 1
+            return {"number": number}
+
+        self.function = function
+
+    async def __call__(self, number: int) -> bool:
+        """Call it; return whether the value is right."""
+        return await self.function(number) == {"number": number}
+
+    async def warm(self, numbers: range) -> None:
+        """Have a value stored for each number; so many at once as are done in good time."""
+        for start in range(0, len(numbers), 50):
+            assert all(await asyncio.gather(*map(self, numbers[start : start + 50])))
+        assert self.runs == len(numbers)
+        self.runs = 0
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
+    """Lend a proxy in front of Redis."""
+    with FaultProxy(redis_server.host, redis_server.port, seed=5) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def make(redis_server: RedisServer) -> AsyncIterator[Make]:
+    """Lend what makes managers that have time; nothing of them is left afterwards."""
+    made: list[CacheManager] = []
+
+    def make(**changes: Any) -> CacheManager:
+        made.append(CacheManager(redis_backend(redis_server, **{**PATIENT, **changes})))
+        return made[-1]
+
+    yield make
+    await swept(redis_server, made)
+
+
+@pytest.fixture
+async def behind(proxy: FaultProxy, redis_server: RedisServer) -> AsyncIterator[Make]:
+    """Lend what makes such managers that go through the proxy."""
+    made: list[CacheManager] = []
+
+    def behind(**changes: Any) -> CacheManager:
+        made.append(manager_behind(proxy, redis_server, **{**PATIENT, **changes}))
+        return made[-1]
+
+    yield behind
+    proxy.heal()
+    await swept(redis_server, made)
+
+
+@pytest.fixture
+def ours(redis_client: Redis) -> Callable[[], set[str]]:
+    """Return what tells the connections that Redis has now and did not have before."""
+    before = {client["id"] for client in redis_client.client_list()}
+    return lambda: {client["id"] for client in redis_client.client_list()} - before
+
+
+@pytest.fixture
+async def pool(redis_server: RedisServer) -> AsyncIterator[Pool]:
+    """Lend a pool of two connections."""
+    dialler = Dialler(password=redis_server.password, db=redis_server.db, timeout=WITHIN)
+    pool = Pool(lambda: dialler.dial(redis_server.host, redis_server.port), 2)
+    yield pool
+    await pool.close()
+
+
+async def lent(pool: Pool, era: object = ERA) -> AnyConnection:
+    """Wait for a connection."""
+    async with asyncio.timeout(WITHIN):
+        await pool.turn()
+        return await pool.take(era)
+
+
+async def send(connection: AnyConnection, *command: Any) -> None:
+    """Send a command."""
+    await connection.send_packed_command(pack_command(command))
+
+
+async def number_of(connection: AnyConnection) -> str:
+    """Return the number that Redis gave a connection."""
+    await send(connection, "CLIENT", "ID")
+    return str(await connection.read_response())
+
+
+async def test_who_waits_for_a_connection_waits_in_line(pool: Pool) -> None:
+    """Connections are given to those who came first, and there are no more than it may have."""
+    first, second = await lent(pool), await lent(pool)
+    served: list[int] = []
+
+    async def caller(number: int) -> None:
+        connection = await lent(pool)
+        served.append(number)
+        await asyncio.sleep(0)
+        await pool.give(connection, ERA)
+
+    callers = [asyncio.create_task(caller(number)) for number in range(20)]
+    await asyncio.sleep(0)
+    assert served == []
+    await pool.give(first, ERA)
+    await pool.give(second, ERA)
+    await soon(asyncio.gather(*callers))
+    assert served == list(range(20))
+
+
+@pytest.mark.parametrize("its_turn", [False, True])
+async def test_p5_who_stops_waiting_loses_nobody_a_turn(pool: Pool, *, its_turn: bool) -> None:
+    """Even if it was his turn at that moment."""
+    connections = [await lent(pool), await lent(pool)]
+    waiting = [asyncio.create_task(lent(pool)) for _ in range(3)]
+    await asyncio.sleep(0)
+    if its_turn:
+        await pool.give(connections.pop(), ERA)
+    waiting[0].cancel()
+    for connection in connections:
+        await pool.give(connection, ERA)
+    for caller in waiting[1:]:
+        await pool.give(await caller, ERA)
+    assert waiting[0].cancelled()
+    for _ in range(10):  # both are free
+        one, other = await lent(pool), await lent(pool)
+        await pool.give(one, ERA)
+        await pool.give(other, ERA)
+
+
+async def test_a_connection_is_used_again(pool: Pool) -> None:
+    """The one that was used last, so that the others may rest."""
+    one, other = await lent(pool), await lent(pool)
+    await pool.give(one, ERA)
+    await pool.give(other, ERA)
+    assert [await lent(pool), await lent(pool)] == [other, one]
+    await pool.give(one, ERA)
+    await pool.give(other, ERA)
+
+
+async def test_p5_a_connection_that_waits_for_a_reply_is_not_lent(
+    pool: Pool, ours: Callable[[], set[str]]
+) -> None:
+    """It is closed, and the next caller has a new one."""
+    connection = await lent(pool)
+    number = await number_of(connection)
+    connection.unanswered = True
+    await pool.give(connection, ERA)
+    await eventually(lambda: number not in ours())
+    connection = await lent(pool)
+    assert await number_of(connection) in ours() - {number}
+    await pool.give(connection, ERA)
+
+
+async def test_p5_a_connection_with_a_reply_that_nobody_read_is_not_lent(
+    pool: Pool, redis_client: Redis
+) -> None:
+    """Nobody gets the answer to another one's question."""
+    connection = await lent(pool)
+    number = await number_of(connection)
+    await send(connection, "ECHO", "stray")
+    await eventually(connection.can_read)
+    await pool.give(connection, ERA)
+    connection = await lent(pool)
+    assert await number_of(connection) != number
+    await pool.give(connection, ERA)
+
+
+async def test_p5_a_connection_that_was_closed_by_the_server_is_not_lent(
+    pool: Pool, redis_client: Redis
+) -> None:
+    """That is noticed when it is needed."""
+    connection = await lent(pool)
+    number = await number_of(connection)
+    await pool.give(connection, ERA)
+    redis_client.client_kill_filter(_id=number)
+    await eventually(connection.can_read)
+    connection = await lent(pool)
+    assert await number_of(connection) != number
+    await pool.give(connection, ERA)
+
+
+async def test_p5_a_connection_of_another_era_is_not_lent(
+    pool: Pool, ours: Callable[[], set[str]]
+) -> None:
+    """Whether the era ended while it was free or while it was lent."""
+    while_free, while_lent = await lent(pool), await lent(pool)
+    numbers = {await number_of(connection) for connection in (while_free, while_lent)}
+    await pool.give(while_free, ERA)
+    newer = object()
+    await pool.give(while_lent, newer)
+    connection = await lent(pool, newer)
+    await eventually(lambda: not ours() & numbers)
+    await pool.give(connection, newer)
+
+
+async def test_p5_a_connection_that_cannot_be_opened_takes_no_place(
+    proxy: FaultProxy, redis_server: RedisServer
+) -> None:
+    """Neither if it is refused, nor if its caller does not wait for it to be opened."""
+    dialler = Dialler(password=redis_server.password, db=redis_server.db, timeout=WITHIN)
+    pool = Pool(lambda: dialler.dial(proxy.host, proxy.port), 1)
+    proxy.refuse()
+    for _ in range(3):
+        with pytest.raises(NoConnectionError):
+            await lent(pool)
+    proxy.ignore()
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(lent(pool), 0.05)
+    proxy.heal()
+    await pool.give(await lent(pool), ERA)
+    await pool.close()
+
+
+async def test_a_closed_pool_closes_what_comes_back(
+    pool: Pool, ours: Callable[[], set[str]]
+) -> None:
+    """What is lent when it is closed goes on until then."""
+    connection, other = await lent(pool), await lent(pool)
+    await pool.give(other, ERA)
+    await pool.close()
+    assert ours() == {await number_of(connection)}
+    await pool.give(connection, ERA)
+    await eventually(lambda: not ours())
+
+
+async def test_p5_what_a_dropped_connection_has_not_sent_is_never_sent() -> None:
+    """An old value would otherwise arrive after a newer one, when the other side reads again."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.setblocking(False)
+        dialling = asyncio.create_task(Dialler(timeout=WITHIN).dial(*listener.getsockname()))
+        peer, _ = await loop.sock_accept(listener)
+    with peer:
+        assert b"HELLO" in await loop.sock_recv(peer, 1000)
+        await loop.sock_sendall(peer, b"%1\r\n+proto\r\n:3\r\n")
+        connection = await dialling
+        await send(connection, "SET", "key", b"old" * 100_000)
+        connection.unanswered = True
+        connection.drop()
+        await asyncio.sleep(0)  # in which the socket is closed
+        assert await arriving(peer) < 300_000
+
+
+async def arriving(peer: socket.socket) -> int:
+    """Read to the end; return how many bytes there were."""
+    arrived = 0
+    with suppress(ConnectionResetError):
+        while data := await soon(asyncio.get_running_loop().sock_recv(peer, 1000)):
+            arrived += len(data)
+    return arrived
+
+
+@pytest.mark.parametrize("connections", [10, 1])
+async def test_p5_a_thousand_callers_share_a_few_connections(
+    make: Make, ours: Callable[[], set[str]], connections: int
+) -> None:
+    """With every key warm the function never runs, and all are answered in good time."""
+    function = Function(make(max_connections=connections))
+    numbers = range(1000)
+    await function.warm(numbers)
+    begun = time.thread_time()  # of which a machine that is busy with something else takes no part
+    assert all(await asyncio.gather(*map(function, numbers)))
+    took = time.thread_time() - begun
+    assert function.runs == 0
+    assert took < 2.0
+    assert len(ours()) <= connections
+
+
+async def test_p5_cancellations_give_nobody_a_wrong_value(
+    make: Make, ours: Callable[[], set[str]]
+) -> None:
+    """Ten thousand, at random moments; afterwards everything works over no more connections."""
+    manager = make()
+    function = Function(manager)
+    keys = [f"key:{number}" for number in range(100)]
+    await function.warm(range(100))
+    assert await manager.set_many({key: key for key in keys}) is True
+    right: list[bool] = []
+
+    async def use(number: int) -> None:
+        match number % 4:
+            case 0 | 1:
+                right.append(await function(number % 100))
+            case 2:
+                right.append(await manager.get(keys[number % 100]) == keys[number % 100])
+            case 3:  # of which one that is cancelled counts as an invalidation
+                await manager.set(f"set:{number % 10}", number % 10)
+                right.append(await manager.get(f"set:{number % 10}") in {None, number % 10})
+
+    cancelled: list[int] = []
+
+    async def cancel_many(seed: int) -> None:
+        chance, numbers = random.Random(seed), itertools.count(seed, 49)
+        while len(cancelled) < 10_000:
+            task = asyncio.create_task(use(next(numbers)))
+            for _ in range(chance.randrange(12)):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            cancelled.extend([1] if task.cancelled() else [])
+            if chance.random() < 0.1:
+                await use(next(numbers))  # in the midst of the others
+
+    await asyncio.gather(*map(cancel_many, range(50)))
+    assert len(right) > 500
+    assert right.count(False) == 0
+    assert function.runs == 0
+    await eventually(lambda: len(manager.journal) == 0)
+    assert all(await asyncio.gather(*map(function, range(100))))
+    assert await manager.get_many(keys) == dict(zip(keys, keys, strict=True))
+    assert await manager.set_many({f"set:{number}": number for number in range(10)}) is True
+    assert function.runs == 0
+    await eventually(lambda: len(ours()) <= 10)
+    await manager.close()
+    await eventually(lambda: not ours())
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+async def test_p5_a_broken_reply_gives_nobody_a_wrong_value(
+    behind: Make, proxy: FaultProxy, fault: str
+) -> None:
+    """Whatever it is broken like; every caller is answered, and afterwards everything works."""
+    hangs = BROKEN[fault].kind == "stall"
+    manager = behind(operation_timeout=BUDGET) if hangs else behind()
+    function = Function(manager, tags=["tag"])
+    for number in range(20):
+        assert await function(number)
+        await eventually(partial(manager.set, f"key:{number}", f"value:{number}"))
+    broken = replace(BROKEN[fault], chance=0.05)
+    proxy.inject(broken)
+
+    async def use(number: int) -> bool:
+        values = await manager.get_many([f"key:{number}", f"key:{(number + 1) % 20}"])
+        return (
+            await function(number)
+            and await manager.get(f"key:{number}") in {None, f"value:{number}"}
+            and values.items() <= {f"key:{n}": f"value:{n}" for n in range(20)}.items()
+        )
+
+    for _ in range(2 if hangs else 10):
+        assert all(await asyncio.gather(*map(use, range(20))))
+    assert all([await use(number) for number in range(20)])
+    assert proxy.done[broken.kind] > 0
+    proxy.heal()
+    await eventually(lambda: manager.set("key", "value"))
+    await eventually(lambda: _is(manager.get("key"), "value"))
+
+
+async def _is(value: Awaitable[object], expected: object) -> bool:
+    return await value == expected
+
+
+@pytest.mark.parametrize("at_once", [1, 50])
+async def test_p5_most_calls_are_hits_although_replies_break(
+    behind: Make, proxy: FaultProxy, at_once: int
+) -> None:
+    """At least 95 % of them with 3 % of the replies broken, one way or another."""
+    function = Function(behind())
+    await function.warm(range(at_once))
+    kinds = [fault for fault in BROKEN.values() if fault.kind != "stall" and fault.to == "reply"]
+    proxy.inject(
+        *(replace(fault, command=b"GET", chance=0.03 / len(kinds)) for fault in kinds),
+    )
+    rounds = 1000 // at_once
+    for _ in range(rounds):
+        assert all(await asyncio.gather(*map(function, range(at_once))))
+    assert sum(proxy.done.values()) >= 10
+    assert function.runs <= 0.05 * rounds * at_once
+
+
+@pytest.mark.parametrize("at_once", [2, 50])
+async def test_p5_one_reply_too_many_costs_no_hit(
+    behind: Make, proxy: FaultProxy, at_once: int
+) -> None:
+    """It is one fault, however many replies it makes stray: all are asked again."""
+    function = Function(behind())
+    await function.warm(range(at_once))
+    proxy.inject(Fault("duplicate", command=b"GET", times=1))
+    for _ in range(3):
+        assert all(await asyncio.gather(*map(function, range(at_once))))
+    assert proxy.done == {"duplicate": 1}
+    assert function.runs == 0
+
+
+async def test_p3_a_reply_from_before_an_invalidation_is_not_served(
+    behind: Make, proxy: FaultProxy
+) -> None:
+    """It answers the question before, names the right key, and is a value from before."""
+    source = 1
+    manager = behind()
+
+    @cache_response(manager, "data")
+    async def function() -> int:
+        return source
+
+    assert [await function(), await function()] == [1, 1]
+    proxy.inject(Fault("shift", command=b"GET", times=1))
+    assert [await function(), await function()] == [1, 1]
+    assert proxy.done == {"shift": 1}
+    source = 2
+    assert await function.invalidate() is True
+    assert await function() == 2
+
+
+async def test_p5_time_that_this_process_took_opens_no_breaker(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was under way, or in line, while the loop was held up is stored nonetheless."""
+    monkeypatch.setattr(budget, "STALLED_SECONDS", 1.0)  # so that Redis may be slow here
+    manager = make(operation_timeout=BUDGET, max_connections=2)  # one of them for reads
+    values = {f"key:{number}": number for number in range(5)}
+    await eventually(lambda: manager.set_many(values))
+    storing = asyncio.create_task(manager.set_many(values))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    hold_up(BUDGET + 1.1)
+    assert await storing is True
+    assert await manager.health_check() is True
+
+
+@pytest.mark.parametrize("kind", ["cut", "reset", "garbage"])
+async def test_p5_a_write_whose_connection_breaks_is_made_again(
+    behind: Make, proxy: FaultProxy, kind: Kind
+) -> None:
+    """Once, over another one: it may have been the only one that was broken."""
+    manager = behind()
+    assert await manager.set("key", 1) is True
+    proxy.inject(Fault(kind, command=b"SET", times=1))
+    assert await manager.set("key", 2) is True
+    assert proxy.done == {kind: 1}
+    assert await manager.get("key") == 2
+
+
+async def test_p5_connections_that_died_unused_cost_no_hit(
+    make: Make, redis_client: Redis, ours: Callable[[], set[str]]
+) -> None:
+    """They are replaced before anybody asks over them, or his question is asked again."""
+    manager = make()
+    function = Function(manager)
+    numbers = range(50)
+    await function.warm(numbers)
+
+    def kill() -> None:
+        for number in ours():
+            redis_client.client_kill_filter(_id=number)
+
+    for _ in range(5):
+        kill()
+        assert all(await asyncio.gather(*map(function, numbers)))
+        kill()
+        assert await manager.set_many({f"key:{number}": number for number in numbers}) is True
+    assert function.runs == 0
+
+
+async def test_p5_hits_resume_after_a_restart(make: Make, redis_server: RedisServer) -> None:
+    """Of fifty callers nobody has an error meanwhile; each key is computed once afterwards."""
+    function = Function(make(operation_timeout=8 * BUDGET))
+    numbers = range(50)
+    await function.warm(numbers)
+    redis_server.stop()
+    try:
+        assert all(await asyncio.gather(*map(function, numbers)))
+    finally:
+        redis_server.start()
+
+    async def hits() -> bool:
+        runs = function.runs
+        assert all(await asyncio.gather(*map(function, numbers)))
+        return function.runs == runs
+
+    await eventually(hits)
+
+
+async def test_a_closed_manager_can_be_used_again(make: Make, ours: Callable[[], set[str]]) -> None:
+    """As often as one likes; each time nothing of it is left."""
+    manager = make()
+    function = Function(manager)
+    for _ in range(3):
+        assert all(await asyncio.gather(*map(function, range(20))))
+        assert await manager.get("function") is None
+        await manager.close()
+        await eventually(lambda: not ours())
+    assert function.runs == 20
+
+
+def test_loops_of_every_kind_may_use_one_manager(
+    redis_server: RedisServer, ours: Callable[[], set[str]]
+) -> None:
+    """One after another, the one that the service has among them; nothing is left in any."""
+    manager = CacheManager(redis_backend(redis_server, **PATIENT))
+    function = Function(manager)
+    factories: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop]
+    if find_spec("uvloop"):
+        factories.append(import_module("uvloop").new_event_loop)
+
+    async def use() -> None:
+        assert all(await asyncio.gather(*map(function, range(100))))
+        assert await manager.set("key", "value") is True
+        await manager.close()
+        await eventually(lambda: not ours())
+
+    for factory in factories * 2:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(use())
+        assert function.runs == 100
+    asyncio.run(swept(redis_server, [manager]))
+
+
+async def test_p4_loops_of_threads_share_what_they_compute(make: Make) -> None:
+    """At once: each value is right, and each is computed once, by whichever of them."""
+    manager = make()
+    function = Function(manager)
+
+    async def use() -> None:
+        for _ in range(5):
+            assert all(await asyncio.gather(*map(function, range(50))))
+        await manager.close()
+
+    await asyncio.gather(*(asyncio.to_thread(asyncio.run, use()) for _ in range(4)))
+    assert function.runs == 50
