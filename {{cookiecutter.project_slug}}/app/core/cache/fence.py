@@ -214,8 +214,13 @@ class Fence:
                 return served
 
     def nearby(self, key: str, tags: tuple[str, ...]) -> tuple[Kept, Nonces] | None:
-        """Return what the near cache has at a key, and its tags' nonces; `None` without them."""
-        if self._near is None or self._journal.is_open or (kept := self._near.get(key)) is None:
+        """Return what the near cache has at a key, and its tags' nonces; `None` without them.
+
+        A function whose result may be stored makes it of what is newest, and asks the backend.
+        """
+        if self._near is None or self._journal.is_open or computes_here():
+            return None
+        if (kept := self._near.get(key)) is None:
             return None
         nonces = self._near.nonces(tags) if tags else ()
         return None if nonces is None else (kept, nonces)
@@ -420,6 +425,11 @@ async def _join(flight: Flight, leading: frozenset[Flight], *, online: bool) -> 
     finally:
         for leader in leading:
             leader.blocked_on.remove(flight)
+
+
+def computes_here() -> bool:
+    """Whether this is called by a function whose result may be stored."""
+    return bool(_led_here())
 
 
 def _led_here() -> frozenset[Flight]:

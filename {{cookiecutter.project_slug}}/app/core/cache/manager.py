@@ -23,7 +23,7 @@ from .breaker import past_the_breaker
 from .calls import CachedCalls
 from .canonical import UnkeyableError
 from .entries import LEFT_OUT, Entry, Factory, called, parsed, tags_of, value_of
-from .fence import Fence, Made
+from .fence import Fence, Made, computes_here
 from .freshness import Freshness
 from .journal import InvalidationEvent, Journal, Listener
 from .keys import KeyFunction, Parameters
@@ -382,7 +382,7 @@ class CacheManager:
     async def _standing_at(self, keys: list[str]) -> dict[str, bytes | None]:
         """Return what stands at whole keys, where it is near or else in the backend."""
         near, found = self.backend.near, dict[str, bytes | None]()
-        if near is not None and not self.journal.is_open:
+        if near is not None and not self.journal.is_open and not computes_here():
             found = {key: kept.data for key in keys if (kept := near.get(key)) is not None}
         missing = [key for key in keys if key not in found]
         if missing:
@@ -459,17 +459,20 @@ class CacheManager:
             self._put_off(patterns, tags)
             return result
         self._outage.worked()
-        if self.backend.near is not None:
-            self.backend.near.forget(patterns, tags)
+        self.forget(patterns, tags)
         self.journal.settle(before, patterns, tags)
         flights.overtake(patterns, tags)
         return result
 
     def _put_off(self, patterns: Collection[KeyPattern], tags: Collection[str]) -> None:
-        if self.backend.near is not None:
-            self.backend.near.forget(patterns, tags)
+        self.forget(patterns, tags)
         self.journal.add(patterns, tags)
         self.fence.flights.overtake(patterns, tags, undelivered=True)
+
+    def forget(self, patterns: Collection[KeyPattern], tags: Collection[str] = ()) -> None:
+        """Serve nothing of it from the near cache any more, nor what is on its way."""
+        if self.backend.near is not None:
+            self.backend.near.forget(patterns, tags)
 
     def _pattern(self, pattern: str) -> KeyPattern:
         return KeyPattern.parse(pattern, prefix=self._full(pattern).removesuffix(pattern))
@@ -506,17 +509,20 @@ class _Delivery:
     async def remove(self, keys: list[str]) -> None:
         """Remove these keys."""
         await self._manager.backend.delete_many(keys)
+        self._manager.forget([KeyPattern((key,)) for key in keys])
 
     async def remove_matching(self, pattern: KeyPattern) -> None:
         """Remove the keys that a pattern covers."""
         self._manager.limit_clear()
         _insist(await self._manager.backend.delete_matching(pattern))
+        self._manager.forget([pattern])
 
     async def renew_tags(self, tags: list[str]) -> None:
         """Give these tags new nonces, that of all tags before the others."""
         of_all = all_tags_key(self._manager.key_prefix)
         tags = [of_all, *(tag for tag in tags if tag != of_all)]
         _insist(await self._manager.backend.renonce(tags, TAG_MS))
+        self._manager.forget((), tags)
 
 
 def _insist(done: object) -> None:

@@ -40,8 +40,8 @@ class Source(Protocol):
     renew_at: float
     """When to ask for the next proof of that."""
 
-    def prove(self) -> None:
-        """Ask for it; never blocks, never raises."""
+    def prove(self, key: str) -> None:
+        """Ask for it, and whether `key` is still where it was; never blocks, never raises."""
 
 
 class Kept:
@@ -83,10 +83,10 @@ class NearCache:
         if kept is None:
             return None
         source, now = kept.source, time.monotonic()
+        if now >= source.renew_at:
+            source.prove(key)
         if now >= source.trusted_until or now >= kept.until:
             return None
-        if now >= source.renew_at:
-            source.prove()
         try:
             self._entries.move_to_end(key)
         except KeyError:  # another thread has just removed it
@@ -139,6 +139,7 @@ class NearCache:
     def lose(self, source: Source) -> None:
         """Remove what was read over a connection that is over."""
         with self._lock:
+            self.epoch += 1
             for key in [key for key, kept in self._entries.items() if kept.source is source]:
                 self._remove(key)
 

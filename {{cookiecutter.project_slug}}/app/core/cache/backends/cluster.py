@@ -112,6 +112,9 @@ class Cluster:
         reply: AskError,
         deadline: float,
     ) -> Any:
+        if question.changed is not None:
+            question.changed.cancel()
+        question = replace(question, keys=(), of_key=None, keeps=False, changed=None)
         for _ in range(_HOPS):
             server = self._server((_host(reply.host, server), int(reply.port)))
             commands: list[Command] = [command]
@@ -120,7 +123,7 @@ class Cluster:
                 self._look_again()
             else:
                 commands = [("ASKING",), command]
-            question = replace(question, keys=(), commands=commands, of_key=None)
+            question = replace(question, commands=commands)
             *_, answer = await server.exchange(question, deadline)
             if not isinstance(answer, AskError):
                 return answer

@@ -119,6 +119,8 @@ class Line(asyncio.BufferedProtocol):
         self.trusted_until = 0.0
         """Until when what was read here is coherent: see `near`."""
         self.renew_at = math.inf
+        self._vouched = 0.0
+        """Until when it is, if replies are in step."""
 
     async def ask(
         self,
@@ -151,12 +153,18 @@ class Line(asyncio.BufferedProtocol):
             self._send_soon()
         return await answer
 
-    def prove(self) -> None:
-        """Ask for a proof in the background, from within the line's own event loop only."""
+    def prove(self, key: str) -> None:
+        """Ask for trust in the background, from within the line's own event loop only.
+
+        The question about `key` shows, on a cluster, whether its server still answers for its slots.
+        """
         if self.is_over or self._transport is None or _running_loop() is not self._loop:
             return
-        self.renew_at = math.inf  # the proof says when the next one is
-        self._ask_for_proof(self._loop.time() + self._budget)
+        deadline, asked = self._loop.time() + self._budget, time.monotonic()
+        self.renew_at = asked + RENEW_SECONDS
+        name = key.encode("utf-8", "surrogatepass")
+        self._enqueue(packed(("PTTL", name)), _Wait(None, 1, deadline, partial(self._trust, asked)))
+        self._ask_for_proof(deadline)
         self._send_soon()
 
     def end(self, error: Exception) -> None:
@@ -272,18 +280,21 @@ class Line(asyncio.BufferedProtocol):
         self._proven_until = deadline + _PROOF_SECONDS
         if self._transport is not None:  # else nothing was asked before
             seal = new_seal()
-            hook = partial(self._check_proof, seal, time.monotonic())
+            hook = partial(self._check_proof, seal)
             self._enqueue(packed(("PING", seal)), _Wait(None, 1, deadline, hook))
 
-    def _check_proof(self, seal: bytes, asked: float, replies: list[Any]) -> None:
+    def _check_proof(self, seal: bytes, replies: list[Any]) -> None:
         if replies[0] != seal:
             raise InvalidResponse("a reply that belongs to another command")
-        self._trust(asked)
+        self.trusted_until, self._vouched = max(self.trusted_until, self._vouched), 0.0
 
-    def _trust(self, asked: float) -> None:
+    def _trust(self, asked: float, replies: list[Any]) -> None:
         """Note that all messages have been heard that the server had to tell by then."""
-        if self.messages.are_on:
-            self.trusted_until, self.renew_at = asked + TRUST_SECONDS, asked + RENEW_SECONDS
+        if isinstance(replies[0], Exception):  # the key is not its own any more
+            self.trusted_until = 0.0
+            self.messages.lose(self)
+        elif self.messages.are_on:
+            self._vouched = asked + TRUST_SECONDS
 
     def _ask_for_messages(self) -> None:
         """Let the server tell what changes, before anything is read."""
@@ -294,7 +305,8 @@ class Line(asyncio.BufferedProtocol):
 
     def _begin_messages(self, asked: float, replies: list[Any]) -> None:
         self.messages.begin(replies[0])
-        self._trust(asked)
+        if self.messages.are_on:
+            self.trusted_until, self.renew_at = asked + TRUST_SECONDS, asked + RENEW_SECONDS
 
     # --- the clock -----------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ https://redis.io/docs/latest/commands/client-tracking/.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from redis.exceptions import InvalidResponse, ResponseError
@@ -24,7 +25,7 @@ class Messages:
         self._near, self._refused = near, refused
         self.are_on = False
         """Whether the server tells what changes."""
-        self._watched: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._watched: dict[bytes, set[asyncio.Future[None]]] = {}
 
     @property
     def request(self) -> tuple[str, ...]:
@@ -49,8 +50,8 @@ class Messages:
         if not self.are_on:
             changed.cancel()
             return ()
-        others = [other for other in self._watched.get(name, ()) if not other.done()]
-        self._watched[name] = [*others, changed]
+        self._watched.setdefault(name, set()).add(changed)
+        changed.add_done_callback(partial(self._forget, name))
         return () if self._near is not None else ("CLIENT", "CACHING", "YES")
 
     def hear(self, message: list[Any], source: Source) -> None:
@@ -71,6 +72,12 @@ class Messages:
         if self._near is not None:
             self._near.lose(source)
         self._tell(list(self._watched))
+
+    def _forget(self, name: bytes, changed: "asyncio.Future[None]") -> None:
+        watching = self._watched.get(name, set())
+        watching.discard(changed)
+        if not watching:
+            self._watched.pop(name, None)
 
     def _tell(self, names: Iterable[bytes]) -> None:
         for name in names:

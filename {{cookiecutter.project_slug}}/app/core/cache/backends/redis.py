@@ -290,16 +290,15 @@ class RedisBackend(BytesBackend):
         changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         name = _name(key)
         question = Question([name], [("GET", name)], Use.READ, of_key=key, changed=changed)
-        (reply,) = await self._topology.ask(question)
-        now = _standing(reply)
-        if now == standing:
-            try:
-                if changed.cancelled():
-                    await asyncio.sleep(POLL_SECONDS)
-                else:
-                    await asyncio.wait([changed], timeout=_LONGEST_WAIT_SECONDS)
-            finally:
-                changed.cancel()
+        try:
+            (reply,) = await self._topology.ask(question)
+            now = _standing(reply)
+            if now == standing and changed.cancelled():
+                await asyncio.sleep(POLL_SECONDS)
+            elif now == standing:
+                await asyncio.wait([changed], timeout=_LONGEST_WAIT_SECONDS)
+        finally:
+            changed.cancel()
         return now
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:

@@ -135,7 +135,9 @@ class Master(Single):
         yield self._server
 
     def _leave_what_is_old(self) -> None:
-        now = time.monotonic()
-        if now - self._worked_at > _TRUSTED_SECONDS and not self._server.breaker.is_open:
+        now, server = time.monotonic(), self._server
+        if now - self._worked_at <= _TRUSTED_SECONDS or server.is_proven:
+            return
+        if not server.breaker.is_open:
             self._server.renew()
             self._worked_at = now

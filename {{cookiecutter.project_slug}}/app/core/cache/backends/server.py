@@ -166,8 +166,18 @@ class Server:
     def renew(self) -> None:
         """Use new connections from now on: the ones that there are lead nowhere, or elsewhere."""
         self._era = object()
+        for home in list(self._homes.values()):
+            if self._near is not None and home.line is not None:
+                self._near.lose(home.line)
         if self.on_renewal is not None:
             self.on_renewal()
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the shared connection of the running event loop has proved itself just now."""
+        home = self._homes.get(asyncio.get_running_loop())
+        line = None if home is None or home.era is not self._era else home.line
+        return line is not None and time.monotonic() < line.trusted_until
 
     async def close(self) -> None:
         """Close the connections of the running event loop; a later use makes new ones."""
@@ -199,9 +209,11 @@ class Server:
                 watch = line.messages.watch(question.keys[0], question.changed)
             try:
                 if watch:
-                    _, *replies = await line.ask(
+                    allowed, *replies = await line.ask(
                         packed(watch) + sent, count + 1, deadline, since=self._overtaken
                     )
+                    if allowed != b"OK" and question.changed is not None:
+                        question.changed.cancel()
                 else:
                     replies = await line.ask(
                         sent, count, deadline, since=self._overtaken, hook=hook
@@ -224,7 +236,7 @@ class Server:
         epoch, asked = near.epoch, time.monotonic()
 
         def keep(replies: list[Any]) -> None:
-            if seal is not None and replies[-1] != seal:
+            if not line.messages.are_on or (seal is not None and replies[-1] != seal):
                 return
             verbs = [command[0] for command in question.commands]
             told = list(zip(question.keys, verbs, replies[: len(verbs)], strict=True))
@@ -236,7 +248,9 @@ class Server:
                 is_nonce, by_hand = name not in lives, seal is not None and not names_its_key(data)
                 if not (is_nonce or by_hand or is_record_of(key, data)) or type(ms) is not int:
                     continue
-                until = math.inf if ms == _FOR_EVER else asked + ms / 1000
+                until = (
+                    math.inf if ms == _FOR_EVER else asked + (ms - 1) / 1000
+                )  # it counts whole ones
                 near.keep(key, data, until, line, epoch)
 
         return keep
