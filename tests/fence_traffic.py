@@ -99,7 +99,6 @@ def play(  # noqa: PLR0913 - what there is to choose
             readers=8,
             writes=0 if number else writes,
             reads=15 * writes if fenced else 10 * writes,
-            times={"POLL_SECONDS": 0.01},  # less waiting, more that crosses
         )
     count: Counter[str] = Counter()
     for worker in players:

@@ -25,9 +25,7 @@ from jobs import say, serve  # type: ignore[import-not-found] # of this folder
 from redis.asyncio import Redis
 
 FENCE: Final = import_module("app.core.cache.leases")
-TIMES: Final = {
-    name: getattr(FENCE, name) for name in ("LEASE_MS", "RENEW_SECONDS", "POLL_SECONDS")
-}
+TIMES: Final = {name: getattr(FENCE, name) for name in ("LEASE_MS", "RENEW_SECONDS")}
 """How long the fence waits for what. A job may have others."""
 
 AT_ONCE: Final = 50

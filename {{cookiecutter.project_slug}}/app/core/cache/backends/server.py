@@ -242,15 +242,14 @@ class Server:
             told = list(zip(question.keys, verbs, replies[: len(verbs)], strict=True))
             lives = {name: ms for name, verb, ms in told if verb == "PTTL"}
             for name, verb, data in told:
-                if verb != "GET" or type(data) is not bytes:
+                if verb != "GET" or type(data) is not bytes or len(data) > LARGE_BYTES:
                     continue
                 key, ms = str(name, "utf-8", "surrogatepass"), lives.get(name, _FOR_EVER)
                 is_nonce, by_hand = name not in lives, seal is not None and not names_its_key(data)
                 if not (is_nonce or by_hand or is_record_of(key, data)) or type(ms) is not int:
                     continue
-                until = (
-                    math.inf if ms == _FOR_EVER else asked + (ms - 1) / 1000
-                )  # it counts whole ones
+                # Redis counts whole milliseconds.
+                until = math.inf if ms == _FOR_EVER else asked + (ms - 1) / 1000
                 near.keep(key, data, until, line, epoch)
 
         return keep
