@@ -12,7 +12,8 @@ stale between processes a value that is older than another process's invalidatio
                         delivered before the read began. A read does not count during which its
                         own process could not ask Redis, or held back an invalidation: it is cut
                         off from what others do, and shares what its process computes. What it
-                        leaves in Redis does count, whoever reads that.
+                        leaves in Redis does count, whoever reads that. The first process has a
+                        near cache: there what was delivered a second before the read counts.
 errors                  exceptions that are not those of the cached functions
 swallowed cancellations calls that were cancelled, and returned
 endless calls           calls that take more than twenty seconds
@@ -220,7 +221,8 @@ def soak(  # noqa: PLR0913 - the details of a soak
             workers.append(worker)
             worker.tell(
                 job="begin",
-                settings=settings | {"REDIS_PORT": str(proxy.port)},
+                settings=settings
+                | {"REDIS_PORT": str(proxy.port), "CACHE_NEAR_SIZE": "0" if number else "60"},
                 bugs=bugs,
                 truth=str(truth),
                 number=number,

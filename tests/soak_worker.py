@@ -15,8 +15,8 @@ import stat
 import sys
 import time
 import warnings
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +30,7 @@ from app.core.cache import (  # type: ignore[import-not-found] # of the project 
     cache_response,
     invalidate_cache,
 )
+from app.core.cache.near import TRUST_SECONDS  # type: ignore[import-not-found]
 from jobs import serve  # type: ignore[import-not-found] # of this folder
 
 CALLERS: Final = 12
@@ -141,6 +142,8 @@ class Soaker:
         self._tasks: list[asyncio.Task[None]] = []
         self._resting = True
         self._cut_off_at = 0.0
+        self._history = deque([(0.0, [0] * len(self._truth.delivered))])
+        """What was delivered at a time, of the last second and a little more."""
         self._sockets = sockets()
         self._watch()
 
@@ -276,13 +279,21 @@ class Soaker:
         place = self._random.randrange(len(self._families))
         numbers = self._random.sample(range(place * EACH, (place + 1) * EACH), 3)
         returned = {number: self._truth.returned[number] for number in numbers}
-        delivered = {number: self._truth.delivered[number] for number in numbers}
         began = time.monotonic()
+        delivered = self._delivered(began)
         values = await self._families[place].read(numbers)
         cut_off = self._cut_off_at >= began
         self._tally.note("reads cut off" if cut_off else "reads")
         for number, value in values.items():
             self._check(number, value, returned[number], 0 if cut_off else delivered[number])
+
+    def _delivered(self, now: float) -> Sequence[int]:
+        """Return which versions have been delivered so long ago that all have to know of them."""
+        if self.cache.backend.near is None:
+            return list(self._truth.delivered)
+        while len(self._history) > 1 and self._history[1][0] <= now - TRUST_SECONDS:
+            self._history.popleft()
+        return self._history[0][1]
 
     def _check(self, number: int, value: Value, returned: int, delivered: int) -> None:
         self._tally.note("values")
@@ -351,7 +362,7 @@ class Soaker:
         self.cache.on_event = self._hear
         backend, journal, fence = self.cache.backend, self.cache.journal, self.cache.fence
         look, get_many_bytes = backend.look, backend.get_many_bytes
-        covers, run = journal.covers, fence.run
+        covers, run, is_near = journal.covers, fence.run, fence.is_hit
 
         async def asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401
             try:
@@ -366,14 +377,20 @@ class Soaker:
                 self._cut_off_at = time.monotonic()
             return found
 
-        async def counted(*arguments: Any) -> Any:  # noqa: ANN401
-            served = await run(*arguments)
+        async def counted(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+            served = await run(*arguments, **options)
             self._tally.note(f"served: {served.how.name.lower()}")
             return served
 
+        def near(found: Any) -> bool:  # noqa: ANN401
+            is_hit = is_near(found)
+            if is_hit:
+                self._tally.note("served: near")
+            return bool(is_hit)
+
         backend.look = lambda *arguments: asked(look(*arguments))
         backend.get_many_bytes = lambda *arguments: asked(get_many_bytes(*arguments))
-        journal.covers, fence.run = covered, counted
+        journal.covers, fence.run, fence.is_hit = covered, counted, near
 
     async def _tick(self) -> None:
         """Look how long the event loop stands still, and how much is connected and logged."""
@@ -382,6 +399,8 @@ class Soaker:
         lines = counts["log lines"]
         while not self._resting:
             before = time.monotonic()
+            if self.cache.backend.near is not None:
+                self._history.append((before, list(self._truth.delivered)))
             await asyncio.sleep(TICK_SECONDS)
             self._tally.measure("seconds of a stall", time.monotonic() - before - TICK_SECONDS)
             more = await self._connections_beyond(allowed)

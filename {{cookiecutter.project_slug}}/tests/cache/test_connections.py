@@ -275,7 +275,8 @@ async def test_a_closed_pool_closes_what_comes_back(
     connection, other = await lent(pool), await lent(pool)
     await pool.give(other, ERA)
     await pool.close()
-    assert ours() == {await number_of(connection)}
+    number = await number_of(connection)
+    await eventually(lambda: ours() == {number})
     await pool.give(connection, ERA)
     await eventually(lambda: not ours())
 
