@@ -26,10 +26,18 @@ def project(request: pytest.FixtureRequest) -> BakedProject:
     return project
 
 
-def test_its_own_tests_pass(project: BakedProject, report: Callable[[str], None]) -> None:
+def test_its_own_tests_pass(installed: BakedProject, report: Callable[[str], None]) -> None:
     """The service's `make test` is green."""
-    output = project.run("make", "test")
+    output = installed.run("make", "test")
     report(f"The service's own tests: {output.splitlines()[-1].strip('= ')}")
+
+
+def test_its_own_tests_pass_without_the_example(
+    installed_without_example: BakedProject, report: Callable[[str], None]
+) -> None:
+    """So are those of a service without the example; those of its cache are the same files."""
+    output = installed_without_example.run("uv", "run", "pytest", "--ignore", "tests/cache")
+    report(f"Without the example: {output.splitlines()[-1].strip('= ')}")
 
 
 def test_its_own_linter_and_type_checker_are_silent(project: BakedProject) -> None:

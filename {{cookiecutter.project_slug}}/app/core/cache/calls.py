@@ -121,7 +121,7 @@ class CachedCalls:
         tags = self._tags_of(args, kwargs) if self._is_tagged else ()
         near = None if renew else self._found_near(key, tags, sending)
         if near is not None:
-            how, (value, changes) = How.HIT, near.value
+            how, (value, changes) = How.HIT, near
         else:
             call, fence = _OneCall(self, key, args, kwargs, sending), self._store.fence
             served = await (fence.renew_now if renew else fence.run)(key, tags, call)
@@ -181,9 +181,12 @@ class CachedCalls:
             self._logger.debug("unreadable %s: %s", key, error)
         return None
 
-    def _found_near(self, key: str, tags: tuple[str, ...], sending: Sending | None) -> Found | None:
+    def _found_near(
+        self, key: str, tags: tuple[str, ...], sending: Sending | None
+    ) -> tuple[Any, Changes | None] | None:
         """Return what the near cache has, if that is a hit; the header of a record is read once."""
-        near = self._store.fence.nearby(key, tags)
+        fence = self._store.fence
+        near = fence.nearby(key, tags)
         if near is None:
             return None
         kept, nonces = near
@@ -191,10 +194,14 @@ class CachedCalls:
             if kept.memo is None or kept.memo[0] is not self:
                 kept.memo = self, Record.from_bytes(key, kept.data, self._owner)
             record: Record | None = kept.memo[1]
-            found = None if record is None else self._read(record, nonces, sending)
+            if record is None:
+                return None
+            if record.kind == _VALUE and not record.about and not tags:
+                return codec.decode(record.payload, self._classes), None  # as below, in short
+            found = self._read(record, nonces, sending)
         except Exception:  # damaged: the backend is looked at
             return None
-        return found if self._store.fence.is_hit(found) else None
+        return found.value if found is not None and fence.is_hit(found) else None
 
     def _read(self, record: Record, nonces: Nonces, sending: Sending | None) -> Found | None:
         known = _as_text(nonces[: len(self._tags)]) if self._tags else []
