@@ -141,6 +141,17 @@ def k(a: Any, /, *b: Any, **c: Any) -> None:
 
 
 FUNCTIONS = [f, g, h, i, j, k]
+
+
+def fits(function: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a call fits, as the interpreter says; `bind` of CPython 3.13.0 lets too much pass."""
+    try:
+        function(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
 arguments = st.tuples(
     st.lists(st.integers(0, 2), max_size=4),
     st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.integers(0, 2), max_size=3),
@@ -158,10 +169,9 @@ def test_p2_calls_share_a_key_exactly_if_they_bind_alike(
 
     def bound(call: Any) -> Any:
         args, kwargs = call
-        try:
-            found = signature.bind(*args, **kwargs)
-        except TypeError:
+        if not fits(function, args, kwargs):
             return None
+        found = signature.bind(*args, **kwargs)
         found.apply_defaults()
         return {name: found.arguments[name] for name in found.arguments if name not in ignored}
 
@@ -197,6 +207,10 @@ def test_arguments_are_bound_as_inspect_binds_them(function: Any, ignored: tuple
             expected = signature.bind(*args, **kwargs)
         except TypeError as error:
             with pytest.raises(TypeError, match=re.escape(str(error))):
+                parameters.values(args, kwargs)
+            continue
+        if not fits(function, args, kwargs):
+            with pytest.raises(TypeError):
                 parameters.values(args, kwargs)
             continue
         expected.apply_defaults()

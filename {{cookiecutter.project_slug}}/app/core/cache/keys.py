@@ -113,7 +113,7 @@ class Parameters:
             return dict(zip(self._names, bound, strict=True))
         call = self.signature.bind(*args, **kwargs)
         call.apply_defaults()
-        for name in self.keyed:
+        for name in self.signature.parameters:
             if name not in call.arguments:  # which Python 3.13.0 may let pass
                 raise TypeError(f"missing a required argument: {name!r}")
         return call.arguments
