@@ -51,7 +51,7 @@ class Contender:
     def __init__(self, server: RedisServer) -> None:
         self.server = server
 
-    def cached(self, function: Function) -> Function:  # noqa: ARG002
+    def cached(self, function: Function) -> Function:
         raise CannotError("it has no decorator for functions")
 
     def app(self, endpoint: Function) -> FastAPI:
@@ -59,7 +59,7 @@ class Contender:
         app.get(route(endpoint))(self.cached(endpoint))
         return app
 
-    def key(self, function: Function) -> Callable[..., object]:  # noqa: ARG002
+    def key(self, function: Function) -> Callable[..., object]:
         raise CannotError("it builds no key from the arguments of a function")
 
     async def close(self) -> None:
@@ -186,7 +186,7 @@ class Prebuilt(Contender):
         response = Response(payloads.body_of(endpoint), media_type="application/json")
 
         @app.get(route(endpoint))
-        async def get(number: int) -> Response:  # noqa: ARG001
+        async def get(number: int) -> Response:
             return response
 
         return app
@@ -411,7 +411,7 @@ class FastapiRedisSdk(Contender):
         app.get(route(endpoint), dependencies=[Depends(cache(ttl=TTL))])(endpoint)
         return app
 
-    def key(self, function: Function) -> Callable[..., object]:  # noqa: ARG002
+    def key(self, function: Function) -> Callable[..., object]:
         raise CannotError("it builds keys from requests, not from the arguments of a function")
 
     async def close(self) -> None:

@@ -76,6 +76,7 @@ async def rate(port: int, connections: int, seconds: float, endpoint: str) -> fl
     failed: asyncio.Future[None] = loop.create_future()
     busy = [Connection(itertools.cycle(questions), failed) for _ in range(connections)]
     for each in busy:
+        # mypy cannot type the default of a lambda's parameter.
         await loop.create_connection(lambda each=each: each, "127.0.0.1", port)  # type: ignore[misc]
     await asyncio.wait([failed], timeout=_WARM_SECONDS)
     before, began = sum(each.answers for each in busy), time.perf_counter()

@@ -58,7 +58,7 @@ def body_of(endpoint: object) -> bytes:
     return body(LARGE if endpoint in {large, large_typed} else SMALL)
 
 
-async def read_user(number: int, name: str) -> dict[str, Any]:  # noqa: ARG001
+async def read_user(number: int, name: str) -> dict[str, Any]:
     """Return 200 bytes."""
     RUNS.count += 1
     return USER
@@ -68,25 +68,25 @@ async def read_user(number: int, name: str) -> dict[str, Any]:  # noqa: ARG001
 # what they return; with one, it has Pydantic write it.
 
 
-async def small(number: int):  # type: ignore[no-untyped-def] # noqa: ANN201, ARG001
+async def small(number: int):  # type: ignore[no-untyped-def] # noqa: ANN201
     """Return 2 KB."""
     RUNS.count += 1
     return SMALL
 
 
-async def small_typed(number: int) -> dict[str, Any]:  # noqa: ARG001
+async def small_typed(number: int) -> dict[str, Any]:
     """Return 2 KB."""
     RUNS.count += 1
     return SMALL
 
 
-async def large(number: int):  # type: ignore[no-untyped-def] # noqa: ANN201, ARG001
+async def large(number: int):  # type: ignore[no-untyped-def] # noqa: ANN201
     """Return 100 KB."""
     RUNS.count += 1
     return LARGE
 
 
-async def large_typed(number: int) -> dict[str, Any]:  # noqa: ARG001
+async def large_typed(number: int) -> dict[str, Any]:
     """Return 100 KB."""
     RUNS.count += 1
     return LARGE

@@ -30,8 +30,8 @@ class Worker:
 
     async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """Return the answer."""
-        assert self._process.stdin is not None  # noqa: S101
-        assert self._process.stdout is not None  # noqa: S101
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(question).encode() + b"\n")
         line = await asyncio.wait_for(self._process.stdout.readline(), processes.SECONDS)
         if not line:

@@ -56,7 +56,7 @@ def served(endpoint: Function) -> Open:
 
 
 async def _port(server: Process) -> int:
-    assert server.stdout is not None  # noqa: S101
+    assert server.stdout is not None
     line = await asyncio.wait_for(server.stdout.readline(), processes.SECONDS)
     if not line:
         _, complaint = await server.communicate()

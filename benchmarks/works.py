@@ -119,7 +119,7 @@ async def _get(app: Any, path: str) -> bytes:
     async def send(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.body":
             parts.append(message.get("body", b""))
-        elif message["status"] != 200:  # noqa: PLR2004
+        elif message["status"] != 200:
             raise CannotError(f"it answers with status {message['status']}")
 
     await app(scope, receive, send)
