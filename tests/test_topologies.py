@@ -25,13 +25,19 @@ def role(server: Server) -> str:
     return str(server.ask("ROLE")[0])
 
 
+def store(server: Server, *, replicas: int) -> None:
+    """Store what is looked for later; WAIT is for the writes of its own connection."""
+    with server.client(single_connection_client=True) as client:
+        client.set("key", "value")
+        assert client.wait(replicas, 5000) == replicas
+
+
 @each_server
 def test_sentinels_replace_a_master_that_was_killed(executable: str, report: Report) -> None:
     """The new master has the data of the old one, which follows it when it comes back."""
     with sentinel_set(executable=executable) as found:
         old = found.master()
-        old.ask("SET", "key", "value")
-        old.ask("WAIT", 2, 5000)
+        store(old, replicas=2)
         began = time.monotonic()
         new = found.fail_over()
         report(f"A failover of Sentinel: {time.monotonic() - began:.1f} s")
@@ -74,8 +80,7 @@ def test_a_replica_replaces_a_master_of_the_cluster(found: Cluster, report: Repo
     slot = key_slot(b"key")
     old = found.owner(slot)
     replica = found.replica(old)
-    old.ask("SET", "key", "value")
-    old.ask("WAIT", 1, 5000)
+    store(old, replicas=1)
     began = time.monotonic()
     assert found.fail_over(old) is replica
     report(f"A failover of a cluster: {time.monotonic() - began:.1f} s")
