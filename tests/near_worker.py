@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 LONGEST_JOB: Final = 45.0  # seconds
-_NUMBER: Final = struct.Struct("q")
-_MOMENT: Final = struct.Struct("d")
 
 
 class Board:
@@ -40,43 +38,39 @@ class Board:
 
     def __init__(self, path: str) -> None:
         with Path(path).open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
-
-    def _get(self, place: int) -> int:
-        return int(_NUMBER.unpack_from(self._map, 8 * place)[0])
-
-    def _put(self, place: int, number: int) -> None:
-        _NUMBER.pack_into(self._map, 8 * place, number)
+            shared = memoryview(mmap.mmap(file.fileno(), 0))
+        # What is put there is there at once; `struct.pack_into` puts zeros there first.
+        self._numbers, self._moments = shared.cast("q"), shared.cast("d")
 
     @property
     def source(self) -> int:
-        return self._get(0)
+        return self._numbers[0]
 
     @property
     def returned(self) -> int:
-        return self._get(1)
+        return self._numbers[1]
 
     @property
     def over(self) -> bool:
-        return bool(self._get(2))
+        return bool(self._numbers[2])
 
     def end(self) -> None:
-        self._put(2, 1)
+        self._numbers[2] = 1
 
     def write(self) -> int:
         """Make a new version, and return it."""
         version = self.source + 1
-        self._put(0, version)
+        self._numbers[0] = version
         return version
 
     def note(self, version: int) -> None:
         """Note that the invalidation of what was before this version has returned."""
-        _MOMENT.pack_into(self._map, 8 * (3 + version), time.monotonic())
-        self._put(1, version)
+        self._moments[3 + version] = time.monotonic()
+        self._numbers[1] = version
 
     def moment(self, version: int) -> float:
         """Return when that was."""
-        return float(_MOMENT.unpack_from(self._map, 8 * (3 + version))[0])
+        return self._moments[3 + version]
 
 
 @dataclass(slots=True)
