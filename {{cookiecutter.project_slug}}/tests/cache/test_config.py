@@ -137,7 +137,7 @@ def made_with(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         options.update(given)
         return RedisBackend(**given)
 
-    monkeypatch.setattr("app.core.cache.config.RedisBackend", make)
+    monkeypatch.setattr("app.core.cache.settings.RedisBackend", make)
     return options
 
 

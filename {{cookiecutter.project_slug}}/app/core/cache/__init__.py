@@ -1,12 +1,17 @@
 """A cache for asynchronous services, in Redis or in memory. Start with README.md beside this file."""
 
+from typing import TYPE_CHECKING
+
 from .backends import MemoryBackend, RedisBackend, Tls
 from .base import CacheBackend
-from .config import CacheConfigError, CacheFactory, CacheSettings, get_cache_manager
+from .config import CacheConfigError, CacheFactory, get_cache_manager
 from .journal import InvalidationEvent
 from .manager import CacheManager, cache_response, invalidate_cache
 from .route import CachedRoute
 from .status import CacheStatusMiddleware
+
+if TYPE_CHECKING:
+    from .settings import CacheSettings
 
 __all__ = [
     "CacheBackend",
@@ -24,3 +29,12 @@ __all__ = [
     "get_cache_manager",
     "invalidate_cache",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the settings, and what reads them, when they are needed: half of all that is imported."""
+    if name == "CacheSettings":
+        from .settings import CacheSettings  # noqa: PLC0415 - that is the point
+
+        return CacheSettings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

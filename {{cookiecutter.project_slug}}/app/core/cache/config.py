@@ -4,14 +4,15 @@ import logging
 import threading
 from typing import ClassVar
 
-from .backends import MemoryBackend, RedisBackend
-from .base import CacheBackend
 from .manager import CacheManager
-from .settings import CacheConfigError, CacheSettings, redis_options
 
-__all__ = ["CacheConfigError", "CacheFactory", "CacheSettings", "get_cache_manager"]
+__all__ = ["CacheConfigError", "CacheFactory", "get_cache_manager"]
 
 logger = logging.getLogger(__name__)
+
+
+class CacheConfigError(ValueError):
+    """A setting of the cache has a value that cannot be right."""
 
 
 class CacheFactory:
@@ -29,9 +30,11 @@ class CacheFactory:
 
         Raises `CacheConfigError` for a setting with a wrong value.
         """
+        from .settings import CacheSettings, backend_of  # noqa: PLC0415 - see `__init__`
+
         settings = CacheSettings.load()
         manager = CacheManager(
-            _backend(settings),
+            backend_of(settings),
             default_ttl=settings.cache_default_ttl,
             max_entry_bytes=settings.cache_max_entry_bytes,
             compress_over=settings.cache_compress_over,
@@ -73,15 +76,3 @@ class CacheFactory:
 def get_cache_manager() -> CacheManager:
     """Return the shared manager, which is made when it is first asked for."""
     return CacheFactory.get_cache_manager()
-
-
-def _backend(settings: CacheSettings) -> CacheBackend:
-    if settings.backend_name == "memory":
-        return MemoryBackend(key_prefix=settings.cache_key_prefix)
-    options = redis_options(settings)
-    try:
-        return RedisBackend(**options)
-    except OSError as error:  # `ssl.SSLError` is one
-        raise CacheConfigError(
-            f"REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE or REDIS_TLS_KEY_FILE is no use: {error}"
-        ) from None

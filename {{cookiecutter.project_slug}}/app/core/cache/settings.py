@@ -7,14 +7,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .backends import Tls
+from .backends import MemoryBackend, RedisBackend, Tls
 from .backends.redis import DEFAULT_NEAR_BYTES, DEFAULT_OPERATION_TIMEOUT, addresses
-from .base import DEFAULT_KEY_PREFIX
+from .base import DEFAULT_KEY_PREFIX, CacheBackend
+from .config import CacheConfigError
 from .manager import DEFAULT_MAX_ENTRY_BYTES, DEFAULT_TTL, DEFAULT_TTL_JITTER
-
-
-class CacheConfigError(ValueError):
-    """A setting of the cache has a value that cannot be right."""
 
 
 def _url(secret: SecretStr) -> SecretStr:
@@ -142,7 +139,20 @@ def _complaint(field: str, value: object) -> str:
     return f"{variable}={value!r} is not allowed; it must be {allowed}"
 
 
-def redis_options(settings: CacheSettings) -> dict[str, Any]:
+def backend_of(settings: CacheSettings) -> CacheBackend:
+    """Make the backend; raises `CacheConfigError` for contradictions and files of no use."""
+    if settings.backend_name == "memory":
+        return MemoryBackend(key_prefix=settings.cache_key_prefix)
+    options = _redis_options(settings)
+    try:
+        return RedisBackend(**options)
+    except OSError as error:  # `ssl.SSLError` is one
+        raise CacheConfigError(
+            f"REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE or REDIS_TLS_KEY_FILE is no use: {error}"
+        ) from None
+
+
+def _redis_options(settings: CacheSettings) -> dict[str, Any]:
     """Return what `RedisBackend` is made with; raises `CacheConfigError` for contradictions."""
     options: dict[str, Any] = {
         "host": settings.redis_host,
