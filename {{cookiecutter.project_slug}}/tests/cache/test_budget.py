@@ -12,12 +12,12 @@ import pytest
 from redis.asyncio.connection import AbstractConnection
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
-from app.core.cache.backends.server import Server
+from app.core.cache.backends.server import Question, Server
 from app.core.cache.base import UnavailableError
 from app.core.cache.breaker import FAILURES_IN_A_ROW
 from app.core.cache.tags import Tag
 from tests.cache.conftest import redis_backend
-from tests.cache.fault_proxy import FaultProxy
+from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import (
     BUDGET,
     PATIENT,
@@ -180,7 +180,21 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> list[Lost]:
                 noted.append(Lost(begun, time.monotonic()))
             raise
 
+    look = Server.look
+
+    def timed_look(server: Server, *args: Any) -> "asyncio.Future[Any] | None":
+        begun, answer = time.monotonic(), look(server, *args)
+
+        def note(answer: "asyncio.Future[Any]") -> None:
+            if not answer.cancelled() and isinstance(answer.exception(), TimeoutError):
+                noted.append(Lost(begun, time.monotonic()))
+
+        if answer is not None:
+            answer.add_done_callback(note)
+        return answer
+
     monkeypatch.setattr(Server, "exchange", timed)
+    monkeypatch.setattr(Server, "look", timed_look)
     return noted
 
 
@@ -224,11 +238,13 @@ async def is_hit(function: Function, runs: list[str]) -> bool:
     return len(runs) == before
 
 
+@pytest.mark.parametrize("is_open", [False, True], ids=["", "over an open connection"])
 @pytest.mark.parametrize("call", CALLS)
 async def test_p5_a_call_costs_no_more_than_one_budget(
-    manager: CacheManager, proxy: FaultProxy, lost: list[Lost], call: str
+    manager: CacheManager, proxy: FaultProxy, lost: list[Lost], call: str, *, is_open: bool
 ) -> None:
     """However much it does: what follows a failure is not even tried."""
+    assert not is_open or await manager.health_check()
     proxy.silence()
     do, expected = CALLS[call]
     assert await do(manager) == expected
@@ -258,6 +274,30 @@ async def test_p5_a_server_that_hangs_while_a_function_runs_costs_one_budget(
     assert await function(value) == value
     assert runs == ["1", value]
     assert cost_one_budget(lost)
+
+
+@pytest.mark.parametrize("kind", ["reset", "garbage"])
+async def test_p5_who_asks_again_has_the_time_that_is_left(
+    manager: CacheManager,
+    proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Kind,
+) -> None:
+    """When a connection breaks, the budget of the operation began when it was asked first."""
+    function, exchange = plain(manager), Server.exchange
+    deadlines: list[float] = []
+
+    async def noted(server: Server, question: Question, *args: Any) -> list[Any]:
+        deadlines.append(question.deadline or 0.0)
+        return await exchange(server, question, *args)
+
+    assert await function("1") == "1"
+    monkeypatch.setattr(Server, "exchange", noted)
+    proxy.inject(Fault(kind, command=b"GET", times=1))
+    begun = time.monotonic()
+    assert await function("1") == "1"
+    (deadline,) = deadlines
+    assert begun < deadline - BUDGET < time.monotonic()
 
 
 def waiting(manager: CacheManager) -> asyncio.Event:

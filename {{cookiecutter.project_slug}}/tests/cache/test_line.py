@@ -16,8 +16,10 @@ from redis.exceptions import ResponseError
 
 from app.core.cache.backends import line as line_module
 from app.core.cache.backends.connections import Dialler
-from app.core.cache.backends.line import BrokenLineError, Line
+from app.core.cache.backends.line import LARGE_BYTES, BrokenLineError, Line
 from app.core.cache.backends.messages import Messages
+from app.core.cache.base import UnansweredError
+from app.core.cache.record import Record, is_record_of, start_of_record
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import eventually, hold_up, soon
 from tests.redis_server import RedisServer
@@ -51,6 +53,10 @@ class Caller:
 
     line: Line
     failures: list[Exception]
+    large: list[bytes]
+    """The keys of large answers."""
+    worked: list[str]
+    """How often looks were answered."""
 
     async def ask(
         self, *commands: Command, within: float = FOREVER, since: object = None
@@ -60,23 +66,38 @@ class Caller:
         deadline = asyncio.get_running_loop().time() + within
         return await self.line.ask(packed, len(commands), deadline, since=since)
 
+    def look(self, key: str, since: object = None) -> "asyncio.Future[Any]":
+        """Look what stands at a key."""
+        answer = self.line.look(key.encode(), start_of_record(key), since)
+        assert answer is not None
+        return answer
+
 
 @asynccontextmanager
-async def line_to(server: RedisServer, host: str, port: int) -> AsyncIterator[Caller]:
+async def line_to(
+    server: RedisServer, host: str, port: int, budget: float = FOREVER
+) -> AsyncIterator[Caller]:
     """Lend a line to this port, behind which is this server, not yet open."""
     dialler = Dialler(password=server.password, db=server.db, timeout=FOREVER)
-    caller = caller_over(lambda: dialler.dial(host, port))
+    caller = caller_over(lambda: dialler.dial(host, port), budget)
     try:
         yield caller
     finally:
         await caller.line.close()
 
 
-def caller_over(connect: Callable[[], Awaitable[Any]]) -> Caller:
+def caller_over(connect: Callable[[], Awaitable[Any]], budget: float = FOREVER) -> Caller:
     """Make a line whose connection is opened like this."""
     failures: list[Exception] = []
     messages = Messages(None, failures.append)
-    return Caller(Line(connect, failures.append, messages, budget=FOREVER), failures)
+    large: list[bytes] = []
+    worked: list[str] = []
+
+    def has_worked() -> None:
+        worked.append("at once")
+
+    line = Line(connect, failures.append, has_worked, large.append, messages, budget=budget)
+    return Caller(line, failures, large, worked)
 
 
 @pytest.fixture
@@ -111,14 +132,16 @@ async def test_each_caller_gets_his_own_reply(caller: Caller) -> None:
     assert caller.failures == []
 
 
-async def test_questions_of_one_turn_leave_in_one_write(caller: Caller) -> None:
-    """A thousand callers cost no more system calls than one."""
+async def test_questions_of_one_turn_leave_together(caller: Caller) -> None:
+    """The others than the first of them; many leave by and by, so that the server can begin."""
     await caller.ask(("PING",))
     transport = caller.line._transport
     assert transport is not None
     caller.line._transport = noting = Noting(transport)  # type: ignore[assignment]
+    await asyncio.gather(*(caller.ask(("ECHO", str(n))) for n in range(30)))
+    assert noting.writes <= 2
     await asyncio.gather(*(caller.ask(("ECHO", str(n))) for n in range(1000)))
-    assert noting.writes <= 2  # that of the first, and that of the others
+    assert noting.writes <= 2 + 2 + 1000 / 32
 
 
 async def test_callers_share_one_connection(caller: Caller, proxy: FaultProxy) -> None:
@@ -384,3 +407,138 @@ async def test_close_ends_a_connection_that_is_being_opened(
     await caller.line.close()
     assert asyncio.all_tasks() == before
     assert isinstance((await all_of(waiting))[0], BrokenLineError)
+
+
+# --- looks ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keys(redis_client: Redis, prefix: str) -> list[str]:
+    """Lend keys, of which every third has a record and the next one something else."""
+    keys = [f"{prefix}:{number}" for number in range(30)]
+    for key in keys[::3]:
+        redis_client.set(key, record(key))
+    for key in keys[1::3]:
+        redis_client.set(key, f"by hand {key}")
+    return keys
+
+
+@pytest.fixture
+def prefix(redis_client: Redis) -> Iterator[str]:
+    """Lend a prefix, and remove what is below it."""
+    prefix = f"test-{uuid.uuid4().hex}"
+    yield prefix
+    for key in redis_client.scan_iter(f"{prefix}:*"):
+        redis_client.unlink(key)
+
+
+def record(key: str) -> bytes:
+    """Return a record of this key."""
+    return Record(b"value", key.encode()).to_bytes(key)
+
+
+async def test_a_look_gets_what_stands_there(
+    caller: Caller, redis_client: Redis, keys: list[str]
+) -> None:
+    """Among questions, each its own; there is none before the line is open, and after its end."""
+    assert caller.line.look(b"key", b"start", None) is None
+    await caller.ask(("PING",))
+    looks = [caller.look(key) for key in keys]
+    question = asyncio.create_task(caller.ask(("ECHO", "between")))
+    looks += [caller.look(key) for key in keys]
+    assert await all_of(*looks) == [redis_client.get(key) for key in keys] * 2
+    assert await question == [b"between"]
+    assert caller.worked
+    await caller.line.close()
+    assert caller.line.look(b"key", b"start", None) is None
+
+
+async def test_looks_of_one_turn_leave_together(caller: Caller, prefix: str) -> None:
+    """Like questions."""
+    await caller.ask(("PING",))
+    transport = caller.line._transport
+    assert transport is not None
+    caller.line._transport = noting = Noting(transport)  # type: ignore[assignment]
+    await all_of(*(caller.look(f"{prefix}:{n}") for n in range(30)))
+    assert noting.writes <= 2
+    await all_of(*(caller.look(f"{prefix}:{n}") for n in range(1000)))
+    assert noting.writes <= 2 + 2 + 1000 / 32
+
+
+async def test_an_error_is_what_a_look_gets(
+    caller: Caller, redis_client: Redis, prefix: str
+) -> None:
+    """Whoever gets it asks once more; it does not say that anything works."""
+    await caller.ask(("PING",))
+    redis_client.rpush(f"{prefix}:list", "item")
+    assert isinstance(await caller.look(f"{prefix}:list"), ResponseError)
+    assert caller.worked == []
+    assert await caller.look(f"{prefix}:none") is None
+    assert caller.worked == ["at once"]
+
+
+async def test_a_large_answer_is_noted(caller: Caller, redis_client: Redis, prefix: str) -> None:
+    """Its key goes another way next time."""
+    await caller.ask(("PING",))
+    for size in (LARGE_BYTES, LARGE_BYTES + 1):
+        redis_client.set(f"{prefix}:{size}", "x" * size)
+        assert len(await caller.look(f"{prefix}:{size}")) == size
+    assert caller.large == [f"{prefix}:{LARGE_BYTES + 1}".encode()]
+
+
+async def test_p5_a_cancelled_look_disturbs_nobody(caller: Caller, keys: list[str]) -> None:
+    """The reply is dropped when it comes."""
+    await caller.ask(("PING",))
+    looks = [caller.look(key) for key in keys]
+    for look in looks[1::3]:
+        look.cancel()
+    found = await all_of(*looks[::3])
+    for key, data in zip(keys[::3], found, strict=True):
+        assert is_record_of(key, data)
+    assert await all_of(*looks[2::3]) == [None] * 10
+    assert not caller.line.is_over
+
+
+async def test_p9_a_look_that_gets_anothers_record_breaks_the_line(
+    caller: Caller, redis_client: Redis, prefix: str
+) -> None:
+    """It counts once; all who wait may ask again, in the time that they have left."""
+    await caller.ask(("PING",))
+    redis_client.set(f"{prefix}:moved", record(f"{prefix}:other"))
+    looks = [caller.look(f"{prefix}:{name}") for name in ("none", "moved", "more")]
+    question = asyncio.create_task(caller.ask(("ECHO", "after it")))
+    none, *others = await all_of(*looks)
+    assert none is None
+    for other in others:
+        assert isinstance(other, UnansweredError)
+        assert 0 < other.deadline - asyncio.get_running_loop().time() <= FOREVER
+    assert isinstance((await all_of(question))[0], BrokenLineError)
+    assert len(caller.failures) == 1
+    assert caller.line.is_over
+
+
+async def test_p5_a_late_reply_fails_all_looks(
+    proxy: FaultProxy, redis_server: RedisServer
+) -> None:
+    """At the end of the budget; there is no time to ask again."""
+    async with line_to(redis_server, proxy.host, proxy.port, budget=SOON) as caller:
+        await caller.ask(("PING",))
+        proxy.silence()
+        looks = await all_of(*(caller.look(str(number)) for number in range(10)))
+        assert [type(look) for look in looks] == [TimeoutError] * 10
+        assert [type(failure) for failure in caller.failures] == [TimeoutError]
+        proxy.heal()
+
+
+async def test_p3_a_look_after_an_invalidation_proves_that_replies_are_in_step(
+    caller: Caller, redis_client: Redis, proxy: FaultProxy, prefix: str
+) -> None:
+    """Else it could get what was read before it."""
+    key = f"{prefix}:key"
+    redis_client.set(key, record(key))
+    await caller.ask(("PING",))
+    proxy.inject(Fault("shift", command=b"GET", times=1))
+    assert await caller.look(key) == await caller.look(key)
+    with pytest.raises(UnansweredError):
+        await caller.look(key, since=object())
+    assert len(caller.failures) == 1

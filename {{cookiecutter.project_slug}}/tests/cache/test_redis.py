@@ -17,8 +17,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, RedisBackend, cache_response
-from app.core.cache.backends.line import Line
-from app.core.cache.backends.server import LARGE_BYTES
+from app.core.cache.backends.line import LARGE_BYTES, Line
 from app.core.cache.leases import LEASE_MS
 from tests.cache.conftest import redis_backend
 from tests.redis_server import RedisServer

@@ -131,6 +131,19 @@ class CacheBackend(ABC):
         """Return what stands at `key`, and the nonces at the keys `tags`, `None` for none."""
         return await self.get_bytes(key), tuple([await self.get_bytes(tag) for tag in tags])
 
+    def look_soon(self, _key: str, /) -> "asyncio.Future[bytes | None] | None":
+        """Ask what stands at `key` without a coroutine between; return where the answer will be.
+
+        `None` where something speaks against that: then `look` tells. By default something does.
+        The answer is not checked: whoever gets it has to see that it is one about this key. It may
+        be an `UnansweredError`; any other one says that the backend cannot be asked.
+        """
+        return None
+
+    async def look_again(self, key: str, _deadline: float, /) -> bytes | None:
+        """Return what stands at `key`, after an `UnansweredError` and until its deadline."""
+        return (await self.look(key))[0]
+
     async def next_at(self, key: str, _standing: bytes, /) -> bytes | None:
         """Return what stands at `key`, after a while if that is still what stood there.
 
@@ -203,6 +216,15 @@ class BytesBackend(CacheBackend):
 
 class UnavailableError(Exception):
     """A backend cannot be asked now; its cause has been logged."""
+
+
+class UnansweredError(Exception):
+    """A question got no answer, and there is time to ask again: see `CacheBackend.look_again`."""
+
+    def __init__(self, why: str, deadline: float) -> None:
+        super().__init__(why)
+        self.deadline = deadline
+        """When the operation has to be over, in the event loop's time."""
 
 
 def milliseconds(expire: int | timedelta) -> int:

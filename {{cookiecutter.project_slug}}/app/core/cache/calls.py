@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 
 from . import codec, responses, sent
-from .base import Nonces
+from .base import Nonces, UnansweredError
 from .canonical import UnkeyableError, text
 from .classes import KnownClasses
 from .fence import Fence, Found, How, Made
@@ -22,8 +22,9 @@ from .freshness import Freshness, is_failure
 from .identity import identity, is_same
 from .injected import Changes
 from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix
+from .leases import AWAY
 from .patterns import KeyPattern
-from .record import Record
+from .record import Record, is_plausible, plain_payload
 from .sending import Sending
 from .sent import Sent
 from .status import Outcome, note
@@ -33,6 +34,7 @@ from .watch import Watch
 
 _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
 _INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
+_PLAIN = 2  # what a response that was sent says of itself: its form and its head
 _IN_LOG = {
     Outcome.HIT: "hit",
     Outcome.SHARED: "shared",
@@ -119,17 +121,43 @@ class CachedCalls:
             note(Outcome.BYPASS)
             return await self._run(*args, **kwargs)
         tags = self._tags_of(args, kwargs) if self._is_tagged else ()
-        near = None if renew else self._found_near(key, tags, sending)
-        if near is not None:
-            how, (value, changes) = How.HIT, near
+        fence, seen = self._store.fence, None
+        if not renew:
+            hit = None if fence.near is None else self._found_near(key, tags, sending)
+            if hit is None and not tags and (soon := fence.look_soon(key)) is not None:
+                try:
+                    data = await soon
+                except UnansweredError as error:
+                    seen = await fence.leases.look_again(key, error.deadline)
+                except Exception:  # of which the backend has told
+                    seen = AWAY
+                else:
+                    hit = self._found_soon(key, data, sending)
+                    if hit is None and is_plausible(key, data):
+                        seen = data, (), True
+            if hit is not None:
+                self._note(key, How.HIT)
+                return self._handed_out(hit, args, kwargs, sending)
+        call = _OneCall(self, key, args, kwargs, sending)
+        if renew:
+            served = await fence.renew_now(key, tags, call)
         else:
-            call, fence = _OneCall(self, key, args, kwargs, sending), self._store.fence
-            served = await (fence.renew_now if renew else fence.run)(key, tags, call)
-            how, (value, changes) = served.how, served.value
-            if sending is not None and served.fill is not None and call.record is not None:
-                sending.wait(served.fill, call.record, partial(self._note, key))
-                return value
-        self._note(key, how)
+            served = await fence.run(key, tags, call, seen=seen)
+        if sending is not None and served.fill is not None and call.record is not None:
+            sending.wait(served.fill, call.record, partial(self._note, key))
+            return served.value[0]
+        self._note(key, served.how)
+        return self._handed_out(served.value, args, kwargs, sending)
+
+    def _handed_out(
+        self,
+        result: tuple[Any, Changes | None],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        sending: Sending | None,
+    ) -> Any:
+        """Do what the function did besides, and return its result."""
+        value, changes = result
         if changes is not None:
             self._inject(args, kwargs, changes, sending)
         return sending.response(value) if type(value) is Sent and sending is not None else value
@@ -192,16 +220,42 @@ class CachedCalls:
         kept, nonces = near
         try:
             if kept.memo is None or kept.memo[0] is not self:
-                kept.memo = self, Record.from_bytes(key, kept.data, self._owner)
-            record: Record | None = kept.memo[1]
-            if record is None:
-                return None
-            if record.kind == _VALUE and not record.about and not tags:
-                return codec.decode(record.payload, self._classes), None  # as below, in short
-            found = self._read(record, nonces, sending)
+                plain = None if tags else plain_payload(key, kept.data, self._owner, _VALUE)
+                record = Record.from_bytes(key, kept.data, self._owner) if plain is None else None
+                kept.memo = self, plain, record
+            _, plain, record = kept.memo
+            if plain is not None:
+                return codec.decode(plain, self._classes), None
+            return None if record is None else self._hit(record, nonces, sending)
         except Exception:  # damaged: the backend is looked at
             return None
-        return found.value if found is not None and fence.is_hit(found) else None
+
+    def _found_soon(
+        self, key: str, data: bytes | None, sending: Sending | None
+    ) -> tuple[Any, Changes | None] | None:
+        """Return what stands at a key, if that is a hit; else the fence does what is to be done."""
+        if type(data) is not bytes:
+            return None
+        try:
+            if sending is None:
+                plain = plain_payload(key, data, self._owner, _VALUE)
+                if plain is not None:
+                    return codec.decode(plain, self._classes), None
+            record = Record.from_bytes(key, data, self._owner)
+            return None if record is None else self._hit(record, (), sending)
+        except Exception:  # damaged: the fence notes that
+            return None
+
+    def _hit(
+        self, record: Record, nonces: Nonces, sending: Sending | None
+    ) -> tuple[Any, Changes | None] | None:
+        """Return what a record holds, if it can be had without asking for more."""
+        about = record.about
+        if sending is not None and record.kind == _SENT and len(about) == _PLAIN and not nonces:
+            is_alike = about.get(_FORM) == sending.form
+            return (sent.restore(about, record.payload), None) if is_alike else None
+        found = self._read(record, nonces, sending)
+        return found.value if found is not None and self._store.fence.is_hit(found) else None
 
     def _read(self, record: Record, nonces: Nonces, sending: Sending | None) -> Found | None:
         known = _as_text(nonces[: len(self._tags)]) if self._tags else []

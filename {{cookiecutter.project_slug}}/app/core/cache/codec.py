@@ -57,7 +57,7 @@ def decode(data: bytes, classes: KnownClasses = NO_CLASSES) -> Any:
     """
     try:
         value = _parsed(data)
-        return _unpack(value, classes) if _has_tags(data) else value
+        return _unpack(value, classes) if b'"$' in data and _has_tags(data) else value
     except Exception as error:
         raise CorruptError(f"not a stored value: {type(error).__name__}") from None
 

@@ -58,7 +58,7 @@ from .base import CacheBackend, Nonces
 from .flights import AGAIN, ALONE, Flight, Flights, Landed
 from .freshness import BACK_OFF_MS, is_answer
 from .journal import Journal
-from .leases import AWAY, Leases, is_lease, is_of
+from .leases import AWAY, Leases, Look, is_lease, is_of
 from .near import Kept
 from .outage import Outage
 from .status import Outcome
@@ -169,23 +169,42 @@ class Fence:
     """Reads and computes entries of one backend by the protocol above."""
 
     def __init__(self, backend: CacheBackend, outage: Outage, journal: Journal) -> None:
-        self._near, self._journal = backend.near, journal
+        self._backend, self._journal = backend, journal
+        self.near = backend.near
+        self._outage = outage
         self.flights = Flights(atomic=backend.atomic)
         self.leases = Leases(backend, outage, journal)
 
+    def look_soon(self, key: str) -> "asyncio.Future[bytes | None] | None":
+        """Ask what stands at a key, on the shortest way to a hit; return where the answer will be.
+
+        `None` where that is not possible, or more has to be known.
+        """
+        if self._journal.is_open or self._outage.is_on or _leading.get():
+            return None
+        return self._backend.look_soon(key)
+
     async def run(
-        self, key: str, tags: tuple[str, ...], call: Call, *, online: bool = True
+        self,
+        key: str,
+        tags: tuple[str, ...],
+        call: Call,
+        *,
+        online: bool = True,
+        seen: Look | None = None,
     ) -> Served:
         """Return the value for `key`: what is there, what a flight computes, or `call` itself.
 
-        Without `online` the backend is known to be away.
+        Without `online` the backend is known to be away. What was `seen` just now is not looked at
+        once more.
         """
         leading = _led_here()
         if leading and any(flight.key == key for flight in leading):
             return await self._alone(call)  # the function calls itself, and would wait for itself
         away = not online
         while True:
-            standing, nonces, online = AWAY if away else await self.leases.look(key, tags)
+            standing, nonces, online = AWAY if away else seen or await self.leases.look(key, tags)
+            seen = None
             found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
             if found is not None and found.tags:
                 now = await self.leases.nonces_now(found.tags)
@@ -218,11 +237,14 @@ class Fence:
 
         A function whose result may be stored makes it of what is newest, and asks the backend.
         """
-        if self._near is None or self._journal.is_open or computes_here():
+        near = self.near
+        if near is None or self._journal.is_open or (_leading.get() and computes_here()):
             return None
-        if (kept := self._near.get(key)) is None:
+        if (kept := near.get(key)) is None:
             return None
-        nonces = self._near.nonces(tags) if tags else ()
+        if not tags:
+            return kept, ()
+        nonces = near.nonces(tags)
         return None if nonces is None else (kept, nonces)
 
     def is_hit(self, found: Found | None) -> bool:
@@ -230,7 +252,7 @@ class Fence:
         if found is None or found.due:
             return False
         return not found.tags or (
-            self._near is not None and self._near.nonces(found.tags) == found.nonces
+            self.near is not None and self.near.nonces(found.tags) == found.nonces
         )
 
     async def lead_many(

@@ -28,7 +28,9 @@ TAG_MS = 30 * 24 * 60 * 60 * 1000
 _LEASE = b"lease/1 "
 _HEAD = 96  # bytes of a record that tell it from any other: they hold its fill's own number
 _MOST_ORPHANS = 1000
-AWAY: tuple[None, Nonces, bool] = (None, (), False)
+Look = tuple[bytes | None, Nonces, bool]
+"""What stands at a key, its tags' nonces, and whether the backend is there."""
+AWAY: Look = (None, (), False)
 """What is seen of a key while the backend is away."""
 
 
@@ -44,8 +46,8 @@ class Leases:
         self._orphans: dict[str, bytes] = {}
         self._release = Errand(self.release_orphans)
 
-    async def look(self, key: str, tags: tuple[str, ...]) -> tuple[bytes | None, Nonces, bool]:
-        """Return what stands at a key, its tags' nonces, and whether the backend is there."""
+    async def look(self, key: str, tags: tuple[str, ...]) -> Look:
+        """Look at a key and its tags."""
         if self._journal.covers(key, tags):
             return AWAY
         try:
@@ -56,6 +58,15 @@ class Leases:
             return AWAY
         self._outage.worked()
         return standing, nonces, True
+
+    async def look_again(self, key: str, deadline: float) -> Look:
+        """Look at a key, and be over at the deadline, in the event loop's time."""
+        if self._journal.covers(key):
+            return AWAY
+        try:
+            return await self._ask(self._backend.look_again(key, deadline)), (), True
+        except UnavailableError:
+            return AWAY
 
     async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""

@@ -26,6 +26,11 @@ class Outage:
         self._last = 0.0
         self._dropped: Counter[str] = Counter()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether something has failed and nothing worked since."""
+        return self._since is not None
+
     def failed(self, error: BaseException, what: str = "operations") -> None:
         """Note that one of `what` failed; the first of an outage is logged."""
         self._dropped[what] += 1

@@ -16,14 +16,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any
 
 from pydantic_core import from_json
 
-_MAGIC = b"cache/1 "
+_MAGIC, _LEASE = b"cache/1 ", b"lease/"
 _DIGEST_BYTES = 8
+_KIND_AT = len(_MAGIC) + 3 * (2 * _DIGEST_BYTES + 1)
 _FAST = 1  # zlib's level: most of the gain for a fraction of the time
 _ZLIB = "zlib"
+_SHORT = 1024
 
 
 @dataclass(slots=True)
@@ -49,8 +52,8 @@ class Record:
             if len(smaller) < len(payload):
                 payload, about = smaller, {**about, _ZLIB: len(payload)}
         rest = json.dumps(about, separators=(",", ":")).encode()
-        start = _start(key) + _digest(owner)
-        number = secrets.token_hex(8).encode()
+        start = start_of_record(key) + _digest(owner)
+        number = secrets.token_hex(_DIGEST_BYTES).encode()
         return b"%b %b %b %d %b\n%b" % (start, number, self.kind, len(payload), rest, payload)
 
     @classmethod
@@ -59,37 +62,67 @@ class Record:
 
         Raises `ValueError` or `zlib.error` for a record whose inside is damaged.
         """
-        start = _start(key) + _digest(owner) + b" "
+        start = start_of_record(key) + _digest(owner) + b" "
         line, newline, payload = data.partition(b"\n")
         if not newline or not line.startswith(start):
             return None
         _, kind, length, rest = line[len(start) :].split(b" ", 3)
         if int(length) != len(payload):  # a number that lost its last digit is still a number
             return None
-        about = {} if rest == b"{}" else from_json(rest)
+        about = _about(rest) if len(rest) <= _SHORT else from_json(rest)
         if _ZLIB in about:
             payload = _decompressed(payload, about[_ZLIB])
         return cls(kind, payload, about)
 
 
+def plain_payload(key: str, data: bytes, owner: bytes, kind: bytes) -> bytes | None:
+    """Return the payload of a record of this kind that says nothing else; `None` for any other.
+
+    That is what `Record.from_bytes` would find, in less time.
+    """
+    head, _, payload = data.partition(b"\n")
+    start = start_of_record(key) + _digest(owner)
+    if head.startswith(start) and head[_KIND_AT:] == b"%b %d {}" % (kind, len(payload)):
+        return payload
+    return None
+
+
+@lru_cache(maxsize=4096)  # hot keys are asked for again and again
+def start_of_record(key: str) -> bytes:
+    """Return what every record of `key` begins with."""
+    return b"%b%b " % (_MAGIC, _digest(key.encode("utf-8", "surrogatepass")))
+
+
 def names_its_key(data: bytes) -> bool:
     """Whether `data` is a record, or a lease, which bears a token that nobody else has."""
-    return data.startswith((_MAGIC, b"lease/"))
+    return data.startswith((_MAGIC, _LEASE))
 
 
 def is_record_of(key: str, data: bytes) -> bool:
     """Whether `data` is a record of `key`."""
-    return data.startswith(_start(key))
+    return data.startswith(start_of_record(key))
+
+
+def is_plausible(key: str, data: object) -> bool:
+    """Whether `data` can be what a backend has at `key`: nothing, a lease, or a record of it."""
+    return data is None or (
+        type(data) is bytes and (is_record_of(key, data) or data.startswith(_LEASE))
+    )
 
 
 def is_of_another_key(key: str, data: bytes) -> bool:
     """Whether `data` is a record, and not that of `key`: a reply that went astray."""
-    return data.startswith(_MAGIC) and not data.startswith(_start(key))
+    return is_record(data) and not is_record_of(key, data)
 
 
-@lru_cache(maxsize=4096)  # hot keys are asked for again and again
-def _start(key: str) -> bytes:
-    return b"%b%b " % (_MAGIC, _digest(key.encode("utf-8", "surrogatepass")))
+def is_record(data: bytes) -> bool:
+    """Whether `data` is a record of any key."""
+    return data.startswith(_MAGIC)
+
+
+@lru_cache(maxsize=1024)  # that of most responses is one of few
+def _about(rest: bytes) -> Mapping[str, Any]:
+    return MappingProxyType(from_json(rest))
 
 
 @lru_cache(maxsize=4096)

@@ -71,7 +71,7 @@ class Cluster:
 
     async def ask(self, question: Question) -> list[Any]:
         """Return the replies to a question; each server has its part of it in one write."""
-        deadline = asyncio.get_running_loop().time() + self._budget
+        deadline = question.deadline or asyncio.get_running_loop().time() + self._budget
         try:
             places: dict[Server, list[int]] = defaultdict(list)
             for place, key in enumerate(question.keys):
@@ -88,6 +88,11 @@ class Cluster:
             for place, reply in zip(mine, answer, strict=True):
                 replies[place] = reply
         return replies
+
+    def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
+        """Ask what stands at a key, if that can be done at once."""
+        owner = self._owners.get(key_slot(name))
+        return None if owner is None else owner.look(name, start)
 
     async def _part(
         self, server: Server, places: list[int], question: Question, deadline: float

@@ -1,7 +1,8 @@
 """The line: one connection that all reads of an event loop share.
 
-Commands that are asked in one turn of the event loop leave in one write, and replies are matched in
-order. Nobody waits for a free connection, and nobody's cancellation disturbs the others: the reply
+Commands that are asked in one turn of the event loop leave together, and replies are matched in
+order. A look, which is all that most hits need, has no coroutine between the caller and the line.
+Nobody waits for a free connection, and nobody's cancellation disturbs the others: the reply
 is dropped when it comes. redis-py's `Connection` does the connecting; then the line takes its
 transport over. One timer watches for all: a reply that is late fails all who wait.
 The idea is that of rueidis, "auto pipelining" (https://github.com/redis/rueidis).
@@ -29,12 +30,18 @@ import hiredis
 from redis._parsers import BaseParser
 from redis.exceptions import InvalidResponse
 
+from ..base import UnansweredError
 from ..near import RENEW_SECONDS, TRUST_SECONDS
+from ..record import is_record
 from .budget import STALLED_SECONDS
 from .connections import AnyConnection
 from .messages import Messages
 
 _BUFFER_BYTES = 65536
+LARGE_BYTES = 128 * 1024
+"""A value that is larger would hold up the small ones of others: it goes another way next time."""
+_MOST_UNSENT = 32
+"""So many commands do not wait for the end of the turn: the server works while others are asked."""
 _PROOF_SECONDS = 1.0
 """So long replies are taken to be in step; it costs a PING."""
 
@@ -82,23 +89,44 @@ class _Wait:
         return self.answer is not None and not self.answer.done()
 
 
+class _Look:
+    """A question for what stands at a key, where a record begins like this."""
+
+    __slots__ = ("answer", "deadline", "name", "respited", "start")
+
+    def __init__(
+        self, answer: "asyncio.Future[Any]", deadline: float, name: bytes, start: bytes
+    ) -> None:
+        self.answer, self.deadline, self.respited = answer, deadline, False
+        self.name, self.start = name, start
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        return not self.answer.done()
+
+
 class Line(asyncio.BufferedProtocol):
     """The shared connection of one event loop, from its first question until it breaks.
 
     `connect` opens it when it is first needed. `failed` is called, once, with the error when it
-    could not be opened, or broke or was late while somebody waited. A proof that nobody waits for
-    has `budget` seconds.
+    could not be opened, or broke or was late while somebody waited. `worked` is called
+    when looks were answered, and `large` with the key of one whose answer is large. A look, and a
+    proof that nobody waits for, have `budget` seconds.
     """
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[AnyConnection]],
         failed: Callable[[Exception], None],
+        worked: Callable[[], None],
+        large: Callable[[bytes], None],
         messages: Messages,
         *,
         budget: float,
     ) -> None:
         self._connect, self._failed, self._budget = connect, failed, budget
+        self._worked, self._large = worked, large
         self.messages = messages
         self._loop = asyncio.get_running_loop()
         self.is_over = False
@@ -106,7 +134,7 @@ class Line(asyncio.BufferedProtocol):
         self._connection: AnyConnection | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._waits: deque[_Wait] = deque()
+        self._waits: deque[_Wait | _Look] = deque()
         self._unsent: list[bytes] = []
         self._is_due = False
         """Whether what is unsent is going to be sent at the end of this turn of the event loop."""
@@ -153,6 +181,31 @@ class Line(asyncio.BufferedProtocol):
             self._send_soon()
         return await answer
 
+    def look(self, name: bytes, start: bytes, since: object) -> "asyncio.Future[Any] | None":
+        """Ask what stands at a key, if the line is open; return where the reply will be.
+
+        A record that does not begin with `start` breaks the line. An `UnansweredError` means that the connection broke, a `TimeoutError`
+        that the server was late.
+        """
+        if self._transport is None:  # it is over, or not open yet
+            return None
+        loop, waits = self._loop, self._waits
+        deadline = loop.time() + self._budget
+        alone = not waits
+        if since is not self._proven or deadline > self._proven_until:
+            self._proven = since
+            self._ask_for_proof(deadline)
+        answer: asyncio.Future[Any] = loop.create_future()
+        waits.append(_Look(answer, deadline, name, start))
+        if self._timer is None or deadline < self._timer_at:
+            self._set_timer(deadline)
+        self._unsent.append(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name))
+        if alone:
+            self._send()
+        else:
+            self._send_soon()
+        return answer
+
     def prove(self, key: str) -> None:
         """Ask for trust in the background, from within the line's own event loop only.
 
@@ -181,7 +234,11 @@ class Line(asyncio.BufferedProtocol):
             self._connection.unanswered = bool(waits)
             self._connection.drop()
         for wait in waits:
-            if wait.answer is not None and not wait.answer.done():
+            if wait.answer is None or wait.answer.done():
+                continue
+            if isinstance(wait, _Look) and isinstance(error, BrokenLineError):
+                wait.answer.set_exception(UnansweredError(str(error), wait.deadline))
+            else:
                 wait.answer.set_exception(error)
         self.messages.lose(self)
 
@@ -199,16 +256,19 @@ class Line(asyncio.BufferedProtocol):
         """Hand on the replies that are complete, and what the server tells between them."""
         if self.is_over:
             return
-        waits, gets = self._waits, self._reader.gets
+        waits, gets, looked = self._waits, self._reader.gets, False
         try:
             self._reader.feed(self._buffer, 0, nbytes)
             while (reply := gets()) is not _INCOMPLETE:
                 if type(reply) is hiredis.PushNotification:
-                    self.messages.hear(reply, self)
-                    if waits and waits[0].replies:
-                        waits[0].hook = None  # what it has got so far may have changed since
+                    self._hear(reply)
                     continue
                 wait = waits[0]  # an answer without a question raises
+                if isinstance(wait, _Look):
+                    self._hand_on(reply, wait)
+                    # An error is judged when whoever gets it asks once more.
+                    looked = looked or reply is None or type(reply) is bytes
+                    continue
                 wait.replies.append(reply)
                 if len(wait.replies) == wait.count:
                     if wait.hook is not None:
@@ -218,6 +278,24 @@ class Line(asyncio.BufferedProtocol):
                         wait.answer.set_result(wait.replies)
         except Exception as error:
             self._break(error)
+        if looked:
+            self._worked()
+
+    def _hand_on(self, reply: Any, look: _Look) -> None:
+        if type(reply) is bytes:
+            if not reply.startswith(look.start) and is_record(reply):
+                raise InvalidResponse("a reply that belongs to another command")
+            if len(reply) > LARGE_BYTES:
+                self._large(look.name)
+        self._waits.popleft()
+        if not look.answer.done():
+            look.answer.set_result(reply)
+
+    def _hear(self, message: list[Any]) -> None:
+        self.messages.hear(message, self)
+        first = self._waits[0] if self._waits else None
+        if isinstance(first, _Wait) and first.replies:
+            first.hook = None  # what it has got so far may have changed since
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the other side has closed the connection."""
@@ -240,7 +318,9 @@ class Line(asyncio.BufferedProtocol):
         self._unsent.append(packed)
 
     def _send_soon(self) -> None:
-        if not self._is_due:
+        if len(self._unsent) >= _MOST_UNSENT:
+            self._send()
+        elif not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._send)
 

@@ -24,7 +24,7 @@ from ..base import (
 from ..breaker import Use
 from ..near import NearCache
 from ..patterns import KeyPattern
-from ..record import is_of_another_key, names_its_key
+from ..record import is_of_another_key, names_its_key, start_of_record
 from .cluster import Cluster
 from .connections import Address, AnyConnection, Dialler, Tls
 from .sentinel import Master, Sentinels
@@ -71,6 +71,9 @@ class Topology(Protocol):
 
     async def ask(self, question: Question) -> list[Any]:
         """Return the replies to a question, one for each command; an error may be one."""
+
+    def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
+        """Ask what stands at a key, if that can be done at once; an error may be the answer."""
 
     async def ping(self) -> bool:
         """Return whether every server answers."""
@@ -272,18 +275,34 @@ class RedisBackend(BytesBackend):
 
     async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
         """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
+        return await self._look(key, tags)
+
+    async def look_again(self, key: str, deadline: float, /) -> bytes | None:
+        """Return what stands at `key`, until the deadline, in the event loop's time."""
+        return (await self._look(key, (), deadline))[0]
+
+    async def _look(
+        self, key: str, tags: Sequence[str], deadline: float | None = None
+    ) -> tuple[bytes | None, Nonces]:
         # GETs, not one MGET: on a cluster the keys live in different slots.
         names = [_name(each) for each in (key, *tags)]
         commands: list[Command] = [("GET", name) for name in names]
         if self.near is not None:
             names.append(names[0])
             commands.append(("PTTL", names[0]))
-        question = Question(names, commands, Use.READ, of_key=key, keeps=self.near is not None)
+        keeps = self.near is not None
+        question = Question(names, commands, Use.READ, of_key=key, keeps=keeps, deadline=deadline)
         found = await self._topology.ask(question)
         standing, *nonces = map(_standing, found[: 1 + len(tags)])
         if standing and standing is not FOREIGN and not names_its_key(standing):
             standing = await self.get_bytes(key)  # set by hand: a reply to another could be it
         return standing, tuple(nonces)
+
+    def look_soon(self, key: str, /) -> "asyncio.Future[bytes | None] | None":
+        """Ask what stands at `key`; the near cache wants to know more, and is served by `look`."""
+        if self.near is not None:
+            return None
+        return self._topology.look(_name(key), start_of_record(key))
 
     async def next_at(self, key: str, standing: bytes, /) -> bytes | None:
         """Return what stands at `key`, if that is still `standing` when the server says so."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from redis.exceptions import (
@@ -26,7 +27,7 @@ from ..outage import Outage, reason
 from ..record import is_of_another_key, is_record_of, names_its_key
 from .budget import within
 from .connections import AnyConnection, Pool
-from .line import BrokenLineError, Hook, Line, new_seal, packed
+from .line import LARGE_BYTES, BrokenLineError, Hook, Line, new_seal, packed
 from .messages import Messages
 
 Command = tuple[bytes | str | int, ...]
@@ -55,9 +56,11 @@ class Question:
     overtakes: bool = False
     keeps: bool = False
     changed: "asyncio.Future[None] | None" = None
+    deadline: float | None = None
+    """When all has to be over, in the event loop's time, for one that was asked before over another
+    connection; else it has the server's budget."""
 
 
-LARGE_BYTES = 128 * 1024
 _MOST_LARGE = 1000
 _FOR_EVER = -1  # as PTTL says it
 _TRIALS = 10
@@ -136,12 +139,12 @@ class Server:
         end of the budget. Raises `UnavailableError` if the server is unwell.
         """
         self.breaker.admit(question.use)
-        deadline = deadline or self.deadline()
+        deadline = deadline or question.deadline or self.deadline()
         if question.use is Use.READ and self._shared and not self._is_large(question):
             replies = await self._by_line(question, deadline)
             first = replies[0]
-            if type(first) is bytes and len(first) > LARGE_BYTES and len(self._large) < _MOST_LARGE:
-                self._large.update(question.keys[:1])
+            if question.keys and type(first) is bytes and len(first) > LARGE_BYTES:
+                self._note_large(question.keys[0])
         else:
             if question.changed is not None:
                 question.changed.cancel()
@@ -155,6 +158,19 @@ class Server:
             if question.overtakes:
                 self._overtaken = object()
         return replies
+
+    def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
+        """Ask what stands at a key over the shared connection, if that is open and all is well."""
+        home = self._homes.get(asyncio.get_running_loop())
+        if home is None or home.line is None or home.era is not self._era:
+            return None
+        if self.breaker.is_watchful or name in self._large:
+            return None
+        return home.line.look(name, start, self._overtaken)
+
+    def _note_large(self, name: bytes) -> None:
+        if len(self._large) < _MOST_LARGE:
+            self._large.add(name)
 
     def _is_large(self, question: Question) -> bool:
         return bool(self._large) and not self._large.isdisjoint(question.keys)
@@ -218,7 +234,8 @@ class Server:
                     replies = await line.ask(
                         sent, count, deadline, since=self._overtaken, hook=hook
                     )
-                self._refuse_strays(replies, question, seal, trusting=trial > 0)
+                again = trial > 0 or question.deadline is not None
+                self._refuse_strays(replies, question, seal, trusting=again)
             except BrokenLineError:
                 continue
             except StrayReplyError as error:
@@ -352,7 +369,14 @@ class Server:
             if home.line is not None:
                 home.line.end(BrokenLineError("there is a newer one"))
             messages = Messages(self._near, self._untold)
-            home.line = Line(self._connect, self._line_failed, messages, budget=self._budget)
+            home.line = Line(
+                self._connect,
+                self._line_failed,
+                partial(self.breaker.worked, Use.READ),
+                self._note_large,
+                messages,
+                budget=self._budget,
+            )
             home.era = era
         return home.line
 
@@ -414,6 +438,10 @@ class Single:
         if isinstance(replies[0], AskError):
             self._server.refuse(ResponseError("it belongs to a cluster: set REDIS_CLUSTER=true"))
         return replies
+
+    def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
+        """Ask what stands at a key, if that can be done at once."""
+        return self._server.look(name, start)
 
     async def ping(self) -> bool:
         """Return whether the server answers."""
