@@ -12,7 +12,8 @@ import pytest
 from redis.asyncio.connection import AbstractConnection
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
-from app.core.cache.backends.server import Question, Server
+from app.core.cache.backends.line import Line
+from app.core.cache.backends.server import Server
 from app.core.cache.base import UnavailableError
 from app.core.cache.breaker import FAILURES_IN_A_ROW
 from app.core.cache.tags import Tag
@@ -284,15 +285,15 @@ async def test_p5_who_asks_again_has_the_time_that_is_left(
     kind: Kind,
 ) -> None:
     """When a connection breaks, the budget of the operation began when it was asked first."""
-    function, exchange = plain(manager), Server.exchange
+    function, ask = plain(manager), Line.ask
     deadlines: list[float] = []
 
-    async def noted(server: Server, question: Question, *args: Any) -> list[Any]:
-        deadlines.append(question.deadline or 0.0)
-        return await exchange(server, question, *args)
+    async def noted(line: Line, packed: bytes, count: int, deadline: float, **more: Any) -> Any:
+        deadlines.append(deadline)
+        return await ask(line, packed, count, deadline, **more)
 
     assert await function("1") == "1"
-    monkeypatch.setattr(Server, "exchange", noted)
+    monkeypatch.setattr(Line, "ask", noted)
     proxy.inject(Fault(kind, command=b"GET", times=1))
     begun = time.monotonic()
     assert await function("1") == "1"

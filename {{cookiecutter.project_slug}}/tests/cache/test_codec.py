@@ -4,6 +4,7 @@ import io
 import json
 import math
 import struct
+import tracemalloc
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -22,6 +23,7 @@ from app.core.cache.codec import (
     CorruptError,
     UnstorableError,
     decode,
+    decoder,
     encode,
     encode_checked,
 )
@@ -51,6 +53,47 @@ def exact(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value), [exact(item) for item in value]
     return type(value), repr(value)
+
+
+LARGE = [
+    *([{}] * 40, [[]] * 40, list(range(400)), "x" * 2000, [[[[[[{"a": [1]}]]]]]]),
+    {f"key {number}": [number, {"of": number}] for number in range(10)},
+]
+
+
+def spoil(value: Any) -> None:
+    """Change a value, and all that is in it."""
+    if isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            spoil(item)
+        value.clear()
+    elif isinstance(value, set):
+        value.clear()
+
+
+@pytest.mark.parametrize("value", [*PLAIN, *TAGGED, *LARGE], ids=lambda value: repr(value)[:50])
+def test_p1_a_decoder_returns_what_decode_does(value: Any) -> None:
+    """Again and again, and whatever becomes of what it has returned."""
+    data = encode(value)
+    again, _ = decoder(data)
+    for _ in range(3):
+        found = again()
+        assert exact(found) == exact(decode(data))
+        spoil(found)
+
+
+def test_a_decoder_tells_what_it_keeps() -> None:
+    """At least half of what the interpreter takes, whatever it is made of."""
+    user = {"id": 7, "name": "ada", "tags": ["a", "b"], "score": 12.5, "city": {"zip": "12345"}}
+    for value in (user, [user] * 5, *PLAIN, *LARGE, [[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]):
+        texts = [bytes(bytearray(encode(value))) for _ in range(500)]
+        tracemalloc.start()
+        try:
+            kept = [decoder(text) for text in texts]
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert sum(size for _, size in kept) > taken / 2, value
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=repr)
@@ -340,3 +383,5 @@ def test_p9_other_bytes_are_corrupt(data: bytes) -> None:
     """Whatever they are, the error is one and the same, and nothing is run."""
     with pytest.raises(CorruptError):
         decode(data, KnownClasses(Colour))
+    with pytest.raises(CorruptError):
+        decoder(data, KnownClasses(Colour))[0]()

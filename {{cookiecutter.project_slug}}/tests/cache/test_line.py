@@ -542,3 +542,17 @@ async def test_p3_a_look_after_an_invalidation_proves_that_replies_are_in_step(
     with pytest.raises(UnansweredError):
         await caller.look(key, since=object())
     assert len(caller.failures) == 1
+
+
+async def test_p3_looks_are_not_late_for_long(
+    caller: Caller, redis_client: Redis, proxy: FaultProxy, prefix: str
+) -> None:
+    """Once a second it is seen whether replies are in step."""
+    key = f"{prefix}:key"
+    redis_client.set(key, record(key))
+    await caller.ask(("PING",))
+    proxy.inject(Fault("shift", command=b"GET", times=1))
+    assert await caller.look(key) == await caller.look(key)
+    caller.line._proven_until -= 1.1
+    with pytest.raises(UnansweredError):
+        await caller.look(key)

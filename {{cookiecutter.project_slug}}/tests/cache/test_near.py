@@ -651,6 +651,22 @@ def test_it_holds_so_many_bytes() -> None:
     assert (len(near), near.size) == (0, 0)
 
 
+def test_what_is_remembered_is_counted() -> None:
+    """It makes room for itself, and leaves with its entry; one that has left is not counted."""
+    source = Trusted()
+    near = filled(NearCache(100, 100_000), source, 10)
+    size, first, last = near.size, near.get("0"), near.get("9")
+    assert first is not None
+    assert last is not None
+    near.remember("9", last, "memo", 1000)
+    assert (last.memo, near.size) == ("memo", size + 1000)
+    near.remember("9", last, "another", 99_000)
+    assert kept(near, 10) == []
+    assert near.size == 0
+    near.remember("0", first, "memo", 1000)
+    assert (first.memo, near.size) == ("memo", 0)
+
+
 def test_what_is_too_large_puts_nobody_out() -> None:
     """One that would take more than an eighth of all is not kept."""
     source = Trusted()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
 from tests.cache.conftest import redis_backend
@@ -55,6 +56,26 @@ async def test_p9_a_doubled_reply_gives_nobody_a_wrong_value(
     assert proxy.done == {"shift": 1}
     assert proxy.connections == before + 1
     assert len(runs) == 10
+
+
+async def test_p9_a_record_that_stands_at_anothers_key_is_no_hit(
+    proxy: FaultProxy, manager: CacheManager, redis_client: Redis
+) -> None:
+    """One connection is given up for it, and the next one is believed: it is computed anew."""
+    runs: list[int] = []
+
+    @cache_response(manager, "data", key="{number}")
+    async def function(number: int) -> int:
+        runs.append(number)
+        return number
+
+    for number in (1, 2):
+        assert await function(number) == number
+    redis_client.rename(f"{manager.key_prefix}:data:1", f"{manager.key_prefix}:data:2")
+    before = proxy.connections
+    assert [await function(2), await function(2)] == [2, 2]
+    assert runs == [1, 2, 2]
+    assert proxy.connections == before + 1
 
 
 async def test_p9_a_doubled_reply_gives_no_wrong_plain_value(

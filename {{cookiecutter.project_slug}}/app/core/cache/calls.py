@@ -23,6 +23,7 @@ from .identity import identity, is_same
 from .injected import Changes
 from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix
 from .leases import AWAY
+from .near import Kept
 from .patterns import KeyPattern
 from .record import Record, is_plausible, plain_payload
 from .sending import Sending
@@ -212,23 +213,33 @@ class CachedCalls:
     def _found_near(
         self, key: str, tags: tuple[str, ...], sending: Sending | None
     ) -> tuple[Any, Changes | None] | None:
-        """Return what the near cache has, if that is a hit; the header of a record is read once."""
-        fence = self._store.fence
-        near = fence.nearby(key, tags)
-        if near is None:
+        """Return what the near cache has, if that is a hit; a record is read once."""
+        found = self._store.fence.nearby(key, tags)
+        if found is None:
             return None
-        kept, nonces = near
+        kept, nonces = found
         try:
             if kept.memo is None or kept.memo[0] is not self:
-                plain = None if tags else plain_payload(key, kept.data, self._owner, _VALUE)
-                record = Record.from_bytes(key, kept.data, self._owner) if plain is None else None
-                kept.memo = self, plain, record
-            _, plain, record = kept.memo
-            if plain is not None:
-                return codec.decode(plain, self._classes), None
+                self._remember(key, kept, tags)
+            _, make, record = kept.memo
+            if make is not None:
+                return make(), None
             return None if record is None else self._hit(record, nonces, sending)
         except Exception:  # damaged: the backend is looked at
             return None
+
+    def _remember(self, key: str, kept: Kept, tags: tuple[str, ...]) -> None:
+        """Read a record that is near for all who come: what makes its value, or else its parts."""
+        make, record, size = None, None, 0
+        plain = None if tags else plain_payload(key, kept.data, self._owner, _VALUE)
+        if plain is not None:
+            make, size = codec.decoder(plain, self._classes)
+        else:
+            record = Record.from_bytes(key, kept.data, self._owner)
+            size = 0 if record is None else len(record.payload)
+        near = self._store.fence.near
+        if near is not None:
+            near.remember(key, kept, (self, make, record), size)
 
     def _found_soon(
         self, key: str, data: bytes | None, sending: Sending | None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from math import isfinite
 from typing import Any
 from uuid import UUID
@@ -31,6 +32,7 @@ _ATOMS = frozenset({type(None), bool, int, str})
 """What JSON says as it is. Not floats: those that are no number it cannot say."""
 _STRINGS = frozenset({str})
 _CONTAINERS = frozenset({dict, list})
+_LITTLE, _FEW = 1024, 32
 
 
 class UnstorableError(TypeError):
@@ -60,6 +62,37 @@ def decode(data: bytes, classes: KnownClasses = NO_CLASSES) -> Any:
         return _unpack(value, classes) if b'"$' in data and _has_tags(data) else value
     except Exception as error:
         raise CorruptError(f"not a stored value: {type(error).__name__}") from None
+
+
+def decoder(data: bytes, classes: KnownClasses = NO_CLASSES) -> tuple[Callable[[], Any], int]:
+    """Return what decodes `data` again and again, and how many bytes it keeps for that, about.
+
+    Little plain JSON is parsed once, and copied then: a copy takes a fifth of the time. Raises
+    `CorruptError`, now or then.
+    """
+    containers = data.count(b"{") + data.count(b"[")
+    if len(data) > _LITTLE or containers > _FEW or b'"$' in data:
+        return partial(decode, data, classes), len(data)
+    return _copier(decode(data)), 300 * (1 + containers) + 8 * len(data)
+
+
+def _copier(value: Any) -> Callable[[], Any]:
+    """Return what makes copies of what JSON says."""
+    if type(value) not in _CONTAINERS:
+        return lambda: value
+    places = value.items() if type(value) is dict else enumerate(value)
+    inner = [(place, _copier(item)) for place, item in places if type(item) in _CONTAINERS]
+    shallow: Callable[[], Any] = value.copy
+    if not inner:
+        return shallow
+
+    def copy() -> Any:
+        new = shallow()
+        for place, make in inner:
+            new[place] = make()
+        return new
+
+    return copy
 
 
 def encode_checked(value: object, classes: KnownClasses = NO_CLASSES) -> bytes:

@@ -47,10 +47,10 @@ class Source(Protocol):
 class Kept:
     """One entry: the bytes that stand at a key."""
 
-    __slots__ = ("data", "memo", "source", "until")
+    __slots__ = ("data", "memo", "size", "source", "until")
 
-    def __init__(self, data: bytes, until: float, source: Source) -> None:
-        self.data, self.until, self.source = data, until, source
+    def __init__(self, data: bytes, until: float, source: Source, size: int) -> None:
+        self.data, self.until, self.source, self.size = data, until, source, size
         self.memo: Any = None
         """What its reader has made of it, to do that once."""
 
@@ -112,10 +112,18 @@ class NearCache:
             if epoch != self.epoch:
                 return
             self._remove(key)
-            self._entries[key] = Kept(data, until, source)
+            self._entries[key] = Kept(data, until, source, size)
             self._bytes += size
-            while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-                self._remove(next(iter(self._entries)))
+            self._make_room()
+
+    def remember(self, key: str, kept: Kept, memo: object, size: int) -> None:
+        """Remember with an entry what its reader has made of it, which takes `size` bytes, about."""
+        with self._lock:
+            kept.memo = memo
+            if self._entries.get(key) is kept:
+                self._bytes += size
+                kept.size += size
+                self._make_room()
 
     def changed(self, keys: Iterable[str]) -> None:
         """Remove what the server says has changed."""
@@ -143,7 +151,11 @@ class NearCache:
             for key in [key for key, kept in self._entries.items() if kept.source is source]:
                 self._remove(key)
 
+    def _make_room(self) -> None:
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+            self._remove(next(iter(self._entries)))
+
     def _remove(self, key: str) -> None:
         kept = self._entries.pop(key, None)
         if kept is not None:
-            self._bytes -= len(kept.data) + len(key) + _OVERHEAD_BYTES
+            self._bytes -= kept.size
