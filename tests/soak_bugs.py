@@ -45,10 +45,10 @@ def let_callers_see_failures(cache: Cache) -> None:
     """Raise where the server cannot be asked."""
     run = cache.fence.run
 
-    async def unguarded(*arguments: Any) -> Any:  # noqa: ANN401
+    async def unguarded(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401
         if not await cache.backend.health_check():
             raise ConnectionError("the server is away")
-        return await run(*arguments)
+        return await run(*arguments, **more)
 
     cache.fence.run = unguarded
 
@@ -57,11 +57,11 @@ def go_on_when_cancelled(cache: Cache) -> None:
     """Give a caller that is cancelled its value all the same."""
     run = cache.fence.run
 
-    async def stubborn(*arguments: Any) -> Any:  # noqa: ANN401
+    async def stubborn(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401
         try:
-            return await run(*arguments)
+            return await run(*arguments, **more)
         except asyncio.CancelledError:
-            return await run(*arguments)
+            return await run(*arguments, **more)
 
     cache.fence.run = stubborn
 
@@ -89,6 +89,7 @@ def keep_connections(cache: Cache) -> None:
 def keep_what_was_seen(cache: Cache) -> None:
     """Let memory grow."""
     look, seen = cache.backend.look, []
+    cache.backend.look_soon = lambda _key: None
 
     async def hoard(key: str, tags: Sequence[str] = ()) -> object:
         seen.append([bytearray(1000) for _ in range(10)])
