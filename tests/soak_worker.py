@@ -363,6 +363,7 @@ class Soaker:
         backend, journal, fence = self.cache.backend, self.cache.journal, self.cache.fence
         look, get_many_bytes = backend.look, backend.get_many_bytes
         covers, run, is_near = journal.covers, fence.run, fence.is_hit
+        look_soon = fence.look_soon
 
         async def asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401
             try:
@@ -382,6 +383,12 @@ class Soaker:
             self._tally.note(f"served: {served.how.name.lower()}")
             return served
 
+        def soon(key: str) -> Any:  # noqa: ANN401
+            answer = look_soon(key)
+            if answer is not None:
+                self._tally.note("asked at once")
+            return answer
+
         def near(found: Any) -> bool:  # noqa: ANN401
             is_hit = is_near(found)
             if is_hit:
@@ -391,6 +398,7 @@ class Soaker:
         backend.look = lambda *arguments: asked(look(*arguments))
         backend.get_many_bytes = lambda *arguments: asked(get_many_bytes(*arguments))
         journal.covers, fence.run, fence.is_hit = covered, counted, near
+        fence.look_soon = soon
 
     async def _tick(self) -> None:
         """Look how long the event loop stands still, and how much is connected and logged."""

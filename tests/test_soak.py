@@ -46,6 +46,7 @@ def test_p5_p6_nothing_goes_wrong_while_everything_does(
     # Otherwise there was nothing that could have gone wrong.
     assert found.counts["reads"] > 50 * SECONDS
     assert found.counts["served: hit"] > 20 * SECONDS
+    assert found.counts["asked at once"] > 20 * SECONDS
     for happened in (
         "writes held back",
         "journals delivered",
