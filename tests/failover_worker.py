@@ -86,7 +86,7 @@ class Traffic:
         self._manager = manager
         manager.on_event = self._hear
         self._random = Random(seed)  # noqa: S311 - no secret
-        self._families = [self._function(), self._entry(), self._many()]
+        self._families = [self._function(), self._plain(), self._entry(), self._many()]
         self._turns = {family.name: cycle(family.keys) for family in self._families}
         self._versions, self._returned = Counter[str](), Counter[str]()
         self._loads = Counter[str]()
@@ -167,6 +167,16 @@ class Traffic:
             return {keys[0]: await cached(name_of(keys[0]))}
 
         return Family("function", read, self._by_key("function") | self._by_tag())
+
+    def _plain(self) -> Family:
+        @cache_response(self._manager, "plain", key="{name}")  # type: ignore[untyped-decorator]
+        async def cached(name: str) -> list[Any]:
+            return await self._load(f"plain:{name}")
+
+        async def read(keys: list[str]) -> Values:
+            return {keys[0]: await cached(name_of(keys[0]))}
+
+        return Family("plain", read, self._by_key("plain"))
 
     def _entry(self) -> Family:
         async def read(keys: list[str]) -> Values:

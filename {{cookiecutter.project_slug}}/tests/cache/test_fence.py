@@ -22,6 +22,14 @@ INVALIDATIONS: dict[str, Callable[[CacheManager], Awaitable[object]]] = {
     "decorator": lambda manager: invalidate_cache(manager, "source:*")(asyncio.sleep)(0),
     "decorator with a tag": lambda manager: tagged(manager)(7),
 }
+BY_TAG = {"tag", "decorator with a tag"}
+has_tags = pytest.mark.parametrize(
+    ("how", "tags"),
+    [(how, True) for how in INVALIDATIONS]
+    + [(how, False) for how in INVALIDATIONS if how not in BY_TAG],
+    ids=lambda value: value if isinstance(value, str) else "tags" if value else "",
+)
+"""Runs a test with each invalidation, of an entry with tags and of one without."""
 
 
 def tagged(manager: CacheManager) -> Any:
@@ -42,10 +50,11 @@ class Source:
         self.reading = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    def cached(self, manager: CacheManager) -> Any:
+    def cached(self, manager: CacheManager, *, tags: bool = True) -> Any:
         """Return a cached function that reads it."""
+        names = ["value:{number}", "all"] if tags else []
 
-        @cache_response(manager, "source", key="value:{number}", tags=["value:{number}", "all"])
+        @cache_response(manager, "source", key="value:{number}", tags=names)
         async def read(number: int, source: object = None) -> str:
             value = self.value
             self.reads += 1
@@ -64,11 +73,13 @@ async def joined(manager: CacheManager, followers: int) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("how", INVALIDATIONS)
-async def test_p3_a_fill_that_was_overtaken_is_not_stored(manager: CacheManager, how: str) -> None:
+@has_tags
+async def test_p3_a_fill_that_was_overtaken_is_not_stored(
+    manager: CacheManager, how: str, *, tags: bool
+) -> None:
     """Its own caller has it; whoever reads after the invalidation gets the new value."""
     source = Source()
-    read = source.cached(manager)
+    read = source.cached(manager, tags=tags)
     overtaken = asyncio.create_task(read(7))
     await source.reading.wait()
     source.value = "new"
@@ -83,12 +94,12 @@ async def test_p3_a_fill_that_was_overtaken_is_not_stored(manager: CacheManager,
     assert source.reads == 2
 
 
-@pytest.mark.parametrize("how", INVALIDATIONS)
-async def test_p3_a_stored_entry_is_gone(manager: CacheManager, how: str) -> None:
+@has_tags
+async def test_p3_a_stored_entry_is_gone(manager: CacheManager, how: str, *, tags: bool) -> None:
     """However it is invalidated."""
     source = Source()
     source.go_on.set()
-    read = source.cached(manager)
+    read = source.cached(manager, tags=tags)
     assert [await read(7), await read(7)] == ["old", "old"]
     source.value = "new"
     await INVALIDATIONS[how](manager)
@@ -96,13 +107,15 @@ async def test_p3_a_stored_entry_is_gone(manager: CacheManager, how: str) -> Non
     assert source.reads == 2
 
 
-@pytest.mark.parametrize("how", INVALIDATIONS)
-async def test_p3_another_process_is_fenced_too(redis_server: RedisServer, how: str) -> None:
+@has_tags
+async def test_p3_another_process_is_fenced_too(
+    redis_server: RedisServer, how: str, *, tags: bool
+) -> None:
     """Who fills and who invalidates know nothing of each other but what stands in Redis."""
     one = CacheManager(redis_backend(redis_server))
     two = CacheManager(redis_backend(redis_server, key_prefix=one.key_prefix))
     source = Source()
-    read_one, read_two = source.cached(one), source.cached(two)
+    read_one, read_two = source.cached(one, tags=tags), source.cached(two, tags=tags)
     overtaken = asyncio.create_task(read_one(7))
     await source.reading.wait()
     source.value = "new"
@@ -274,6 +287,26 @@ async def test_p4_recursion_does_not_deadlock(manager: CacheManager) -> None:
 
     assert await asyncio.wait_for(function(1), 10) == 1
     assert len(depth) == 4
+
+
+async def test_p3_a_refresh_that_asks_for_itself_does_not_get_what_it_replaces(
+    manager: CacheManager,
+) -> None:
+    """What stands there until then is old; what the function calls besides may be a hit."""
+    depth: list[int] = []
+
+    @cache_response(manager, "other")
+    async def other() -> int:
+        return len(depth)
+
+    @cache_response(manager, "data")
+    async def function(number: int) -> list[int]:
+        depth.append(number)
+        return [await other()] if len(depth) % 2 else await function(number)
+
+    assert await function(1) == [1]
+    assert await function.refresh(1) == [1]
+    assert len(depth) == 3
 
 
 async def test_p4_functions_that_wait_for_each_other_do_not_deadlock(

@@ -9,6 +9,7 @@ import time
 import traceback
 import uuid
 import weakref
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -374,6 +375,48 @@ async def _fail(client: object) -> None:
     raise KeyboardInterrupt(f"in the middle of a command of {client!r}")
 
 
+async def test_a_hit_ends_what_began_with_an_error_of_another_kind(
+    redis_manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log tells of it, however the hit was found."""
+    function = cache_response(redis_manager, "data", key="{number}")(computed)
+    assert [await function(1), await function(1)] == [1, 1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis_manager.backend, "acquire", fails)
+        assert await function(2) == 2
+    assert "works again" not in caplog.text
+    assert await function(1) == 1
+    assert "works again" in caplog.text
+
+
+@pytest.mark.parametrize("standing", ["a list", "a text", "a lease"])
+async def test_p9_what_others_put_at_a_key_is_no_hit(
+    redis_manager: CacheManager, redis_client: Redis, standing: str
+) -> None:
+    """The function runs, whatever stands there; nobody sees an error."""
+    function = cache_response(redis_manager, "data", key="{number}")(computed)
+    assert await function(1) == 1
+    name = f"{redis_manager.key_prefix}:data:2"
+    if standing == "a list":
+        redis_client.rpush(name, "item")
+    else:
+        redis_client.set(
+            name, "lease/1 of a leader of old times" if "lease" in standing else "text"
+        )
+    assert await function(2) == 2
+    assert await function(2) == 2
+
+
+async def computed(number: int) -> int:
+    """Compute a value."""
+    return number
+
+
+async def fails(*_: object) -> None:
+    """Fail as nobody expects it."""
+    raise RuntimeError("a bug")
+
+
 async def test_large_values_do_not_hold_up_small_ones(
     redis_manager: CacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,6 +438,30 @@ async def test_large_values_do_not_hold_up_small_ones(
     for times in (1, 2, 3):
         assert await redis_manager.get("small") == 1
         assert len([packed for packed in shared if b":small" in packed]) == times
+
+
+async def test_large_results_do_not_hold_up_small_ones(
+    redis_manager: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are looked for over the shared connection once, and small ones each time."""
+    shared: list[bytes] = []
+    look = Line.look
+
+    def noted(line: Line, name: bytes, *rest: Any) -> Any:
+        shared.append(name.rpartition(b":")[2])
+        return look(line, name, *rest)
+
+    @cache_response(redis_manager, "data", key="{size}")
+    async def function(size: int) -> str:
+        return "x" * size
+
+    for size in (10, 2 * LARGE_BYTES):
+        assert len(await function(size)) == size
+    monkeypatch.setattr(Line, "look", noted)
+    for _ in range(3):
+        for size in (10, 2 * LARGE_BYTES):
+            assert len(await function(size)) == size
+    assert Counter(shared) == {b"10": 3, str(2 * LARGE_BYTES).encode(): 1}
 
 
 @pytest.mark.parametrize("missing", ["evalsha", "getrange"])

@@ -64,11 +64,6 @@ class Breaker:
         """Whether operations are turned away."""
         return self._open
 
-    @property
-    def is_watchful(self) -> bool:
-        """Whether it has to be asked before an operation: it may turn that away."""
-        return self._open or bool(self._rests)
-
     def admit(self, use: Use) -> None:
         """Raise `UnavailableError` for an operation that should not be tried now."""
         if not (self._open or self._rests) or _past.get():

@@ -164,7 +164,7 @@ class Server:
         home = self._homes.get(asyncio.get_running_loop())
         if home is None or home.line is None or home.era is not self._era:
             return None
-        if self.breaker.is_watchful or name in self._large:
+        if self.breaker.is_open or name in self._large:
             return None
         return home.line.look(name, start, self._overtaken)
 
