@@ -184,8 +184,8 @@ class Line(asyncio.BufferedProtocol):
     def look(self, name: bytes, start: bytes, since: object) -> "asyncio.Future[Any] | None":
         """Ask what stands at a key, if the line is open; return where the reply will be.
 
-        A record that does not begin with `start` breaks the line. An `UnansweredError` means that the connection broke, a `TimeoutError`
-        that the server was late.
+        A record that does not begin with `start` breaks the line. An `UnansweredError` means that
+        the connection broke, a `TimeoutError` that the server was late.
         """
         if self._transport is None:  # it is over, or not open yet
             return None
