@@ -1,6 +1,7 @@
 """What it costs to build the key of a call."""
 
 import inspect
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -65,6 +66,20 @@ def key_of(function: Function) -> Open:
         key = contender.key(function)
         _check(key, function)
         yield await per_plain_call(partial(key, **_arguments(function)), effort)
+
+    return build
+
+
+def new_key_of(function: Function) -> Open:
+    """Build the keys of calls of which each has another number."""
+
+    @asynccontextmanager
+    async def build(contender: Contender, effort: Effort) -> AsyncIterator[Stage]:
+        key, numbers = contender.key(function), itertools.count()
+        _check(key, function)
+        others = _arguments(function)
+        del others["number"]
+        yield await per_plain_call(lambda: key(number=next(numbers), **others), effort)
 
     return build
 

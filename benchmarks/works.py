@@ -249,6 +249,14 @@ WORKS: Final = (
         )
     ),
     Work(
+        "key-new-of_two",
+        "Key of a call that was not seen before: int, str",
+        "µs a key",
+        keys.new_key_of(keys.of_two),
+        (KeyByHand, Ours, *PEERS),
+        *_SHORT,
+    ),
+    Work(
         "import-time",
         "Import, on top of FastAPI and redis-py",
         "ms",

@@ -16,6 +16,7 @@ import pytest
 from fastapi import BackgroundTasks, Response, WebSocket
 from pydantic import BaseModel, EmailStr
 
+from app.core.cache import keys
 from app.core.cache.canonical import UnkeyableError, canonical
 from app.core.cache.keys import KeyBuilder, Parameters, check_key_prefix
 from app.core.cache.templates import Template
@@ -280,3 +281,96 @@ def test_arguments_that_do_not_fit_are_the_functions_affair() -> None:
 
     with pytest.raises(TypeError, match="missing a required argument: 'a'"):
         keys_of(g)()
+
+
+# --- keys that are remembered --------------------------------------------------------------------
+
+SMALL = [
+    *(None, True, False, 0, 1, -1, 2**63 - 1, 1 - 2**63, 2**63, -(2**63), 2**70, 1.0, 0.0, -0.0),
+    *(
+        "",
+        "1",
+        "None",
+        "True",
+        "a" * 64,
+        "a" * 65,
+        "\ud800",
+        Size.SMALL,
+        (1,),
+        (True,),
+        [1],
+        [True],
+    ),
+]
+
+
+def test_p2_remembered_keys_are_those_that_would_be_built() -> None:
+    """Whether a call is the first of its kind or not, and however it is written."""
+
+    def function(a: object, b: object = None) -> None:
+        """Do nothing."""
+
+    build = builder(function)
+    seen: dict[str, str] = {}
+    for a in SMALL:
+        for b in SMALL:
+            first, again = build.key((a, b), {}), build.key((a,), {"b": b})
+            assert first == again == build.key((), {"b": b, "a": a}) == build.built((a, b), {})
+            assert seen.setdefault(first, repr((a, b))) == repr((a, b))
+    assert len(seen) == len(SMALL) ** 2
+
+
+def test_p2_functions_do_not_share_what_is_remembered() -> None:
+    """Nor do two of one name, whose prefixes differ."""
+
+    def function(number: int) -> None:
+        """Do nothing."""
+
+    parameters = Parameters.of(function)
+    made = [
+        KeyBuilder(function, parameters, start=start, identity=identity).key((1,), {})
+        for start in ("app:a", "app:b")
+        for identity in (b"one", b"two")
+    ]
+    assert len({*made}) == 4
+
+
+def test_p2_what_may_change_is_not_remembered() -> None:
+    """A default that is changed, and what a function of one's own makes of a call."""
+    more, tenants = [1], ["a"]
+
+    def function(number: int, more: list[int] = more) -> None:
+        """Do nothing."""
+
+    def keyed(number: int) -> None:
+        """Do nothing."""
+
+    plain = builder(function)
+    own = builder(keyed, own=lambda number: f"{tenants[-1]}:{number}")
+    before = plain.key((1,), {}), own.key((1,), {})
+    more.append(2)
+    tenants.append("b")
+    assert plain.key((1,), {}) != before[0]
+    assert own.key((1,), {}) != before[1]
+
+
+def test_what_takes_room_is_not_remembered() -> None:
+    """Long texts and great numbers are not kept, and of all others no more than so many."""
+
+    def function(value: object) -> None:
+        """Do nothing."""
+
+    build, remembered = builder(function), keys._remembered
+    before = remembered.cache_info()
+    for value in ("a" * 65, 2**63, -(2**63), 10**4000, 1.5, b"", ("a",), Size.SMALL):
+        build.key((value,), {})
+        build.key((), {"value": value})
+    assert remembered.cache_info() == before
+    build.key(("a" * 64,), {})
+    assert remembered.cache_info().misses == before.misses + 1
+    assert (before.maxsize or 10**9) <= 4096
+
+
+def builder(function: Callable[..., object], **more: Any) -> KeyBuilder:
+    """Return what builds the keys of a function."""
+    return KeyBuilder(function, Parameters.of(function), start="app:x", identity=b"id", **more)

@@ -5,12 +5,16 @@
 The digest covers the function (see `identity`) and every argument, after binding them to the
 signature and filling in the defaults: `f(1, b=2)` and `f(a=1, b=2)` are one call. Arguments are
 written down by `canonical`. With a key of one's own it is `{CACHE_KEY_PREFIX}:{key_prefix}:{key}`.
+
+Hot entries are asked for again and again, so the last keys of short texts and small numbers are
+remembered: such arguments cannot change, and equal ones of equal types make one key.
 """
 
 import inspect
 import re
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
@@ -36,6 +40,9 @@ _DIGEST_BYTES = 16
 _LONGEST_READABLE = 80  # bytes of the function's name in a key
 _LONGEST_KEY_PREFIX = 100  # bytes
 _LONGEST_OWN_KEY = 300  # bytes; with the rest of the key this stays below 512
+
+_REMEMBERED = 4096  # keys, of all functions together
+_SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
 
 _EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response, SecurityScopes)
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -168,6 +175,9 @@ class KeyBuilder:
     ) -> None:
         self._parameters = parameters
         vary = tuple(sorted(vary))
+        given = [each.default for each in parameters.signature.parameters.values()]
+        defaults = [default for default in given if default is not inspect.Parameter.empty]
+        self._remembers = _are_small(defaults) and (own is None or isinstance(own, Template))
         self._write_request = _request_writer(vary)
         self.start = f"{start}:"
         self._own = own
@@ -188,6 +198,12 @@ class KeyBuilder:
         Raises `UnkeyableError`, which names the parameter, where an argument has no identity, and
         `TypeError` where the arguments do not fit the signature.
         """
+        if self._remembers and _are_small(args) and (not kwargs or _are_small(kwargs.values())):
+            return _remembered(self, *args, **kwargs)
+        return self.built(args, kwargs)
+
+    def built(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
+        """Build the key of a call, whether it is remembered or not."""
         if self._own is not None:
             return self.start + self._own_key(self._own, args, kwargs)
         values = self._parameters.values(args, kwargs)
@@ -226,6 +242,26 @@ class KeyBuilder:
         if len(key.encode("utf-8", "surrogatepass")) <= _LONGEST_OWN_KEY:
             return key
         return "~" + blake2b(text(key), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+@lru_cache(maxsize=_REMEMBERED, typed=True)
+def _remembered(builder: KeyBuilder, /, *args: object, **kwargs: object) -> str:
+    return builder.built(args, kwargs)
+
+
+def _are_small(values: Iterable[object]) -> bool:
+    """Whether values take little room, cannot change, and are equal only where their keys are."""
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            if len(value) > _SHORT:  # type: ignore[arg-type]
+                return False
+        elif kind is int:
+            if not -_SMALL < value < _SMALL:  # type: ignore[operator]
+                return False
+        elif kind is not bool and value is not None:
+            return False
+    return True
 
 
 def check_key_prefix(key_prefix: str) -> None:
