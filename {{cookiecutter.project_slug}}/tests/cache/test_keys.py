@@ -371,6 +371,26 @@ def test_what_takes_room_is_not_remembered() -> None:
     assert (before.maxsize or 10**9) <= 4096
 
 
+@pytest.mark.parametrize(
+    ("kind", "is_remembered"),
+    [
+        *((kind, True) for kind in (int, str | None, Literal["a"], Any, object, "unknown")),
+        *((kind, False) for kind in (list[int], float, Filter, Filter | list[int], Response)),
+    ],
+    ids=repr,
+)
+def test_only_calls_that_can_be_small_are_looked_at(kind: Any, *, is_remembered: bool) -> None:
+    """All others have their keys built without a look at what they were called with."""
+
+    def function(value: Any, response: Any = None) -> None:
+        """Do nothing."""
+
+    function.__annotations__ = {"value": kind}
+    before = keys._remembered.cache_info().misses
+    builder(function).key(("a",), {})
+    assert keys._remembered.cache_info().misses == before + is_remembered
+
+
 def builder(function: Callable[..., object], **more: Any) -> KeyBuilder:
     """Return what builds the keys of a function."""
     return KeyBuilder(function, Parameters.of(function), start="app:x", identity=b"id", **more)

@@ -43,8 +43,10 @@ _LONGEST_OWN_KEY = 300  # bytes; with the rest of the key this stays below 512
 
 _REMEMBERED = 4096  # keys, of all functions together
 _SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
+_SMALL_KINDS = frozenset({str, int, bool, type(None), typing.Literal, Any, object})
 
 _EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response, SecurityScopes)
+_UNIONS = (typing.Union, type(int | str))
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _REMEDIES = 'name it in ignore=("{name}",), give key=, or give its class a __cache_key__ method'
 
@@ -175,9 +177,7 @@ class KeyBuilder:
     ) -> None:
         self._parameters = parameters
         vary = tuple(sorted(vary))
-        given = [each.default for each in parameters.signature.parameters.values()]
-        defaults = [default for default in given if default is not inspect.Parameter.empty]
-        self._remembers = _are_small(defaults) and (own is None or isinstance(own, Template))
+        self._remembers = _may_be_small(parameters) and (own is None or isinstance(own, Template))
         self._write_request = _request_writer(vary)
         self.start = f"{start}:"
         self._own = own
@@ -242,6 +242,19 @@ class KeyBuilder:
         if len(key.encode("utf-8", "surrogatepass")) <= _LONGEST_OWN_KEY:
             return key
         return "~" + blake2b(text(key), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _may_be_small(parameters: Parameters) -> bool:
+    """Whether there can be a call whose arguments are all small, and its defaults are."""
+    for name, parameter in parameters.signature.parameters.items():
+        if parameter.default is not inspect.Parameter.empty and not _are_small([parameter.default]):
+            return False
+        hint = parameters.hints.get(name, Any)
+        origin = typing.get_origin(hint)
+        kinds = typing.get_args(hint) if origin in _UNIONS else (origin or hint,)
+        if _SMALL_KINDS.isdisjoint(kinds):
+            return False
+    return True
 
 
 @lru_cache(maxsize=_REMEMBERED, typed=True)
@@ -341,6 +354,3 @@ def _refuse_unkeyable(func: Callable[..., object], name: str, annotation: object
             f"parameter {name!r} of {func.__qualname__} is a {cls.__module__}.{cls.__qualname__}, "
             f"which has no identity that outlives the process; {_REMEDIES.format(name=name)}"
         )
-
-
-_UNIONS = (typing.Union, type(int | str))
