@@ -21,6 +21,7 @@ from redis.exceptions import ConnectionError as NoConnectionError
 from app.core.cache import CacheManager, cache_response
 from app.core.cache.backends import budget
 from app.core.cache.backends.connections import AnyConnection, Dialler, Pool
+from app.core.cache.record import is_record
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import (
@@ -323,6 +324,79 @@ async def test_p5_a_thousand_callers_share_a_few_connections(
     assert function.runs == 0
     assert took < 2.0
     assert len(ours()) <= connections
+
+
+@pytest.mark.parametrize(("connections", "used"), [(10, 2), (3, 2), (2, 2), (1, 1)])
+async def test_p5_many_fills_share_a_few_connections(
+    make: Make, ours: Callable[[], set[str]], connections: int, used: int
+) -> None:
+    """Their reads have one, their leases and records another; and each is stored."""
+    function = Function(make(max_connections=connections))
+    numbers = range(300)
+    assert all(await asyncio.gather(*map(function, numbers)))
+    assert len(ours()) == used
+    assert all(await asyncio.gather(*map(function, numbers)))
+    assert function.runs == len(numbers)
+
+
+async def test_p5_a_hit_waits_for_no_fill(behind: Make, proxy: FaultProxy) -> None:
+    """A server may hold writes back, and answer reads: before a failover that is planned, for one."""
+    function = Function(behind())
+    await function.warm(range(1))
+    proxy.inject(Fault("stall", command=b"SET", to="request", times=1))
+    filling = asyncio.create_task(function(1))
+    await eventually(lambda: proxy.done["stall"])
+    assert all(await soon(asyncio.gather(*[function(0) for _ in range(20)])))
+    assert function.runs == 0
+    proxy.drop()
+    assert await soon(filling)
+    assert await function(1)
+    assert function.runs == 1
+
+
+async def test_p5_a_fill_waits_for_no_large_one(behind: Make, proxy: FaultProxy) -> None:
+    """What is large goes over a connection of its own."""
+    manager = behind()
+    function = Function(manager)
+    await function.warm(range(1))
+
+    @cache_response(manager, "large")
+    async def large() -> str:
+        return random.randbytes(200_000).hex()
+
+    proxy.inject(Fault("stall", command=b"EVALSHA", to="request", times=1))
+    filling = asyncio.create_task(large())
+    await eventually(lambda: proxy.done["stall"])
+    assert await soon(function(1))
+    assert await function(1)
+    assert function.runs == 1
+    proxy.drop()
+    assert await soon(filling) == await large()
+
+
+async def test_p4_who_is_cancelled_leaves_no_lease(make: Make, redis_client: Redis) -> None:
+    """Whatever his fill was about to do; else the next one would wait until the lease ends."""
+    manager = make()
+    function = Function(manager)
+    await function.warm(range(1))
+    chance = random.Random(7)
+
+    async def cancel(number: int) -> None:
+        task = asyncio.create_task(function(number))
+        for _ in range(chance.randrange(20)):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    for start in range(0, 2000, 50):
+        await asyncio.gather(*map(cancel, range(start, start + 50)))
+    await manager.fence.leases.settle()
+    keys = list(redis_client.scan_iter(f"{manager.key_prefix}:*", count=1000))
+    for key in keys:
+        data = redis_client.get(key)
+        assert isinstance(data, bytes)
+        assert is_record(data)
+    assert 0 < function.runs < 2000
 
 
 async def test_p5_cancellations_give_nobody_a_wrong_value(

@@ -1,4 +1,4 @@
-"""The line: one connection that all reads of an event loop share.
+"""The line: a connection that many share. All reads of an event loop have one, its fills another.
 
 Commands that are asked in one turn of the event loop leave together, and replies are matched in
 order. A look, which is all that most hits need, has no coroutine between the caller and the line.
@@ -107,7 +107,7 @@ class _Look:
 
 
 class Line(asyncio.BufferedProtocol):
-    """The shared connection of one event loop, from its first question until it breaks.
+    """A shared connection of one event loop, from its first question until it breaks.
 
     `connect` opens it when it is first needed. `failed` is called, once, with the error when it
     could not be opened, or broke or was late while somebody waited. `worked` is called
@@ -350,7 +350,8 @@ class Line(asyncio.BufferedProtocol):
             self._give_up(error)
             return
         self._opening = None
-        self._ask_for_messages()
+        if self.messages.wanted:
+            self._ask_for_messages()
         self._send()
 
     # --- proofs and messages -------------------------------------------------------------------

@@ -18,11 +18,18 @@ from ..near import NearCache, Source
 class Messages:
     """The messages of one connection.
 
-    `refused` is called with the error of a server that does not tell such things.
+    They are asked for where they are `wanted`. `refused` is called with the error of a server that
+    does not tell such things.
     """
 
-    def __init__(self, near: NearCache | None, refused: Callable[[ResponseError], None]) -> None:
-        self._near, self._refused = near, refused
+    def __init__(
+        self,
+        near: NearCache | None,
+        refused: Callable[[ResponseError], None],
+        *,
+        wanted: bool = True,
+    ) -> None:
+        self._near, self._refused, self.wanted = near, refused, wanted
         self.are_on = False
         """Whether the server tells what changes."""
         self._watched: dict[bytes, set[asyncio.Future[None]]] = {}

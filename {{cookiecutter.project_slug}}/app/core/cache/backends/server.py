@@ -81,11 +81,15 @@ class _Home:
 
     pool: Pool
     line: Line | None = None
+    """That which reads share."""
+    stores: Line | None = None
+    """That which the steps of fills share."""
     era: object = None
 
     async def close(self) -> None:
-        if self.line is not None:
-            await self.line.close()
+        for line in (self.line, self.stores):
+            if line is not None:
+                await line.close()
         await self.pool.close()
 
 
@@ -95,7 +99,8 @@ class Server:
     An exchange takes `budget` seconds at most: to wait for a free connection, to connect, to send
     and to receive. It is tried again, on another connection, if the first one broke: idle ones die
     unnoticed. `connect` opens a connection. Each event loop has `max_connections`, of which reads
-    share one, unless there is only one.
+    share one and the steps of fills another, so that neither holds up the other; invalidations and
+    what is large go over the rest. Of two, reads share one; one is for all in turn.
     """
 
     def __init__(
@@ -114,14 +119,14 @@ class Server:
         self.retired = False
         """Whether nobody needs it any more, so that it is no use to ask whether it is well."""
         self._connect, self._budget, self._max = connect, budget, max_connections
-        self._shared = max_connections > 1  # one of them is for all reads, the others for the rest
+        self._shared = min(max_connections - 1, 2)
         self._logger = logger
         self._lock = threading.Lock()
         # A connection belongs to the event loop that it was made in.
         self._homes: dict[asyncio.AbstractEventLoop, _Home] = {}
         self._era = object()
         self._refused: set[str] = set()
-        # Keys whose values would hold up the small ones of others on the shared connection.
+        # Keys whose values would hold up the small ones of others on a shared connection.
         self._large: set[bytes] = set()
         self._overtaken = object()
         """Another object after each invalidation."""
@@ -140,7 +145,7 @@ class Server:
         """
         self.breaker.admit(question.use)
         deadline = deadline or question.deadline or self.deadline()
-        if question.use is Use.READ and self._shared and not self._is_large(question):
+        if self._shares(question):
             replies = await self._by_line(question, deadline)
             first = replies[0]
             if question.keys and type(first) is bytes and len(first) > LARGE_BYTES:
@@ -160,13 +165,19 @@ class Server:
         return replies
 
     def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
-        """Ask what stands at a key over the shared connection, if that is open and all is well."""
+        """Ask what stands at a key over that of reads, if that is open and all is well."""
         home = self._homes.get(asyncio.get_running_loop())
         if home is None or home.line is None or home.era is not self._era:
             return None
         if self.breaker.is_open or name in self._large:
             return None
         return home.line.look(name, start, self._overtaken)
+
+    def _shares(self, question: Question) -> bool:
+        """Whether a question goes over a connection that others use meanwhile."""
+        if question.overtakes or self._is_large(question):
+            return False
+        return self._shared >= (1 if question.use is Use.READ else 2)
 
     def _note_large(self, name: bytes) -> None:
         if len(self._large) < _MOST_LARGE:
@@ -190,7 +201,7 @@ class Server:
 
     @property
     def is_proven(self) -> bool:
-        """Whether the shared connection of the running event loop has proved itself just now."""
+        """Whether that of reads, in the running event loop, has proved itself just now."""
         home = self._homes.get(asyncio.get_running_loop())
         line = None if home is None or home.era is not self._era else home.line
         return line is not None and time.monotonic() < line.trusted_until
@@ -213,10 +224,12 @@ class Server:
             raise reply
 
     async def _by_line(self, question: Question, deadline: float) -> list[Any]:
-        """Ask over the connection that all reads share; again if it breaks before its answer."""
+        """Ask over a connection that all share; again if it breaks before its answer."""
         sent, count, seal = self._sealed(question)
+        if len(sent) > LARGE_BYTES:
+            return await self._by_pool(question, deadline)
         for trial in range(_TRIALS):
-            line = self._line()
+            line = self._line(question.use)
             hook: Hook | None = None
             watch: Command = ()
             if question.keeps and self._near is not None:
@@ -224,23 +237,22 @@ class Server:
             if question.changed is not None:
                 watch = line.messages.watch(question.keys[0], question.changed)
             try:
+                since = self._overtaken if question.use is Use.READ else None
                 if watch:
                     allowed, *replies = await line.ask(
-                        packed(watch) + sent, count + 1, deadline, since=self._overtaken
+                        packed(watch) + sent, count + 1, deadline, since=since
                     )
                     if allowed != b"OK" and question.changed is not None:
                         question.changed.cancel()
                 else:
-                    replies = await line.ask(
-                        sent, count, deadline, since=self._overtaken, hook=hook
-                    )
+                    replies = await line.ask(sent, count, deadline, since=since, hook=hook)
                 again = trial > 0 or question.deadline is not None
                 self._refuse_strays(replies, question, seal, trusting=again)
             except BrokenLineError:
                 continue
             except StrayReplyError as error:
                 if not line.is_over:  # one fault, however many see it
-                    self._line_failed(error)
+                    self._line_failed(question.use, error)
                     line.end(BrokenLineError(str(error)))
             except Exception as error:  # which the line has told the breaker
                 raise UnavailableError(reason(error)) from None
@@ -359,33 +371,41 @@ class Server:
             with self._lock:
                 # Loops that ended without a `close` took their connections with them.
                 self._homes = _alive(self._homes)
-                size = self._max - 1 if self._shared else self._max
+                size = self._max - self._shared
                 home = self._homes[loop] = _Home(Pool(self._connect, size))
         return home
 
-    def _line(self) -> Line:
+    def _line(self, use: Use) -> Line:
         home, era = self._home(), self._era
-        if home.line is None or home.line.is_over or home.era is not era:
-            if home.line is not None:
-                home.line.end(BrokenLineError("there is a newer one"))
-            messages = Messages(self._near, self._untold)
-            home.line = Line(
-                self._connect,
-                self._line_failed,
-                partial(self.breaker.worked, Use.READ),
-                self._note_large,
-                messages,
-                budget=self._budget,
-            )
+        if home.era is not era:
+            for old in (home.line, home.stores):
+                if old is not None:
+                    old.end(BrokenLineError("there is a newer one"))
             home.era = era
-        return home.line
+        if use is Use.READ:
+            if home.line is None or home.line.is_over:
+                home.line = self._new_line(Use.READ)
+            return home.line
+        if home.stores is None or home.stores.is_over:
+            home.stores = self._new_line(Use.STORE)
+        return home.stores
+
+    def _new_line(self, use: Use) -> Line:
+        return Line(
+            self._connect,
+            partial(self._line_failed, use),
+            partial(self.breaker.worked, use),
+            self._note_large,
+            Messages(self._near, self._untold, wanted=use is Use.READ),
+            budget=self._budget,
+        )
 
     def _untold(self, error: ResponseError) -> None:
         if self._near is not None:
             self.refuse(error, "there is no near cache of it")
 
-    def _line_failed(self, error: Exception) -> None:
-        self.breaker.failed(_told(error, self._budget), Use.READ)
+    def _line_failed(self, use: Use, error: Exception) -> None:
+        self.breaker.failed(_told(error, self._budget), use)
 
 
 def _alive(
