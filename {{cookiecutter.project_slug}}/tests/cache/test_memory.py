@@ -45,7 +45,13 @@ async def test_expire_has_fractions_of_a_second() -> None:
 
 @pytest.mark.parametrize(
     ("method", "answer"),
-    [("delete", False), ("exists", False), ("get", None), ("get_bytes", None)],
+    [
+        ("delete", False),
+        ("exists", False),
+        ("get", None),
+        ("get_bytes", None),
+        ("look_soon", None),
+    ],
 )
 async def test_an_entry_whose_time_is_over_was_not_there(method: str, answer: object) -> None:
     """Whichever method is the first to notice; its room is free for others."""
@@ -59,6 +65,14 @@ async def test_an_entry_whose_time_is_over_was_not_there(method: str, answer: ob
     assert await backend.get("older") == 1
 
 
+async def test_what_stands_at_a_key_is_there_at_once() -> None:
+    """Nobody waits a turn of the event loop for it."""
+    backend = MemoryBackend()
+    await backend.set_bytes("key", b"data")
+    assert backend.look_soon("key").result() == b"data"
+    assert backend.look_soon("other").result() is None
+
+
 async def test_without_expire_an_entry_stays() -> None:
     """The backend itself knows no default time to live."""
     clock = Clock()
@@ -68,12 +82,13 @@ async def test_without_expire_an_entry_stays() -> None:
     assert await backend.get("key") == 1
 
 
-async def test_the_entry_that_was_used_longest_ago_leaves_first() -> None:
+@pytest.mark.parametrize("method", ["get", "get_bytes", "look", "look_soon"])
+async def test_the_entry_that_was_used_longest_ago_leaves_first(method: str) -> None:
     """Reading an entry keeps it."""
     backend = MemoryBackend(max_entries=2)
     await backend.set("one", 1)
     await backend.set("two", 2)
-    await backend.get("one")
+    await getattr(backend, method)("one")
     await backend.set("three", 3)
     assert [await backend.get(key) for key in ("one", "two", "three")] == [1, None, 3]
 

@@ -1,5 +1,6 @@
 """Entries in this process: for development, for tests, and for a service of one process."""
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
@@ -89,6 +90,13 @@ class MemoryBackend(BytesBackend):
         """Return what stands at `key` and at `tags`."""
         with self._lock:
             return self._used(key), tuple([self._used(tag) for tag in tags])
+
+    def look_soon(self, key: str, /) -> "asyncio.Future[bytes | None]":
+        """Return what stands at `key`; it is there at once."""
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            answer.set_result(self._used(key))
+        return answer
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         """Put `data` at `key` if nothing stands there, else return that."""
