@@ -16,10 +16,10 @@ from redis.exceptions import ResponseError
 
 from app.core.cache.backends import line as line_module
 from app.core.cache.backends.connections import Dialler
-from app.core.cache.backends.line import LARGE_BYTES, BrokenLineError, Line
+from app.core.cache.backends.line import LARGE_BYTES, BrokenLineError, Line, get_of
 from app.core.cache.backends.messages import Messages
 from app.core.cache.base import UnansweredError
-from app.core.cache.record import Record, is_record_of, start_of_record
+from app.core.cache.record import Record, is_record_of
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import eventually, hold_up, soon
 from tests.redis_server import RedisServer
@@ -68,7 +68,7 @@ class Caller:
 
     def look(self, key: str, since: object = None) -> "asyncio.Future[Any]":
         """Look what stands at a key."""
-        answer = self.line.look(key.encode(), start_of_record(key), since)
+        answer = self.line.look(get_of(key), since)
         assert answer is not None
         return answer
 
@@ -441,7 +441,7 @@ async def test_a_look_gets_what_stands_there(
     caller: Caller, redis_client: Redis, keys: list[str]
 ) -> None:
     """Among questions, each its own; there is none before the line is open, and after its end."""
-    assert caller.line.look(b"key", b"start", None) is None
+    assert caller.line.look(get_of("key"), None) is None
     await caller.ask(("PING",))
     looks = [caller.look(key) for key in keys]
     question = asyncio.create_task(caller.ask(("ECHO", "between")))
@@ -450,7 +450,7 @@ async def test_a_look_gets_what_stands_there(
     assert await question == [b"between"]
     assert caller.worked
     await caller.line.close()
-    assert caller.line.look(b"key", b"start", None) is None
+    assert caller.line.look(get_of("key"), None) is None
 
 
 async def test_looks_of_one_turn_leave_together(caller: Caller, prefix: str) -> None:

@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, RedisBackend, cache_response
-from app.core.cache.backends.line import LARGE_BYTES, Line
+from app.core.cache.backends.line import LARGE_BYTES, Get, Line
 from app.core.cache.leases import LEASE_MS
 from tests.cache.conftest import redis_backend
 from tests.redis_server import RedisServer
@@ -447,9 +447,9 @@ async def test_large_results_do_not_hold_up_small_ones(
     shared: list[bytes] = []
     look = Line.look
 
-    def noted(line: Line, name: bytes, *rest: Any) -> Any:
-        shared.append(name.rpartition(b":")[2])
-        return look(line, name, *rest)
+    def noted(line: Line, get: Get, *rest: Any) -> Any:
+        shared.append(get.name.rpartition(b":")[2])
+        return look(line, get, *rest)
 
     @cache_response(redis_manager, "data", key="{size}")
     async def function(size: int) -> str:

@@ -198,9 +198,12 @@ class KeyBuilder:
         Raises `UnkeyableError`, which names the parameter, where an argument has no identity, and
         `TypeError` where the arguments do not fit the signature.
         """
-        if self._remembers and _are_small(args) and (not kwargs or _are_small(kwargs.values())):
+        if not self._remembers:
+            return self.built(args, kwargs)
+        try:
             return _remembered(self, *args, **kwargs)
-        return self.built(args, kwargs)
+        except Exception:  # it is not small, or has no hash, or no key, which is said once more
+            return self.built(args, kwargs)
 
     def built(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """Build the key of a call, whether it is remembered or not."""
@@ -259,6 +262,8 @@ def _may_be_small(parameters: Parameters) -> bool:
 
 @lru_cache(maxsize=_REMEMBERED, typed=True)
 def _remembered(builder: KeyBuilder, /, *args: object, **kwargs: object) -> str:
+    if not (_are_small(args) and _are_small(kwargs.values())):
+        raise ValueError("too large to be remembered")
     return builder.built(args, kwargs)
 
 

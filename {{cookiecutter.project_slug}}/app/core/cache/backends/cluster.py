@@ -26,6 +26,7 @@ from ..base import UnavailableError
 from ..breaker import Use
 from ..errand import Errand
 from .connections import Address
+from .line import Get
 from .server import Command, Question, Server
 
 T = TypeVar("T")
@@ -89,10 +90,10 @@ class Cluster:
                 replies[place] = reply
         return replies
 
-    def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
+    def look(self, get: Get) -> "asyncio.Future[Any] | None":
         """Ask what stands at a key, if that can be done at once."""
-        owner = self._owners.get(key_slot(name))
-        return None if owner is None else owner.look(name, start)
+        owner = self._owners.get(key_slot(get.name))
+        return None if owner is None else owner.look(get)
 
     async def _part(
         self, server: Server, places: list[int], question: Question, deadline: float

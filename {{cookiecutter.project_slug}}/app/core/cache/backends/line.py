@@ -23,7 +23,8 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import hiredis
@@ -32,7 +33,7 @@ from redis.exceptions import InvalidResponse
 
 from ..base import UnansweredError
 from ..near import RENEW_SECONDS, TRUST_SECONDS
-from ..record import is_record
+from ..record import is_record, start_of_record
 from .budget import STALLED_SECONDS
 from .connections import AnyConnection
 from .messages import Messages
@@ -56,6 +57,22 @@ def packed(command: tuple[bytes | str | int, ...]) -> bytes:
     """Return a command as the protocol has it."""
     done: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # it takes any number
     return done
+
+
+@dataclass(slots=True)
+class Get:
+    """The question what stands at a key: its name, how a record of it begins, and the command."""
+
+    name: bytes
+    start: bytes
+    packed: bytes
+
+
+@lru_cache(maxsize=4096)  # hot keys are asked for again and again
+def get_of(key: str) -> Get:
+    """Return the question what stands at `key`."""
+    name = key.encode("utf-8", "surrogatepass")
+    return Get(name, start_of_record(key), packed(("GET", name)))
 
 
 def new_seal() -> bytes:
@@ -90,15 +107,12 @@ class _Wait:
 
 
 class _Look:
-    """A question for what stands at a key, where a record begins like this."""
+    """Such a question that has been asked."""
 
-    __slots__ = ("answer", "deadline", "name", "respited", "start")
+    __slots__ = ("answer", "deadline", "get", "respited")
 
-    def __init__(
-        self, answer: "asyncio.Future[Any]", deadline: float, name: bytes, start: bytes
-    ) -> None:
-        self.answer, self.deadline, self.respited = answer, deadline, False
-        self.name, self.start = name, start
+    def __init__(self, answer: "asyncio.Future[Any]", deadline: float, get: Get) -> None:
+        self.answer, self.deadline, self.respited, self.get = answer, deadline, False, get
 
     @property
     def is_missed(self) -> bool:
@@ -181,11 +195,11 @@ class Line(asyncio.BufferedProtocol):
             self._send_soon()
         return await answer
 
-    def look(self, name: bytes, start: bytes, since: object) -> "asyncio.Future[Any] | None":
+    def look(self, get: Get, since: object) -> "asyncio.Future[Any] | None":
         """Ask what stands at a key, if the line is open; return where the reply will be.
 
-        A record that does not begin with `start` breaks the line. An `UnansweredError` means that
-        the connection broke, a `TimeoutError` that the server was late.
+        A record of another key breaks the line. An `UnansweredError` means that the connection
+        broke, a `TimeoutError` that the server was late.
         """
         if self._transport is None:  # it is over, or not open yet
             return None
@@ -196,10 +210,10 @@ class Line(asyncio.BufferedProtocol):
             self._proven = since
             self._ask_for_proof(deadline)
         answer: asyncio.Future[Any] = loop.create_future()
-        waits.append(_Look(answer, deadline, name, start))
+        waits.append(_Look(answer, deadline, get))
         if self._timer is None or deadline < self._timer_at:
             self._set_timer(deadline)
-        self._unsent.append(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name))
+        self._unsent.append(get.packed)
         if alone:
             self._send()
         else:
@@ -283,10 +297,10 @@ class Line(asyncio.BufferedProtocol):
 
     def _hand_on(self, reply: Any, look: _Look) -> None:
         if type(reply) is bytes:
-            if not reply.startswith(look.start) and is_record(reply):
+            if not reply.startswith(look.get.start) and is_record(reply):
                 raise InvalidResponse("a reply that belongs to another command")
             if len(reply) > LARGE_BYTES:
-                self._large(look.name)
+                self._large(look.get.name)
         self._waits.popleft()
         if not look.answer.done():
             look.answer.set_result(reply)

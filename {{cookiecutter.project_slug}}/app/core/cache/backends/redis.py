@@ -24,9 +24,10 @@ from ..base import (
 from ..breaker import Use
 from ..near import NearCache
 from ..patterns import KeyPattern
-from ..record import is_of_another_key, names_its_key, start_of_record
+from ..record import is_of_another_key, names_its_key
 from .cluster import Cluster
 from .connections import Address, AnyConnection, Dialler, Tls
+from .line import Get, get_of
 from .sentinel import Master, Sentinels
 from .server import Command, Question, Server, Single
 
@@ -72,7 +73,7 @@ class Topology(Protocol):
     async def ask(self, question: Question) -> list[Any]:
         """Return the replies to a question, one for each command; an error may be one."""
 
-    def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
+    def look(self, get: Get) -> "asyncio.Future[Any] | None":
         """Ask what stands at a key, if that can be done at once; an error may be the answer."""
 
     async def ping(self) -> bool:
@@ -302,7 +303,7 @@ class RedisBackend(BytesBackend):
         """Ask what stands at `key`; the near cache wants to know more, and is served by `look`."""
         if self.near is not None:
             return None
-        return self._topology.look(_name(key), start_of_record(key))
+        return self._topology.look(get_of(key))
 
     async def next_at(self, key: str, standing: bytes, /) -> bytes | None:
         """Return what stands at `key`, if that is still `standing` when the server says so."""

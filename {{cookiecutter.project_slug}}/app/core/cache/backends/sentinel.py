@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as NoConnectionError
 
 from ..outage import reason
 from .connections import Address, AnyConnection, Dialler
+from .line import Get
 from .server import Question, Server, Single
 
 _TRUSTED_SECONDS = 1.0
@@ -124,11 +125,11 @@ class Master(Single):
         self._worked_at = time.monotonic()
         return replies
 
-    def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
+    def look(self, get: Get) -> "asyncio.Future[Any] | None":
         """Ask what stands at a key, if that can be done at once; `ask` notes that it worked."""
         if time.monotonic() - self._worked_at > _TRUSTED_SECONDS / 2:
             return None
-        return super().look(name, start)
+        return super().look(get)
 
     async def ping(self) -> bool:
         """Return whether the server answers."""

@@ -27,7 +27,7 @@ from ..outage import Outage, reason
 from ..record import is_of_another_key, is_record_of, names_its_key
 from .budget import within
 from .connections import AnyConnection, Pool
-from .line import LARGE_BYTES, BrokenLineError, Hook, Line, new_seal, packed
+from .line import LARGE_BYTES, BrokenLineError, Get, Hook, Line, new_seal, packed
 from .messages import Messages
 
 Command = tuple[bytes | str | int, ...]
@@ -164,14 +164,14 @@ class Server:
                 self._overtaken = object()
         return replies
 
-    def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
+    def look(self, get: Get) -> "asyncio.Future[Any] | None":
         """Ask what stands at a key over that of reads, if that is open and all is well."""
         home = self._homes.get(asyncio.get_running_loop())
         if home is None or home.line is None or home.era is not self._era:
             return None
-        if self.breaker.is_open or name in self._large:
+        if self.breaker.is_open or (self._large and get.name in self._large):
             return None
-        return home.line.look(name, start, self._overtaken)
+        return home.line.look(get, self._overtaken)
 
     def _shares(self, question: Question) -> bool:
         """Whether a question goes over a connection that others use meanwhile."""
@@ -459,9 +459,9 @@ class Single:
             self._server.refuse(ResponseError("it belongs to a cluster: set REDIS_CLUSTER=true"))
         return replies
 
-    def look(self, name: bytes, start: bytes) -> "asyncio.Future[Any] | None":
+    def look(self, get: Get) -> "asyncio.Future[Any] | None":
         """Ask what stands at a key, if that can be done at once."""
-        return self._server.look(name, start)
+        return self._server.look(get)
 
     async def ping(self) -> bool:
         """Return whether the server answers."""
