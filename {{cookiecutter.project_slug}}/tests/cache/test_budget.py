@@ -181,10 +181,10 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> list[Lost]:
                 noted.append(Lost(begun, time.monotonic()))
             raise
 
-    look = Server.look
+    look = Line.look
 
-    def timed_look(server: Server, *args: Any) -> "asyncio.Future[Any] | None":
-        begun, answer = time.monotonic(), look(server, *args)
+    def timed_look(line: Line, *args: Any) -> "asyncio.Future[Any] | None":
+        begun, answer = time.monotonic(), look(line, *args)
 
         def note(answer: "asyncio.Future[Any]") -> None:
             if not answer.cancelled() and isinstance(answer.exception(), TimeoutError):
@@ -195,7 +195,7 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> list[Lost]:
         return answer
 
     monkeypatch.setattr(Server, "exchange", timed)
-    monkeypatch.setattr(Server, "look", timed_look)
+    monkeypatch.setattr(Line, "look", timed_look)
     return noted
 
 

@@ -53,22 +53,18 @@ class Breaker:
         self.on_opening: list[Callable[[], None]] = []
         self.on_recovery: list[Callable[[], Awaitable[None]]] = []
         self._lock = threading.Lock()
-        self._open = False
+        self.is_open = False
+        """Whether operations are turned away."""
         self._in_a_row = 0
         self._rate = 0.0
         self._rests: dict[Use, float] = {}
         self._errand = Errand(self._recover)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether operations are turned away."""
-        return self._open
-
     def admit(self, use: Use) -> None:
         """Raise `UnavailableError` for an operation that should not be tried now."""
-        if not (self._open or self._rests) or _past.get():
+        if not (self.is_open or self._rests) or _past.get():
             return
-        if self._open:
+        if self.is_open:
             self._errand.send()  # in case that it was lost
         else:
             until = self._rests.get(use)
@@ -83,7 +79,7 @@ class Breaker:
         self._rate -= self._rate * _WEIGHT
         if self._rests:
             self._rests.pop(use, None)
-        if not self._open:
+        if not self.is_open:
             self._outage.worked()
 
     def failed(self, error: BaseException, use: Use) -> None:
@@ -114,9 +110,9 @@ class Breaker:
 
     def _trip(self) -> None:
         with self._lock:
-            if self._open:
+            if self.is_open:
                 return
-            self._open = True
+            self.is_open = True
         for step in self.on_opening:
             step()
         self._errand.send()
@@ -127,7 +123,7 @@ class Breaker:
             for step in self.on_recovery:
                 await step()
         with self._lock:
-            self._open, self._in_a_row, self._rate = False, 0, 0.0
+            self.is_open, self._in_a_row, self._rate = False, 0, 0.0
             self._rests.clear()
         self._outage.ended()
 

@@ -28,7 +28,7 @@ from .patterns import KeyPattern
 from .record import Record, is_plausible, plain_payload
 from .sending import Sending
 from .sent import Sent
-from .status import Outcome, note
+from .status import Outcome, current_slot, note
 from .tags import Tag, all_tags_key, derivations_of, tag_key, templates_of
 from .templates import Template
 from .watch import Watch
@@ -78,6 +78,7 @@ class CachedCalls:
     ) -> None:
         check_key_prefix(key_prefix)
         self._store, self._run, self._logger = store, run, logger
+        self._is_logged = logger.isEnabledFor
         self._freshness, self.in_background = freshness, in_background
         self.decorated: Callable[..., Any] | None = None
         """What the decorator has made of the function."""
@@ -110,45 +111,59 @@ class CachedCalls:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         *,
-        renew: bool = False,
         sending: Sending | None = None,
     ) -> Any:
         """Return what the function returned for this call before, or run it and store that.
 
-        With `renew` it runs in any case. With `sending`, it may be a response that was sent before.
+        With `sending`, it may be a response that was sent before.
         """
         key = self.key(args, kwargs)
         if key is None:
-            note(Outcome.BYPASS)
-            return await self._run(*args, **kwargs)
+            return await self._uncached(args, kwargs)
         tags = self._tags_of(args, kwargs) if self._is_tagged else ()
         fence, seen = self._store.fence, None
-        if not renew:
-            hit = None if fence.near is None else self._found_near(key, tags, sending)
-            if hit is None and not tags and (soon := fence.look_soon(key)) is not None:
-                try:
-                    data = await soon
-                except UnansweredError as error:
-                    seen = await fence.leases.look_again(key, error.deadline)
-                except Exception:  # of which the backend has told
-                    seen = AWAY
-                else:
-                    hit = self._found_soon(key, data, sending)
-                    if hit is None and is_plausible(key, data):
-                        seen = data, (), True
-            if hit is not None:
-                self._note(key, How.HIT)
-                return self._handed_out(hit, args, kwargs, sending)
+        hit = None if fence.near is None else self._found_near(key, tags, sending)
+        if hit is None and not tags and (soon := fence.look_soon(key)) is not None:
+            try:
+                data = await soon
+            except UnansweredError as error:
+                seen = await fence.leases.look_again(key, error.deadline)
+            except Exception:  # of which the backend has told
+                seen = AWAY
+            else:
+                hit = self._found_soon(key, data, sending)
+                if hit is None and is_plausible(key, data):
+                    seen = data, (), True
+        if hit is not None:
+            if (slot := current_slot()) is not None:
+                slot.outcome = Outcome.HIT
+            if self._is_logged(logging.DEBUG):
+                self._logger.debug("%s %s", _IN_LOG[Outcome.HIT], key)
+            if sending is None and hit[1] is None:
+                return hit[0]
+            return self._handed_out(hit, args, kwargs, sending)
         call = _OneCall(self, key, args, kwargs, sending)
-        if renew:
-            served = await fence.renew_now(key, tags, call)
-        else:
-            served = await fence.run(key, tags, call, seen=seen)
+        served = await fence.run(key, tags, call, seen=seen)
         if sending is not None and served.fill is not None and call.record is not None:
             sending.wait(served.fill, call.record, partial(self._note, key))
             return served.value[0]
         self._note(key, served.how)
         return self._handed_out(served.value, args, kwargs, sending)
+
+    async def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function, whatever stands there, and store what it returns."""
+        key = self.key(args, kwargs)
+        if key is None:
+            return await self._uncached(args, kwargs)
+        tags = self._tags_of(args, kwargs) if self._is_tagged else ()
+        call = _OneCall(self, key, args, kwargs, None)
+        served = await self._store.fence.renew_now(key, tags, call)
+        self._note(key, served.how)
+        return self._handed_out(served.value, args, kwargs, None)
+
+    async def _uncached(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        note(Outcome.BYPASS)
+        return await self._run(*args, **kwargs)
 
     def _handed_out(
         self,
@@ -166,8 +181,7 @@ class CachedCalls:
     def _note(self, key: str, how: How) -> None:
         outcome = how.outcome
         note(outcome)
-        if self._logger.isEnabledFor(logging.DEBUG):
-            self._logger.debug("%s %s", _IN_LOG[outcome], key)
+        self._logger.debug("%s %s", _IN_LOG[outcome], key)
 
     def _tags_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the keys of the tags that are known before the function runs.

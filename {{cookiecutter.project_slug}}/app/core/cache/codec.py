@@ -129,8 +129,7 @@ def _encoded(value: object, classes: KnownClasses) -> tuple[bytes, Any]:
         ) from None
 
 
-def _parsed(data: bytes) -> Any:
-    return from_json(data, allow_inf_nan=False, cache_strings="keys")
+_parsed: Callable[[bytes], Any] = partial(from_json, allow_inf_nan=False, cache_strings="keys")
 
 
 def _has_tags(data: bytes) -> bool:

@@ -180,7 +180,7 @@ class Fence:
 
         `None` where that is not possible, or more has to be known.
         """
-        if self._journal.is_open or self._outage.is_on:
+        if self._journal.is_open or self._outage.since is not None:
             return None
         if _leading.get() and any(flight.key == key for flight in _led_here()):
             return None

@@ -77,14 +77,11 @@ class Journal:
         self._tags: dict[str, int] = {}
         self._deferred = 0
         """How many invalidations were put off since the journal was empty."""
+        self.is_open = False
+        """Whether there is something in it."""
 
     def __len__(self) -> int:
         return len(self._keys) + len(self._patterns) + len(self._tags)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is something in it."""
-        return bool(self._keys or self._patterns or self._tags)
 
     def mark(self) -> int:
         """Return a number above that of every invalidation so far."""
@@ -94,7 +91,7 @@ class Journal:
         """Keep invalidations that could not be delivered, and deliver them in a while."""
         count = len(patterns) + len(tags) - (self._every_tag in tags)
         with self._lock:
-            first = not len(self)
+            first, self.is_open = not len(self), True
             self._number += 1
             self._deferred += count
             for pattern in patterns:
@@ -139,7 +136,8 @@ class Journal:
                     _strike(self._keys, pattern.exact_key, before)
             for tag in tags:
                 _strike(self._tags, tag, before)
-            if len(self):
+            self.is_open = len(self) > 0
+            if self.is_open:
                 return
             deferred, self._deferred = self._deferred, 0
         if deferred:
@@ -148,7 +146,7 @@ class Journal:
 
     def covers(self, key: str, tags: Collection[str] = ()) -> bool:
         """Whether what stands at `key`, and has `tags`, may have to be gone."""
-        if not (self._keys or self._patterns or self._tags):
+        if not self.is_open:
             return False
         self._errand.send()  # in case that it was lost with its event loop
         return (

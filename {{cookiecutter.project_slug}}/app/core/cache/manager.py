@@ -676,7 +676,7 @@ def cache_response(
             return await cache_manager.delete_matching(pattern)
 
         async def renew(*args: Any, **kwargs: Any) -> Any:
-            return await calls.call(args, kwargs, renew=True)
+            return await calls.renew(args, kwargs)
 
         calls.decorated, function = cached, cast("Any", cached)
         function.calls = calls  # for `CachedRoute`

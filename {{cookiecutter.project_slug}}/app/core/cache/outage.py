@@ -22,21 +22,17 @@ class Outage:
         self._what = what
         self._logger = logger
         self._quiet = quiet
-        self._since: float | None = None
+        self.since: float | None = None
+        """When it began, by `time.monotonic`; `None` while all is well."""
         self._last = 0.0
         self._dropped: Counter[str] = Counter()
-
-    @property
-    def is_on(self) -> bool:
-        """Whether something has failed and nothing worked since."""
-        return self._since is not None
 
     def failed(self, error: BaseException, what: str = "operations") -> None:
         """Note that one of `what` failed; the first of an outage is logged."""
         self._dropped[what] += 1
         self._last = time.monotonic()
-        if self._since is None:
-            self._since = self._last
+        if self.since is None:
+            self.since = self._last
             self._logger.warning("%s fails, going on without it: %s", self._what, reason(error))
 
     def skipped(self, what: str) -> None:
@@ -45,12 +41,12 @@ class Outage:
 
     def worked(self) -> None:
         """Note an operation that worked; it may end an outage, which is logged."""
-        if self._since is not None and time.monotonic() - self._last >= self._quiet:
+        if self.since is not None and time.monotonic() - self._last >= self._quiet:
             self.ended()
 
     def ended(self) -> None:
         """Note that the outage is over, if there is one; it is logged."""
-        since, self._since = self._since, None  # another thread may end the same outage meanwhile
+        since, self.since = self.since, None  # another thread may end the same outage meanwhile
         if since is None:
             return
         dropped, self._dropped = self._dropped, Counter()

@@ -81,8 +81,9 @@ def plain_payload(key: str, data: bytes, owner: bytes, kind: bytes) -> bytes | N
     That is what `Record.from_bytes` would find, in less time.
     """
     head, _, payload = data.partition(b"\n")
-    start = start_of_record(key) + _digest(owner)
-    if head.startswith(start) and head[_KIND_AT:] == b"%b %d {}" % (kind, len(payload)):
+    if head[_KIND_AT:] == b"%b %d {}" % (kind, len(payload)) and head.startswith(
+        _start(key, owner)
+    ):
         return payload
     return None
 
@@ -91,6 +92,12 @@ def plain_payload(key: str, data: bytes, owner: bytes, kind: bytes) -> bytes | N
 def start_of_record(key: str) -> bytes:
     """Return what every record of `key` begins with."""
     return b"%b%b " % (_MAGIC, _digest(key.encode("utf-8", "surrogatepass")))
+
+
+@lru_cache(maxsize=4096)
+def _start(key: str, owner: bytes) -> bytes:
+    """Return what every record of `key` begins with that was stored for `owner`."""
+    return start_of_record(key) + _digest(owner)
 
 
 def names_its_key(data: bytes) -> bool:

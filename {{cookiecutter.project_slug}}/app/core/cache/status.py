@@ -30,6 +30,8 @@ class _Slot:
 
 
 _slot: ContextVar[_Slot | None] = ContextVar("cache_status", default=None)
+current_slot = _slot.get
+"""Returns the slot of the request that is being answered, or `None`."""
 
 
 def note(outcome: Outcome) -> None:
@@ -37,7 +39,7 @@ def note(outcome: Outcome) -> None:
 
     That is the endpoint itself where it is cached. Outside a request this does nothing.
     """
-    slot = _slot.get()
+    slot = current_slot()
     if slot is not None:
         slot.outcome = outcome
 

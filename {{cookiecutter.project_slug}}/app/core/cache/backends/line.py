@@ -100,24 +100,18 @@ class _Wait:
         self.replies: list[Any] = []
         self.respited = False
 
-    @property
-    def is_missed(self) -> bool:
-        """Whether somebody still waits for the answer."""
-        return self.answer is not None and not self.answer.done()
+
+_Look = tuple["asyncio.Future[Any]", float, Get, bool]
+"""A look that was asked: its answer, deadline and question, and whether it was respited.
+
+A tuple, because one is made for most hits, and an object takes three times as long.
+"""
 
 
-class _Look:
-    """Such a question that has been asked."""
-
-    __slots__ = ("answer", "deadline", "get", "respited")
-
-    def __init__(self, answer: "asyncio.Future[Any]", deadline: float, get: Get) -> None:
-        self.answer, self.deadline, self.respited, self.get = answer, deadline, False, get
-
-    @property
-    def is_missed(self) -> bool:
-        """Whether somebody still waits for the answer."""
-        return not self.answer.done()
+def _answer_of(wait: _Wait | _Look) -> tuple["asyncio.Future[Any] | None", float]:
+    """Return where the answer goes, `None` if nobody waits for it any more, and its deadline."""
+    answer, deadline = wait[:2] if isinstance(wait, tuple) else (wait.answer, wait.deadline)
+    return (None if answer is None or answer.done() else answer), deadline
 
 
 class Line(asyncio.BufferedProtocol):
@@ -153,7 +147,7 @@ class Line(asyncio.BufferedProtocol):
         self._is_due = False
         """Whether what is unsent is going to be sent at the end of this turn of the event loop."""
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0  # uvloop's handle does not tell, if it is due at once
+        self._timer_at = math.inf  # uvloop's handle does not tell, if it is due at once
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # which TLS can slice
         self._reader: Any = None
         self._proven: object = None
@@ -210,13 +204,13 @@ class Line(asyncio.BufferedProtocol):
             self._proven = since
             self._ask_for_proof(deadline)
         answer: asyncio.Future[Any] = loop.create_future()
-        waits.append(_Look(answer, deadline, get))
-        if self._timer is None or deadline < self._timer_at:
-            self._set_timer(deadline)
+        waits.append((answer, deadline, get, False))
         self._unsent.append(get.packed)
+        if deadline < self._timer_at:
+            self._set_timer(deadline)
         if alone:
             self._send()
-        else:
+        elif not self._is_due or len(self._unsent) >= _MOST_UNSENT:
             self._send_soon()
         return answer
 
@@ -248,12 +242,13 @@ class Line(asyncio.BufferedProtocol):
             self._connection.unanswered = bool(waits)
             self._connection.drop()
         for wait in waits:
-            if wait.answer is None or wait.answer.done():
+            answer, deadline = _answer_of(wait)
+            if answer is None:
                 continue
-            if isinstance(wait, _Look) and isinstance(error, BrokenLineError):
-                wait.answer.set_exception(UnansweredError(str(error), wait.deadline))
+            if isinstance(wait, tuple) and isinstance(error, BrokenLineError):
+                answer.set_exception(UnansweredError(str(error), deadline))
             else:
-                wait.answer.set_exception(error)
+                answer.set_exception(error)
         self.messages.lose(self)
 
     async def close(self) -> None:
@@ -278,32 +273,39 @@ class Line(asyncio.BufferedProtocol):
                     self._hear(reply)
                     continue
                 wait = waits[0]  # an answer without a question raises
-                if isinstance(wait, _Look):
+                if not isinstance(wait, tuple):
                     self._hand_on(reply, wait)
-                    # An error is judged when whoever gets it asks once more.
-                    looked = looked or reply is None or type(reply) is bytes
                     continue
-                wait.replies.append(reply)
-                if len(wait.replies) == wait.count:
-                    if wait.hook is not None:
-                        wait.hook(wait.replies)
-                    waits.popleft()
-                    if wait.answer is not None and not wait.answer.done():
-                        wait.answer.set_result(wait.replies)
+                answer, _, get, _ = wait
+                if type(reply) is bytes:
+                    looked = True
+                    if not reply.startswith(get.start) or len(reply) > LARGE_BYTES:
+                        self._look_at(reply, get)
+                elif reply is None:
+                    looked = True
+                # An error is judged when whoever gets it asks once more.
+                waits.popleft()
+                if not answer.done():
+                    answer.set_result(reply)
         except Exception as error:
             self._break(error)
         if looked:
             self._worked()
 
-    def _hand_on(self, reply: Any, look: _Look) -> None:
-        if type(reply) is bytes:
-            if not reply.startswith(look.get.start) and is_record(reply):
-                raise InvalidResponse("a reply that belongs to another command")
-            if len(reply) > LARGE_BYTES:
-                self._large(look.get.name)
-        self._waits.popleft()
-        if not look.answer.done():
-            look.answer.set_result(reply)
+    def _hand_on(self, reply: Any, wait: _Wait) -> None:
+        wait.replies.append(reply)
+        if len(wait.replies) == wait.count:
+            if wait.hook is not None:
+                wait.hook(wait.replies)
+            self._waits.popleft()
+            if wait.answer is not None and not wait.answer.done():
+                wait.answer.set_result(wait.replies)
+
+    def _look_at(self, reply: bytes, get: Get) -> None:
+        if not reply.startswith(get.start) and is_record(reply):
+            raise InvalidResponse("a reply that belongs to another command")
+        if len(reply) > LARGE_BYTES:
+            self._large(get.name)
 
     def _hear(self, message: list[Any]) -> None:
         self.messages.hear(message, self)
@@ -327,7 +329,7 @@ class Line(asyncio.BufferedProtocol):
 
     def _enqueue(self, packed: bytes, wait: _Wait) -> None:
         self._waits.append(wait)
-        if self._timer is None or wait.deadline < self._timer_at:
+        if wait.deadline < self._timer_at:
             self._set_timer(wait.deadline)
         self._unsent.append(packed)
 
@@ -394,7 +396,9 @@ class Line(asyncio.BufferedProtocol):
     def _ask_for_messages(self) -> None:
         """Let the server tell what changes, before anything is read."""
         hook = partial(self._begin_messages, time.monotonic())
-        deadline = self._waits[0].deadline if self._waits else self._loop.time() + self._budget
+        deadline = self._loop.time() + self._budget
+        if self._waits:
+            _, deadline = _answer_of(self._waits[0])
         self._waits.appendleft(_Wait(None, 1, deadline, hook))
         self._unsent.insert(0, packed(self.messages.request))
 
@@ -415,27 +419,31 @@ class Line(asyncio.BufferedProtocol):
 
         Somebody behind the first, on a second try, may have less time left.
         """
-        now, self._timer = self._loop.time(), None
+        now, due, self._timer_at = self._loop.time(), self._timer_at, math.inf
         if not self._waits:
             return
-        if now > self._timer_at + STALLED_SECONDS:
+        if now > due + STALLED_SECONDS:
             self._respite(now + STALLED_SECONDS)
-        first = self._waits[0]
-        if now >= first.deadline:
+        _, first = _answer_of(self._waits[0])
+        if now >= first:
             self._give_up(TimeoutError())
             return
-        missed = [wait for wait in self._waits if wait.is_missed]
-        for wait in missed:
-            if now >= wait.deadline and wait is not first and wait.answer is not None:
-                wait.answer.set_exception(TimeoutError())
-        later = [wait.deadline for wait in missed if wait.deadline > now]
-        self._set_timer(min(later, default=first.deadline))
+        later = []
+        for answer, deadline in map(_answer_of, self._waits):
+            if answer is not None and deadline > now:
+                later.append(deadline)
+            elif answer is not None:
+                answer.set_exception(TimeoutError())
+        self._set_timer(min(later, default=first))
 
     def _respite(self, until: float) -> None:
         """Let everybody wait a little longer, once: replies may be there, and are read next."""
-        for wait in self._waits:
-            if not wait.respited:
-                wait.deadline, wait.respited = max(wait.deadline, until), True
+        for place, wait in enumerate(self._waits):
+            if not isinstance(wait, tuple):
+                if not wait.respited:
+                    wait.deadline, wait.respited = max(wait.deadline, until), True
+            elif not wait[3]:
+                self._waits[place] = (wait[0], max(wait[1], until), wait[2], True)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

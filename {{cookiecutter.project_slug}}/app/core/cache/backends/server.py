@@ -5,6 +5,7 @@ import logging
 import math
 import threading
 import time
+from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -166,12 +167,13 @@ class Server:
 
     def look(self, get: Get) -> "asyncio.Future[Any] | None":
         """Ask what stands at a key over that of reads, if that is open and all is well."""
-        home = self._homes.get(asyncio.get_running_loop())
-        if home is None or home.line is None or home.era is not self._era:
+        home = self._homes.get(get_running_loop())
+        if home is None or home.era is not self._era or self.breaker.is_open:
             return None
-        if self.breaker.is_open or (self._large and get.name in self._large):
+        if self._large and get.name in self._large:
             return None
-        return home.line.look(get, self._overtaken)
+        line = home.line
+        return None if line is None else line.look(get, self._overtaken)
 
     def _shares(self, question: Question) -> bool:
         """Whether a question goes over a connection that others use meanwhile."""
@@ -451,6 +453,8 @@ class Single:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self.look = server.look
+        """Ask what stands at a key, if that can be done at once."""
 
     async def ask(self, question: Question) -> list[Any]:
         """Return the replies to a question."""
@@ -458,10 +462,6 @@ class Single:
         if isinstance(replies[0], AskError):
             self._server.refuse(ResponseError("it belongs to a cluster: set REDIS_CLUSTER=true"))
         return replies
-
-    def look(self, get: Get) -> "asyncio.Future[Any] | None":
-        """Ask what stands at a key, if that can be done at once."""
-        return self._server.look(get)
 
     async def ping(self) -> bool:
         """Return whether the server answers."""
