@@ -60,9 +60,10 @@ def _replica_login(login: Login | None) -> tuple[str, ...]:
 # Milliseconds. What a sentinel knows of a replica counts for five pings while the master is down,
 # and then it asks once a second; a master that it has just come to know gets one ping in time.
 _DOWN_AFTER: Final = 1000
+_PUBLISH_PERIOD: Final = 100
 _PERIODS: Final = (
     *("PING-PERIOD", 300, "INFO-PERIOD", 100),
-    *("PUBLISH-PERIOD", 100, "ASK-PERIOD", 100),
+    *("PUBLISH-PERIOD", _PUBLISH_PERIOD, "ASK-PERIOD", 100),
 )
 
 
@@ -81,6 +82,28 @@ class SentinelSet:
         """Kill the master, and return the new one as soon as there is one."""
         self.master().kill()
         return self.master()
+
+    def replace_master(self) -> Server:
+        """Have the master replaced although it is well; return it when sentinels name another."""
+        old = self.master()
+        self.sentinels[0].ask("SENTINEL", "FAILOVER", MASTER_NAME)
+        eventually(lambda: self.master() is not old, "another master")
+        return old
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Let a master that was replaced go on for eight seconds, as sentinels do by default.
+
+        They turn it into a replica after four of these periods. A failover on demand needs longer
+        than one second: nobody may undo it before everybody has heard of it.
+        """
+        self._publish_every(2000)
+        yield
+        self._publish_every(_PUBLISH_PERIOD)
+
+    def _publish_every(self, ms: int) -> None:
+        for sentinel in self.sentinels:
+            sentinel.ask("SENTINEL", "DEBUG", "PUBLISH-PERIOD", ms)
 
     def settle(self) -> None:
         """Wait until all servers that are awake follow the master, and all sentinels know it."""

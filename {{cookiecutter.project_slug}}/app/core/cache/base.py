@@ -90,6 +90,14 @@ class CacheBackend(ABC):
         """
         return False
 
+    def on_takeover(self, _step: Callable[[], None], /) -> bool:
+        """Have a step called when another server takes over, before it is asked for anything.
+
+        It may not have got what the last one did in the end. Return whether that can be. By default
+        there is no other server.
+        """
+        return False
+
     async def health_check(self) -> bool:
         """Return whether the backend answers. By default: whether `exists` does not raise."""
         await self.exists(f"{self.key_prefix}:health-check")

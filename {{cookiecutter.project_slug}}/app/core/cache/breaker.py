@@ -60,6 +60,11 @@ class Breaker:
         self._rests: dict[Use, float] = {}
         self._errand = Errand(self._recover)
 
+    @property
+    def turns_away(self) -> bool:
+        """Whether the one who asks has to go without the server."""
+        return self.is_open and not _past.get()
+
     def admit(self, use: Use) -> None:
         """Raise `UnavailableError` for an operation that should not be tried now."""
         if not (self.is_open or self._rests) or _past.get():
@@ -89,7 +94,7 @@ class Breaker:
         self._in_a_row += 1
         self._rate += (1 - self._rate) * _WEIGHT
         if self._in_a_row >= FAILURES_IN_A_ROW or self._rate > FAILURE_RATE:
-            self._trip()
+            self.trip()
 
     def crowded(self, error: BaseException, use: Use) -> None:
         """Note one that came to nothing because this process had too much to ask."""
@@ -108,7 +113,8 @@ class Breaker:
         """
         await self._errand.leave()
 
-    def _trip(self) -> None:
+    def trip(self) -> None:
+        """Open: let nobody in until the server works and the steps of a recovery are done."""
         with self._lock:
             if self.is_open:
                 return

@@ -6,10 +6,15 @@ takes their place. It is delivered when a server that was unwell works again, be
 in, and besides from time to time; what was delivered leaves it only then.
 
 Other processes that could reach the backend all the while know nothing of it.
+
+Servers replicate asynchronously: one that takes the place of another may not have got what that did
+in the end. So what was delivered lately is delivered once more then.
 """
 
 import logging
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -18,6 +23,11 @@ from .errand import Errand
 from .patterns import KeyPattern
 
 SLOTS = 1000
+REPEATED_SECONDS = 20.0
+"""What was delivered within this time before the last one is delivered once more to another server.
+
+A master that is replaced on demand goes on for seconds; a cluster's is missed after 15 by default.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,9 @@ class Journal:
         """How many invalidations were put off since the journal was empty."""
         self.is_open = False
         """Whether there is something in it."""
+        self.is_repeated = False
+        """Whether `repeat` may be called."""
+        self._recent: OrderedDict[KeyPattern | str, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._keys) + len(self._patterns) + len(self._tags)
@@ -91,25 +104,45 @@ class Journal:
         """Keep invalidations that could not be delivered, and deliver them in a while."""
         count = len(patterns) + len(tags) - (self._every_tag in tags)
         with self._lock:
-            first, self.is_open = not len(self), True
-            self._number += 1
+            first = not self._deferred
             self._deferred += count
-            for pattern in patterns:
-                if pattern.exact_key is None:
-                    self._patterns[pattern] = self._number
-                else:
-                    self._keys[pattern.exact_key] = self._number
-            self._tags |= dict.fromkeys(tags, self._number)
-            full = len(self) > SLOTS
-            if full:
-                self._keys, self._tags = {}, {}
-                self._patterns = {self._everything: self._number}
+            full = self._keep(patterns, tags)
         if first:
             self._logger.warning(
                 "an invalidation could not be delivered; it is kept, and until it is delivered "
                 "this process goes past the cache for what it covers"
             )
             self._tell("deferred", count)
+        self._kept(full=full)
+
+    def repeat(self) -> None:
+        """Deliver once more what was delivered lately, in a while, and cover it until then."""
+        with self._lock:
+            tags = [slot for slot in self._recent if isinstance(slot, str)]
+            tags.sort(key=self._every_tag.__ne__)  # it is renewed before the others
+            patterns = [slot for slot in self._recent if not isinstance(slot, str)]
+            if not self._recent:
+                return
+            full = self._keep(patterns, tags)
+        self._kept(full=full)
+
+    def _keep(self, patterns: Collection[KeyPattern], tags: Collection[str]) -> bool:
+        """Put what is to be delivered into slots; return whether those were too many."""
+        self.is_open = True
+        self._number += 1
+        for pattern in patterns:
+            if pattern.exact_key is None:
+                self._patterns[pattern] = self._number
+            else:
+                self._keys[pattern.exact_key] = self._number
+        self._tags |= dict.fromkeys(tags, self._number)
+        full = len(self) > SLOTS
+        if full:
+            self._keys, self._tags = {}, {}
+            self._patterns = {self._everything: self._number}
+        return full
+
+    def _kept(self, *, full: bool) -> None:
         if full:
             self._logger.warning(
                 "more than %d invalidations are to be delivered: from now on one of everything "
@@ -123,6 +156,8 @@ class Journal:
         self, before: int, patterns: Collection[KeyPattern] = (), tags: Collection[str] = ()
     ) -> None:
         """Strike out what has been delivered, as far as it was added before the mark `before`."""
+        if self.is_repeated:
+            self._note(patterns, tags)
         if not len(self):
             return
         with self._lock:
@@ -143,6 +178,18 @@ class Journal:
         if deferred:
             self._logger.warning("invalidations were delivered late: %d", deferred)
             self._tell("delivered", deferred)
+
+    def _note(self, patterns: Collection[KeyPattern], tags: Collection[str]) -> None:
+        with self._lock:
+            recent, now = self._recent, time.monotonic()
+            slots: list[KeyPattern | str] = [*patterns, *tags]
+            for slot in slots:
+                recent[slot] = now
+                recent.move_to_end(slot)
+            while recent and (
+                len(recent) > SLOTS + 1 or now - next(iter(recent.values())) > REPEATED_SECONDS
+            ):
+                recent.popitem(last=False)
 
     def covers(self, key: str, tags: Collection[str] = ()) -> bool:
         """Whether what stands at `key`, and has `tags`, may have to be gone."""

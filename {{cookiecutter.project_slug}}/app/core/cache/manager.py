@@ -104,6 +104,7 @@ class CacheManager:
         )
         self.fence = Fence(backend, self._outage, self.journal)
         backend.on_recovery(self._recover)
+        self.journal.is_repeated = backend.on_takeover(self.journal.repeat)
 
     def __repr__(self) -> str:
         return f"CacheManager({self.backend!r}, key_prefix={self.key_prefix!r})"

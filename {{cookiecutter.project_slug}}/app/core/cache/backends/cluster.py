@@ -63,12 +63,20 @@ class Cluster:
         self._reading = Errand(self._read, first=0.0, longest=_PAUSE_SECONDS)
         self._first_reading: asyncio.Task[None] | None = None
         self._recovery: list[Callable[[], Awaitable[None]]] = []
+        self._takeover: list[Callable[[], None]] = []
 
     def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
         """Have `step` awaited when a server that was unwell works again."""
         self._recovery.append(step)
         for server in [*self._servers.values(), *self._retired.values()]:
             server.breaker.on_recovery.append(step)
+
+    def on_takeover(self, step: Callable[[], None]) -> bool:
+        """Have `step` called when a replica takes the place of its master."""
+        self._takeover.append(step)
+        for server in [*self._servers.values(), *self._retired.values()]:
+            server.on_takeover.append(step)
+        return True
 
     async def ask(self, question: Question) -> list[Any]:
         """Return the replies to a question; each server has its part of it in one write."""
@@ -122,7 +130,9 @@ class Cluster:
             question.changed.cancel()
         question = replace(question, keys=(), of_key=None, keeps=False, changed=None)
         for _ in range(_HOPS):
-            server = self._server((_host(reply.host, server), int(reply.port)))
+            address = _host(reply.host, server), int(reply.port)
+            server = self._server(address)
+            self._note_master(address)
             commands: list[Command] = [command]
             if isinstance(reply, MovedError):
                 self._owners[reply.slot_id] = server
@@ -234,6 +244,7 @@ class Cluster:
         for first, last, master, *others in ranges:
             owner = self._server(_address(master, asked))
             owners |= dict.fromkeys(range(first, last + 1), owner)
+            self._note_master(_address(master, asked))
             replicas |= {_address(other, asked) for other in others}
         self._owners, self._replicas = owners, replicas
         self._masters = tuple(dict.fromkeys(owners.values()))
@@ -242,6 +253,12 @@ class Cluster:
                 self._retired[address] = self._servers.pop(address)
                 server.retired = True
                 await server.close()
+
+    def _note_master(self, address: Address) -> None:
+        """Note that there is a master. It may have been a replica until now."""
+        if address in self._replicas:
+            self._replicas.discard(address)
+            self._server(address).take_over()
 
     def _server(self, address: Address) -> Server:
         server = self._servers.get(address)
@@ -255,6 +272,7 @@ class Cluster:
         server = self._make_server(address)
         server.breaker.on_recovery += [partial(self._insist_on_cluster, server), *self._recovery]
         server.breaker.on_opening.append(self._look_again)
+        server.on_takeover += self._takeover
         return server
 
     async def _insist_on_cluster(self, server: Server) -> None:

@@ -85,6 +85,9 @@ class Topology(Protocol):
     def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
         """Have `step` awaited when a server that was unwell works again."""
 
+    def on_takeover(self, step: Callable[[], None]) -> bool:
+        """Have `step` called when another server takes over; return whether that can be."""
+
     async def close(self) -> None:
         """Close the connections of the running event loop."""
 
@@ -190,6 +193,10 @@ class RedisBackend(BytesBackend):
         """Have `step` awaited when a server that was unwell works again, before others ask it."""
         self._topology.on_recovery(step)
         return True
+
+    def on_takeover(self, step: Callable[[], None], /) -> bool:
+        """Have `step` called when a replica takes its master's place, before it is asked."""
+        return self._topology.on_takeover(step)
 
     async def get(self, key: str) -> Any | None:
         """Return the value at `key`, or `None`, also while Redis is away."""

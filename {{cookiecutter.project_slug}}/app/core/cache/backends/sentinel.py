@@ -7,16 +7,22 @@ want it (https://redis.io/docs/latest/develop/reference/sentinel-clients/).
 A master that hung and was replaced takes itself for one when it goes on, until the sentinels tell it
 otherwise: ten seconds with their defaults. Who asks it gets old answers, and what is removed there is
 not removed. So connections are left behind as soon as one leads to another master, and when none of
-them has worked for a while, for it may be that long ago that the master began to hang.
+them has worked for a while, for it may be that long ago that the master began to hang. One that is
+replaced on demand goes on as if nothing had happened, for as long; so a sentinel is asked once a
+second whether there is another one.
 """
 
 import asyncio
+import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnectionError
 
+from ..errand import Errand
 from ..outage import reason
 from .connections import Address, AnyConnection, Dialler
 from .line import Get
@@ -61,10 +67,27 @@ class Sentinels:
         except BaseException:
             self.forget()
             raise
-        last, self._last = self._last, address
-        if last not in (None, address) and self.on_change is not None:
+        if self._last not in (None, address) and self.on_change is not None:
             self.on_change()
+        self._last = address
         return connection
+
+    async def name_another(self) -> bool:
+        """Whether most sentinels name another master than that of the last connection.
+
+        One is asked; what it says counts if the others say so, for one may be cut off from them.
+        """
+        if self._last is None:
+            return False
+        if await self._ask(*random.choice(self._addresses)) in (None, self._last):
+            return False
+        questions = [self._ask(*address) for address in self._addresses]
+        answers = Counter(
+            answer
+            for answer in await asyncio.gather(*questions, return_exceptions=True)
+            if isinstance(answer, tuple) and answer != self._last
+        )
+        return any(2 * count > len(questions) for count in answers.values())
 
     async def _find(self) -> Address:
         questions = [asyncio.ensure_future(self._ask(*address)) for address in self._addresses]
@@ -115,13 +138,19 @@ class Master(Single):
 
     def __init__(self, server: Server, sentinels: Sentinels) -> None:
         super().__init__(server)
-        self._worked_at = 0.0
+        self._worked_at = self._asked_at = 0.0
         self.look = self._look
-        server.on_renewal, sentinels.on_change = sentinels.forget, server.renew
+        self._sentinels = sentinels
+        self._asking = Errand(self._leave_the_replaced, first=0.0)
+        server.on_renewal, sentinels.on_change = sentinels.forget, server.take_over
 
     async def ask(self, question: Question) -> list[Any]:
         """Return the replies to a question."""
         self._leave_what_is_old()
+        now = time.monotonic()
+        if now - self._asked_at > _TRUSTED_SECONDS:
+            self._asked_at = now
+            self._asking.send()
         replies = await super().ask(question)
         self._worked_at = time.monotonic()
         return replies
@@ -141,6 +170,22 @@ class Master(Single):
         """Yield the server."""
         self._leave_what_is_old()
         yield self._server
+
+    def on_takeover(self, step: Callable[[], None]) -> bool:
+        """Have `step` called when there is another master."""
+        self._server.on_takeover.append(step)
+        return True
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._asking.leave()
+        await super().close()
+
+    async def _leave_the_replaced(self) -> None:
+        with suppress(Exception):  # of a sentinel: another one is asked in a second
+            async with asyncio.timeout(_TRUSTED_SECONDS):
+                if await self._sentinels.name_another():
+                    self._server.renew()
 
     def _leave_what_is_old(self) -> None:
         now, server = time.monotonic(), self._server

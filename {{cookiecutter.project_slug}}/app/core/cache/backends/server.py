@@ -76,6 +76,10 @@ class StrayReplyError(Exception):
     """A connection answered with what belongs to another key."""
 
 
+class TakenOverError(Exception):
+    """A connection leads to another server than those before, which is not ready yet."""
+
+
 @dataclass(slots=True)
 class _Home:
     """The connections of one event loop."""
@@ -119,7 +123,7 @@ class Server:
         self.name, self.host = name, host
         self.retired = False
         """Whether nobody needs it any more, so that it is no use to ask whether it is well."""
-        self._connect, self._budget, self._max = connect, budget, max_connections
+        self._dial, self._budget, self._max = connect, budget, max_connections
         self._shared = min(max_connections - 1, 2)
         self._logger = logger
         self._lock = threading.Lock()
@@ -132,6 +136,7 @@ class Server:
         self._overtaken = object()
         """Another object after each invalidation."""
         self.on_renewal: Callable[[], None] | None = None
+        self.on_takeover: list[Callable[[], None]] = []
         self.breaker = Breaker(Outage(name, logger, quiet=QUIET_SECONDS), self.ping)
         self.breaker.on_opening.append(self.renew)
 
@@ -201,6 +206,16 @@ class Server:
         if self.on_renewal is not None:
             self.on_renewal()
 
+    def take_over(self) -> None:
+        """Let nobody in until what may be unknown to this server has been done there once more.
+
+        It has just taken the place of another one.
+        """
+        for step in self.on_takeover:
+            step()
+        self.breaker.trip()
+        self.renew()
+
     @property
     def is_proven(self) -> bool:
         """Whether that of reads, in the running event loop, has proved itself just now."""
@@ -251,7 +266,7 @@ class Server:
                 again = trial > 0 or question.deadline is not None
                 self._refuse_strays(replies, question, seal, trusting=again)
             except BrokenLineError:
-                continue
+                pass
             except StrayReplyError as error:
                 if not line.is_over:  # one fault, however many see it
                     self._line_failed(question.use, error)
@@ -260,6 +275,7 @@ class Server:
                 raise UnavailableError(reason(error)) from None
             else:
                 return replies[: len(question.commands)]
+            self.breaker.admit(question.use)
         raise UnavailableError(f"{_TRIALS} connections broke one after the other")
 
     def _keeper(self, near: NearCache, question: Question, seal: bytes | None, line: Line) -> Hook:
@@ -296,7 +312,10 @@ class Server:
             async with within(deadline):
                 with suppress(Exception):  # the connection had died, or made no sense
                     return await self._once(question, has_turn, trusting=False)
+                self.breaker.admit(question.use)
                 return await self._once(question, has_turn, trusting=True)
+        except UnavailableError:
+            raise
         except Exception as error:
             error = _told(error, self._budget)
             if waiting:  # for others of this process: that is not the server's fault
@@ -365,6 +384,15 @@ class Server:
         if text not in self._refused and len(self._refused) < 100:
             self._refused.add(text)
             self._logger.warning("%s refuses a command: %s", self.name, text)
+
+    async def _connect(self) -> AnyConnection:
+        """Open a connection. Raises `TakenOverError` if that is how a takeover was found."""
+        era = self._era
+        connection = await self._dial()
+        if era is not self._era and self.breaker.turns_away:
+            await connection.disconnect(nowait=True)
+            raise TakenOverError("another server has taken over")
+        return connection
 
     def _home(self) -> _Home:
         loop = asyncio.get_running_loop()
@@ -478,6 +506,10 @@ class Single:
     def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
         """Have `step` awaited when the server works again after it was unwell."""
         self._server.breaker.on_recovery.append(step)
+
+    def on_takeover(self, _step: Callable[[], None]) -> bool:
+        """Return that there is no other server."""
+        return False
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""
