@@ -1,6 +1,7 @@
 """The fence on real backends: one computation, and nothing stale (promises P3, P4 and P5)."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app.core.cache import CacheManager, cache_response, invalidate_cache
+from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
 from app.core.cache.leases import is_lease
 from tests.cache.conftest import SixMethods, redis_backend
+from tests.cache.faults import WITHIN
 from tests.redis_server import RedisServer
 
 INVALIDATIONS: dict[str, Callable[[CacheManager], Awaitable[object]]] = {
@@ -493,3 +495,19 @@ async def test_p5_tags_that_cannot_be_derived_cost_only_the_entry(
     assert [await function(), await function()] == [{}, {}]
     assert len(caplog.records) == 1
     assert "tags cannot be derived" in caplog.text
+
+
+def test_p5_close_ends_although_what_was_left_has_just_been_done() -> None:
+    """From Python 3.12 on, `gather` returns at once then, and nothing else runs in between."""
+
+    async def close() -> None:
+        manager = CacheManager(MemoryBackend())
+        manager.fence.leases.afterwards(asyncio.sleep(0))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(manager.close())  # it begins when the task has ended
+        await closing
+
+    thread = threading.Thread(target=asyncio.run, args=[close()], daemon=True)
+    thread.start()
+    thread.join(WITHIN)
+    assert not thread.is_alive()

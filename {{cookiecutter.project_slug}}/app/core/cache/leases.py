@@ -233,6 +233,7 @@ class Leases:
         loop = asyncio.get_running_loop()
         while tasks := [task for task in self._tasks if task.get_loop() is loop]:
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._tasks.difference_update(tasks)  # `gather` does not let done ones call back
         await self._release.leave()  # after them: one of them may have sent it
 
     async def _ask(self, step: Awaitable[T]) -> T:
