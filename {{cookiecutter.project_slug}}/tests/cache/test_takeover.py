@@ -9,7 +9,7 @@ back before anybody asks it.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -317,6 +317,13 @@ def exact(key: str) -> KeyPattern:
     return KeyPattern((key,))
 
 
+def delivered(
+    journal: Journal, patterns: Collection[KeyPattern], tags: Collection[str] = ()
+) -> None:
+    """Say that something was delivered."""
+    journal.settle(journal.mark(patterns, tags), patterns, tags)
+
+
 async def again(journal: Journal) -> None:
     """Have repeated what is to be, at once."""
     journal.repeat()
@@ -326,7 +333,7 @@ async def again(journal: Journal) -> None:
 
 async def test_p6_what_is_repeated_is_covered_until_then(journal: Journal, told: Told) -> None:
     """And once it is delivered it is not covered any more."""
-    journal.settle(journal.mark(), [exact("app:key"), KeyPattern(("app:a", ""))], ["all", "tag"])
+    delivered(journal, [exact("app:key"), KeyPattern(("app:a", ""))], ["all", "tag"])
     assert not journal.covers("app:key")
     journal.repeat()
     assert journal.covers("app:key")
@@ -338,10 +345,37 @@ async def test_p6_what_is_repeated_is_covered_until_then(journal: Journal, told:
     assert not journal.is_open
 
 
+async def test_p6_what_is_under_way_meanwhile_is_repeated(journal: Journal, told: Told) -> None:
+    """It may have got to the server that was there before, and only there."""
+    mark = journal.mark([exact("app:key")], ["all", "tag"])
+    journal.repeat()
+    journal.settle(mark, [exact("app:key")], ["all", "tag"])
+    assert journal.covers("app:key")
+    await again(journal)
+    assert told.told == ["all", "tag", "app:key"]
+
+
+async def test_p6_what_is_delivered_late_meanwhile_is_repeated(
+    journal: Journal, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That, too, may have got to the server that was there before."""
+
+    async def remove(keys: list[str]) -> None:
+        told.told += keys
+        if len(told.told) == 1:
+            journal.repeat()
+
+    monkeypatch.setattr(told, "remove", remove)
+    journal.add([exact("app:key")], [])
+    await journal.deliver()
+    assert told.told == ["app:key", "app:key"]
+    await journal.close()
+
+
 async def test_p6_the_tag_of_all_is_renewed_before_others(journal: Journal, told: Told) -> None:
     """As it was the first time, whatever came in between."""
-    journal.settle(journal.mark(), tags=["all", "first"])
-    journal.settle(journal.mark(), tags=["all", "second"])
+    delivered(journal, [], ["all", "first"])
+    delivered(journal, [], ["all", "second"])
     await again(journal)
     assert told.told == ["all", "first", "second"]
 
@@ -352,11 +386,11 @@ async def test_p6_what_was_long_ago_is_not_repeated(
     """Before the last one, that is: who was idle since has told nothing else."""
     now = 1000.0
     monkeypatch.setattr("app.core.cache.journal.time.monotonic", lambda: now)
-    journal.settle(journal.mark(), [exact("app:new"), exact("app:old")])
+    delivered(journal, [exact("app:new"), exact("app:old")])
     now += REPEATED_SECONDS - 1
-    journal.settle(journal.mark(), [exact("app:new")])
+    delivered(journal, [exact("app:new")])
     now += 2
-    journal.settle(journal.mark(), [exact("app:newest")])
+    delivered(journal, [exact("app:newest")])
     now += 1000
     monkeypatch.undo()
     await again(journal)
@@ -366,14 +400,14 @@ async def test_p6_what_was_long_ago_is_not_repeated(
 async def test_p6_too_many_to_repeat_are_everything(journal: Journal, told: Told) -> None:
     """As with those that could not be delivered."""
     for number in range(SLOTS + 10):
-        journal.settle(journal.mark(), [exact(f"app:{number}")])
+        delivered(journal, [exact(f"app:{number}")])
     await again(journal)
     assert told.told == [EVERYTHING]
 
 
 async def test_p6_what_is_put_off_meanwhile_is_told(journal: Journal, told: Told) -> None:
     """A listener hears of that, and only of that."""
-    journal.settle(journal.mark(), [exact("app:key")])
+    delivered(journal, [exact("app:key")])
     journal.repeat()
     journal.add([exact("app:other")], [])
     await journal.deliver()
@@ -385,7 +419,7 @@ async def test_p6_what_is_put_off_meanwhile_is_told(journal: Journal, told: Told
 async def test_p6_without_another_server_nothing_is_remembered(journal: Journal) -> None:
     """One server has no replica that could take over."""
     journal.is_repeated = False
-    journal.settle(journal.mark(), [exact("app:key")])
+    delivered(journal, [exact("app:key")])
     journal.repeat()
     await asyncio.sleep(0)
     assert not journal.is_open

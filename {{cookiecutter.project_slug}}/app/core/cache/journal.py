@@ -96,8 +96,13 @@ class Journal:
     def __len__(self) -> int:
         return len(self._keys) + len(self._patterns) + len(self._tags)
 
-    def mark(self) -> int:
-        """Return a number above that of every invalidation so far."""
+    def mark(self, patterns: Collection[KeyPattern], tags: Collection[str]) -> int:
+        """Return a number above that of every invalidation so far; these are delivered next.
+
+        Another server may take over while they are under way, so they are remembered before.
+        """
+        if self.is_repeated:
+            self._note(patterns, tags)
         return self._number + 1
 
     def add(self, patterns: Collection[KeyPattern], tags: Collection[str]) -> None:
@@ -156,8 +161,6 @@ class Journal:
         self, before: int, patterns: Collection[KeyPattern] = (), tags: Collection[str] = ()
     ) -> None:
         """Strike out what has been delivered, as far as it was added before the mark `before`."""
-        if self.is_repeated:
-            self._note(patterns, tags)
         if not len(self):
             return
         with self._lock:
@@ -205,8 +208,8 @@ class Journal:
     async def deliver(self) -> None:
         """Deliver what is in the journal; raises what the backend raises."""
         while len(self):
-            before = self.mark()
             tags, keys, patterns = list(self._tags), list(self._keys), list(self._patterns)
+            before = self.mark([*map(_exact, keys), *patterns], tags)
             if tags:
                 await self._delivery.renew_tags(tags)
                 self.settle(before, tags=tags)

@@ -445,7 +445,7 @@ class CacheManager:
         it, for those that took off meanwhile. What cannot be delivered goes into the journal, and
         so does what may not have been, as the caller was cancelled.
         """
-        flights, before = self.fence.flights, self.journal.mark()
+        flights, before = self.fence.flights, self.journal.mark(patterns, tags)
         flights.overtake(patterns, tags)
         try:
             result = await invalidation
