@@ -181,7 +181,7 @@ def a_response(router: APIRouter, endpoint: Endpoint) -> None:
         (status_by_chance, "value"),
         (header_in_vain, "value"),
         (no_body, "value"),
-        (response_of_a_dependency, "value"),
+        (response_of_a_dependency, "sent"),
         (decorated_again, "value"),
         (a_response, "response"),
     ],

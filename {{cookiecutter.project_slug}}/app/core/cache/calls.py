@@ -8,33 +8,38 @@ response, and decides whether its result may be stored for everybody who makes t
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from . import codec, responses, sent
 from .base import Nonces, UnansweredError
 from .canonical import UnkeyableError, text
 from .classes import KnownClasses
+from .dependencies import Standing, reaches, standing, unseen
 from .fence import Fence, Found, How, Made
 from .freshness import Freshness, is_failure
 from .identity import identity, is_same
 from .injected import Changes
-from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix
+from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix, connection_among
 from .leases import AWAY
 from .near import Kept
 from .patterns import KeyPattern
 from .record import Record, is_plausible, plain_payload
-from .sending import Sending
+from .sending import Sending, sending_to
 from .sent import Sent
 from .status import Outcome, current_slot, note
 from .tags import Tag, all_tags_key, derivations_of, tag_key, templates_of
 from .templates import Template
+from .vary import Vary, Varying
 from .watch import Watch
 
 _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
 _INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
+_MOST_ROUTES = 1000
 _PLAIN = 2  # what a response that was sent says of itself: its form and its head
 _IN_LOG = {
     Outcome.HIT: "hit",
@@ -57,6 +62,17 @@ class Store(Protocol):
         """Raise `UnstorableError` if `data` is too large to be stored."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The request that a call answers, and the response that FastAPI builds for it."""
+
+    connection: HTTPConnection | None = None
+    injected: Response | None = None
+
+
+BY_HAND = Asked()
+
+
 class CachedCalls:
     """The entries of one decorated function. The arguments are those of `cache_response`."""
 
@@ -69,11 +85,13 @@ class CachedCalls:
         key_prefix: str,
         ignore: Collection[str],
         key: str | KeyFunction | None,
-        vary: Collection[str],
+        vary: Varying,
         statuses: Collection[int],
         tags: Collection[Tag],
         freshness: Freshness,
         in_background: bool,
+        method: str,
+        shared: bool,
         logger: logging.Logger,
     ) -> None:
         check_key_prefix(key_prefix)
@@ -82,22 +100,31 @@ class CachedCalls:
         self._freshness, self.in_background = freshness, in_background
         self.decorated: Callable[..., Any] | None = None
         """What the decorator has made of the function."""
-        self.endpoint: Any = None
-        """What a `CachedRoute` makes of that."""
+        self.unseen: list[Any] = []
+        """Trees of dependencies in which it is called unseen: see `hidden`."""
+        self.forms: set[str | None] = set()
+        """The forms in which the routes of class `CachedRoute` render it, as far as they are known."""
+        self.form: str | None = None
+        """The one form that all of them have, if they do."""
         self._name = f"{func.__module__}.{func.__qualname__}"
         self.parameters = Parameters.of(func, ignore)
-        self._vary = _checked_vary(vary, self.parameters)
+        self._vary = Vary(vary)
+        self._is_shared, self._method = shared, _checked_method(method)
+        self._standings: dict[int, tuple[object, Standing]] = {}
+        """What it is to the routes that have called it, by their address."""
         self._statuses = _checked_statuses(statuses)
         self._classes = KnownClasses.returned_by(func)
-        if vary and key is not None:
-            raise ValueError(f"vary={tuple(vary)!r} has no place in a key of one's own, {key!r}")
+        if self._vary and key is not None:
+            raise ValueError(
+                f"vary= has no place in a key of one's own, {key!r}: let that hold what "
+                f"{', '.join(self._vary.names)} says"
+            )
         own = Template(key, self.parameters.signature.parameters) if isinstance(key, str) else key
         self._owner = identity(func, self._classes)
         start = f"{store.key_prefix}:{key_prefix}"
         self._keys = KeyBuilder(
             func, self.parameters, start=start, identity=self._owner, vary=self._vary, own=own
         )
-        self._has_own_key = own is not None
         self.family = KeyPattern((self._keys.start, ""))
         """The pattern of all keys of this function."""
         self._tags = templates_of(tags, self.parameters)
@@ -106,18 +133,83 @@ class CachedCalls:
         self._warned: set[str] = set()
         _claim(store, func, text(start) + (text(key) if isinstance(key, str) else self._owner))
 
+    async def requested(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        connection: HTTPConnection | None,
+        injected: Response | None,
+    ) -> Any:
+        """Answer a call of FastAPI's: for the request of `connection`, to which `injected` belongs."""
+        if self.parameters.connection is not None:
+            connection = connection_among((), kwargs)
+        if connection is None:
+            return await self.call(args, kwargs)
+        known = self._standing(connection)
+        if not self._is_shared:
+            private = known.why_private(kwargs)
+            if private is not None:
+                self._warn_once("runs uncached", private)
+                return await self._uncached(args, kwargs)
+        if known.is_endpoint and not self._answers(connection.scope):
+            return await self._uncached(args, kwargs)
+        if self.parameters.response is not None:
+            injected = kwargs.get(self.parameters.response)
+        sending = None
+        if known.is_endpoint and isinstance(injected, Response):
+            sending = sending_to(self, injected)
+        asked = Asked(connection, injected)
+        return await self.call(args, kwargs, sending=sending, asked=asked)
+
+    def _standing(self, connection: HTTPConnection) -> Standing:
+        """Return what the function is to the route of a request; that is found out once."""
+        scope = connection.scope
+        route = scope.get("route") or scope.get("endpoint")
+        known = self._standings.get(id(route))
+        if known is None or known[0] is not route:
+            if len(self._standings) >= _MOST_ROUTES:
+                self._standings.clear()
+            known = route, standing(scope, self._is_this, self._keys.names, self._vary)
+            self._standings[id(route)] = known
+        return known[1]
+
+    def _is_private_unseen(self) -> bool:
+        """Whether a call that is nobody's request may be one of FastAPI's, and private."""
+        private = unseen(self.unseen, self._keys.names, self._vary)
+        if private is None or self._is_shared:
+            return False
+        self._warn_once("runs uncached", private)
+        return True
+
+    def _is_this(self, call: object) -> bool:
+        return reaches(call, self.decorated)
+
+    def _answers(self, scope: Mapping[str, Any]) -> bool:
+        """Whether requests of this method have entries; others have the function run each time."""
+        method = scope.get("method")
+        if method == self._method or (method == "HEAD" and self._method == "GET"):
+            return True
+        if method not in ("HEAD", "OPTIONS"):
+            self._warn_once(
+                "runs uncached",
+                f"a {method} runs each time; if its answers may be kept, say method={method!r}",
+            )
+        return False
+
     async def call(
         self,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         *,
         sending: Sending | None = None,
+        asked: Asked = BY_HAND,
     ) -> Any:
         """Return what the function returned for this call before, or run it and store that.
 
         With `sending`, it may be a response that was sent before.
         """
-        key = self.key(args, kwargs)
+        is_private = self.unseen and asked is BY_HAND and self._is_private_unseen()
+        key = None if is_private else self.key(args, kwargs, asked.connection)
         if key is None:
             return await self._uncached(args, kwargs)
         tags = self._tags_of(args, kwargs) if self._is_tagged else ()
@@ -141,14 +233,14 @@ class CachedCalls:
                 self._logger.debug("%s %s", _IN_LOG[Outcome.HIT], key)
             if sending is None and hit[1] is None:
                 return hit[0]
-            return self._handed_out(hit, args, kwargs, sending)
-        call = _OneCall(self, key, args, kwargs, sending)
+            return self._handed_out(hit, args, kwargs, sending, asked)
+        call = _OneCall(self, key, args, kwargs, sending, asked)
         served = await fence.run(key, tags, call, seen=seen)
         if sending is not None and served.fill is not None and call.record is not None:
             sending.wait(served.fill, call.record, partial(self._note, key))
             return served.value[0]
         self._note(key, served.how)
-        return self._handed_out(served.value, args, kwargs, sending)
+        return self._handed_out(served.value, args, kwargs, sending, asked)
 
     async def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function, whatever stands there, and store what it returns."""
@@ -156,10 +248,10 @@ class CachedCalls:
         if key is None:
             return await self._uncached(args, kwargs)
         tags = self._tags_of(args, kwargs) if self._is_tagged else ()
-        call = _OneCall(self, key, args, kwargs, None)
+        call = _OneCall(self, key, args, kwargs, None, BY_HAND)
         served = await self._store.fence.renew_now(key, tags, call)
         self._note(key, served.how)
-        return self._handed_out(served.value, args, kwargs, None)
+        return self._handed_out(served.value, args, kwargs, None, BY_HAND)
 
     async def _uncached(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         note(Outcome.BYPASS)
@@ -171,11 +263,16 @@ class CachedCalls:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         sending: Sending | None,
+        asked: Asked,
     ) -> Any:
         """Do what the function did besides, and return its result."""
         value, changes = result
         if changes is not None:
-            self._inject(args, kwargs, changes, sending)
+            given = (*args, *kwargs.values())
+            found = next((each for each in given if isinstance(each, Response)), None)
+            response = asked.injected or found
+            if response is not None:
+                changes.apply(response)
         return sending.response(value) if type(value) is Sent and sending is not None else value
 
     def _note(self, key: str, how: How) -> None:
@@ -196,12 +293,17 @@ class CachedCalls:
             keys.append(all_tags_key(prefix))
         return tuple(keys)
 
-    def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+    def key(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        connection: HTTPConnection | None = None,
+    ) -> str | None:
         """Return the key of a call, or `None` where it has none and goes past the cache."""
         try:
             if self._is_tagged:
                 self._tags_of(args, kwargs)
-            return self._keys.key(args, kwargs)
+            return self._keys.key(args, kwargs, connection)
         except UnkeyableError as error:
             self._warn_once("runs uncached", str(error))
         except TypeError:
@@ -209,6 +311,13 @@ class CachedCalls:
         except Exception as error:  # of a `__cache_key__`, of `key=`, of an attribute in a template
             self._warn_once("runs uncached", f"its key cannot be built: {error!r}")
         return None
+
+    def read_by_key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> set[str]:
+        """Return what of the request is in the key of a call, in the words in which it is noted."""
+        try:
+            return self._keys.reads(args, kwargs)
+        except Exception:  # of a `key=` that is another one the second time: then nothing is
+            return set()
 
     def load(
         self, key: str, data: bytes, nonces: Nonces, sending: Sending | None = None
@@ -315,15 +424,19 @@ class CachedCalls:
         """Run the function; make a record of its result if everybody may have it."""
         key, sending = call.key, call.sending
         self._logger.debug("miss %s", key)
-        injected = None if sending is None else sending.injected
-        watch = Watch(self.parameters, self._vary, call.args, call.kwargs, injected)
+        injected = call.asked.injected
+        watch = Watch(call.args, call.kwargs, injected, is_shared=self._is_shared)
         began = time.monotonic()
-        value = await self._run(*watch.args, **watch.kwargs)
+        try:
+            value = await self._run(*watch.args, **watch.kwargs)
+        except Exception as error:
+            call.is_private = watch.is_private(error, call.reads)
+            raise
         about, ms = self._freshness.stamp(time.monotonic() - began)
         if self._tags and nonces:
             about[_NONCES] = _as_text(nonces[: len(self._tags)])
         keep = not self._derivations or await self._derive(value, nonces, about)
-        if self._freshness.expire == 0 or not self._may_be_stored(value, watch, about):
+        if self._freshness.expire == 0 or not self._may_be_stored(value, call, watch, about):
             return Made((value, None), None, ms, keep)
         record = partial(self._record, value, about)
         if sending is None or isinstance(value, Response):
@@ -355,10 +468,12 @@ class CachedCalls:
         about[_DERIVED] = [list(keys), _as_text(made)]
         return True
 
-    def _may_be_stored(self, value: object, watch: Watch, about: dict[str, Any]) -> bool:
+    def _may_be_stored(
+        self, value: object, call: "_OneCall", watch: Watch, about: dict[str, Any]
+    ) -> bool:
         """Return whether a result is for everybody; note what the function did besides."""
         try:
-            reason = self._why_not_stored(value, watch)
+            reason = self._why_not_stored(value, call, watch)
             changes = watch.changes()
         except Exception as error:  # of a response that is none
             self._warn_once("is not stored", f"it cannot be examined: {error!r}")
@@ -406,7 +521,7 @@ class CachedCalls:
         """Return the record of a response, or that of the value where it says more."""
 
         def record() -> Record | None:
-            status, _ = about.get(_INJECTED, (None, None))
+            status = about.get(_INJECTED, (None,))[0]
             taken = sending.taken_from(response, has_status=status is not None)
             if taken is None:
                 return of_value()
@@ -419,7 +534,7 @@ class CachedCalls:
 
         return self._data(key, record)
 
-    def _why_not_stored(self, value: object, watch: Watch) -> str | None:
+    def _why_not_stored(self, value: object, call: "_OneCall", watch: Watch) -> str | None:
         """Return why this result is nobody else's, or `None`; a mistake is warned of once."""
         if isinstance(value, Response):
             if responses.is_stream(value):
@@ -427,29 +542,17 @@ class CachedCalls:
             reason = responses.why_not_stored(value, self._statuses)
             if reason is not None:
                 return reason
-        if watch.noted and not self._has_own_key:
-            read = ", ".join(sorted(watch.noted))
+        unkeyed = watch.unkeyed(call.reads)
+        if unkeyed:
+            read = ", ".join(unkeyed)
             self._warn_once(
                 "is not stored",
-                f"it read {read} of the request, which is no part of the key; name headers in "
-                f"vary=, or give key=",
+                f"it read {read} of the request, which is no part of the key; make it a parameter, "
+                f"name a header in vary=, or give a key= that holds it; only if the answer is the "
+                f"same for everybody, whoever asks, say shared=True",
             )
             return f"it read {read}"
-        return watch.why_not_stored(self._statuses)
-
-    def _inject(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        changes: Changes,
-        sending: Sending | None,
-    ) -> None:
-        if self.parameters.response is not None:
-            response = self.parameters.arguments(args, kwargs).get(self.parameters.response)
-        else:
-            response = None if sending is None else sending.injected
-        if isinstance(response, Response):
-            changes.apply(response)
+        return watch.why_not_stored(value, self._statuses)
 
     def _warn_once(self, what: str, why: str) -> None:
         if what not in self._warned:
@@ -460,16 +563,19 @@ class CachedCalls:
 class _OneCall:
     """One call, as the fence knows it. Its values are results, with changes to do for a hit."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - a call for itself: by position takes less time
         self,
         calls: CachedCalls,
         key: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         sending: Sending | None,
+        asked: Asked,
     ) -> None:
         self._calls, self.key, self.args, self.kwargs = calls, key, args, kwargs
-        self.sending = sending
+        self.sending, self.asked = sending, asked
+        self.is_private = False
+        """Whether what the function raised is this caller's own."""
         self.in_background = calls.in_background
         self.record: Callable[[Response], bytes | None] | None = None
         """What makes a record of the response, if it is to be made of that."""
@@ -481,6 +587,10 @@ class _OneCall:
     def failed(self, value: Any) -> bool:
         """Whether a result tells of a failure, so that an old one is better."""
         return is_failure(value[0])
+
+    def reads(self) -> set[str]:
+        """Return what of the request is in the key, in the words in which it is noted."""
+        return self._calls.read_by_key(self.args, self.kwargs)
 
     async def compute(self, nonces: Nonces) -> Made:
         """Run the function with this call's own arguments."""
@@ -502,12 +612,10 @@ def _claim(store: Store, func: Callable[..., Any], place: bytes) -> None:
         )
 
 
-def _checked_vary(vary: Collection[str], parameters: Parameters) -> tuple[str, ...]:
-    if isinstance(vary, str):
-        raise TypeError(f"vary={vary!r} is a string; give a tuple: vary=({vary!r},)")
-    if vary and parameters.request is None:
-        raise ValueError(f"vary={tuple(vary)!r} needs a parameter of type Request to read from")
-    return tuple(name.lower() for name in vary)
+def _checked_method(method: str) -> str:
+    if not isinstance(method, str) or not method.isalpha() or not method.isupper():
+        raise ValueError(f"method={method!r} must be a method of HTTP, such as 'POST'")
+    return method
 
 
 def _checked_statuses(statuses: Collection[int]) -> frozenset[int]:

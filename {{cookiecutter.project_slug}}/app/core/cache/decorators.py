@@ -28,10 +28,12 @@ from starlette.concurrency import run_in_threadpool
 
 from .calls import CachedCalls
 from .canonical import UnkeyableError
+from .hidden import CONNECTION, SignatureForFastAPI, taken
 from .keys import KeyFunction, Parameters
 from .patterns import WILDCARD, KeyPattern
 from .tags import Tag, templates_of
 from .templates import Template
+from .vary import Varying
 
 if TYPE_CHECKING:
     from .manager import CacheManager
@@ -114,12 +116,14 @@ def cache_response(
     *,
     ignore: Collection[str] = (),
     key: str | KeyFunction | None = None,
-    vary: Collection[str] = (),
+    vary: Varying = (),
     cache_status: Collection[int] = (),
     tags: Collection[Tag] = (),
     stale: int | timedelta | None = None,
     refresh: Literal["inline", "background"] = "inline",
     early_refresh: float = 0.0,
+    method: str = "GET",
+    shared: bool = False,
 ) -> CacheDecorator:
     """Cache what the function returns, under a key made of its name and its arguments.
 
@@ -128,8 +132,16 @@ def cache_response(
     without it the manager's `default_ttl` holds.
 
     Parameters named in `ignore`, a database session for one, are no part of the key. Those of
-    type `Response` or `BackgroundTasks` never are. Of a `Request`, method, path and query are, and
-    the headers named in `vary`; a result for which something else of it was read is not stored.
+    type `Response` or `BackgroundTasks` never are. Of a `Request`, method, path and query are; a
+    result for which something of it was read that is not in the key is not stored, and an exception
+    not shared. `vary` adds to the key: names of headers, context variables, and functions without
+    arguments. An endpoint whose dependencies take from the request what is in no argument of the key,
+    and in no variable of `vary`, runs uncached. `shared=True` says that the answer is the same for
+    everybody, whoever asks: then nothing of this paragraph keeps a result from being stored.
+
+    As an endpoint the function is cached for requests by `method` ("GET" stands for "HEAD", too); those
+    by another one have it run each time.
+
     `key` replaces what stands behind `key_prefix`: a template such as `"user:{user_id}"`, whose
     values are escaped, or a function of the same arguments that returns a string, which is taken
     as it is, or a tuple, whose parts are escaped and joined by colons.
@@ -171,11 +183,17 @@ def cache_response(
             tags=tags,
             freshness=freshness,
             in_background=refresh == "background",
+            method=method,
+            shared=shared,
             logger=logger,
         )
 
+        connection = calls.parameters.connection or CONNECTION
+
         @functools.wraps(func)
         async def cached(*args: Any, **kwargs: Any) -> Any:
+            if connection in kwargs:  # FastAPI calls, for a request
+                return await calls.requested(args, kwargs, *taken(kwargs))
             return await calls.call(args, kwargs)
 
         def cache_key(*args: Any, **kwargs: Any) -> str | None:
@@ -193,6 +211,10 @@ def cache_response(
             return await calls.renew(args, kwargs)
 
         calls.decorated, function = cached, cast("Any", cached)
+        signature = SignatureForFastAPI.of(
+            cached, calls.parameters.signature, calls.parameters.hidden
+        )
+        function.__signature__, calls.unseen = signature, signature.unseen
         function.calls = calls  # for `CachedRoute`
         function.cache_key, function.refresh = cache_key, renew
         function.invalidate, function.invalidate_all = invalidate, invalidate_all

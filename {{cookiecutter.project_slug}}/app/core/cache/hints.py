@@ -24,10 +24,10 @@ def signature_of(func: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(func)
 
 
-def hints_of(func: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(func: Callable[..., Any], *, include_extras: bool = True) -> dict[str, Any]:
     """Return what the annotations of `func` mean, by parameter, and by "return" for the result.
 
-    What cannot be resolved is left out. `Annotated` stays as it is.
+    What cannot be resolved is left out. `Annotated` stays as it is, or is taken away.
     """
     try:
         signature = signature_of(func)
@@ -36,18 +36,18 @@ def hints_of(func: Callable[..., Any]) -> dict[str, Any]:
     annotations = {name: each.annotation for name, each in signature.parameters.items()}
     annotations[RETURN] = signature.return_annotation
     innermost = inspect.unwrap(func)
-    names, known = getattr(innermost, "__globals__", {}), _captured(innermost)
+    names, known = getattr(innermost, "__globals__", {}), captured(innermost)
     found: dict[str, Any] = {}
     for name, annotation in annotations.items():
         if annotation is inspect.Signature.empty:
             continue
         one = SimpleNamespace(__annotations__={name: annotation})
         with suppress(Exception):  # a name that exists for type checkers only fails in many ways
-            found |= typing.get_type_hints(one, names, known, include_extras=True)
+            found |= typing.get_type_hints(one, names, known, include_extras=include_extras)
     return found
 
 
-def _captured(func: Callable[..., Any]) -> dict[str, Any]:
+def captured(func: Callable[..., Any]) -> dict[str, Any]:
     """Return the variables that a closure has captured, by name."""
     names = getattr(getattr(func, "__code__", None), "co_freevars", ())
     found = {}

@@ -5,7 +5,7 @@ FastAPI builds from its result. FastAPI hands the same object to the dependencie
 hit as well: so only what the function itself changed is kept.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
@@ -15,23 +15,45 @@ from . import headers
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A status, if one was set, and for each header that was changed all its values."""
+    """A status, if one was set, and what was done to headers.
+
+    `headers` are those that have other values now, and `added` lines that came behind those which
+    dependencies had set: these are not repeated. `mixed` names those that dependencies had set
+    and the function replaced: there may be something of theirs in the new value.
+    """
 
     status: int | None
     headers: dict[str, list[str]]
+    added: dict[str, list[str]] = field(default_factory=dict)
+    mixed: tuple[str, ...] = ()
 
     @classmethod
     def between(cls, before: Response, after: Response) -> "Changes":
         """Return what leads from one state of a response to another."""
         old, new = _by_name(before), _by_name(after)
-        changed = {
-            name: new.get(name, []) for name in {**old, **new} if old.get(name) != new.get(name)
-        }
+        changed: dict[str, list[str]] = {}
+        added: dict[str, list[str]] = {}
+        mixed = []
+        for name in {**old, **new}:
+            was, values = old.get(name, []), new.get(name, [])
+            if was == values:
+                continue
+            if was and values[: len(was)] == was:
+                added[name] = values[len(was) :]
+            else:
+                changed[name] = values
+                if was and values:
+                    mixed.append(name)
         status = after.status_code if after.status_code != before.status_code else None
-        return cls(status, changed)
+        return cls(status, changed, added, tuple(mixed))
 
     def __bool__(self) -> bool:
-        return self.status is not None or bool(self.headers)
+        return self.status is not None or bool(self.headers) or bool(self.added)
+
+    @property
+    def names(self) -> set[str]:
+        """The headers that were changed, in lower case."""
+        return {*self.headers, *self.added}
 
     def apply(self, response: Response) -> None:
         """Change a response in the same way."""
@@ -41,19 +63,23 @@ class Changes:
             del response.headers[name]
             for value in values:
                 response.headers.append(name, value)
+        for name, values in self.added.items():
+            for value in values:
+                response.headers.append(name, value)
 
     def to_json(self) -> list[object]:
         """Return the changes as JSON can say them."""
-        return [self.status, self.headers]
+        return [self.status, self.headers, self.added]
 
     @classmethod
     def from_json(cls, content: list[Any]) -> "Changes":
         """Return the changes that `to_json` told; raises `TypeError` or `ValueError` for others."""
-        status, changed = content
-        for name, values in changed.items():
+        status, changed, added = content
+        for name, values in (*changed.items(), *added.items()):
             for value in values:
                 headers.line(name, value)
-        return cls(status if status is None else headers.checked_status(status), changed)
+        status = status if status is None else headers.checked_status(status)
+        return cls(status, changed, added)
 
 
 def snapshot(response: Response) -> Response:

@@ -20,12 +20,12 @@ from operator import itemgetter
 from typing import Any
 
 from fastapi import BackgroundTasks
+from fastapi.params import Depends
 from fastapi.security import SecurityScopes
 from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from . import requests
 from .canonical import (
     UnkeyableError,
     canonical,
@@ -34,7 +34,12 @@ from .canonical import (
     has_identity,
     text,
 )
+from .hidden import CONNECTION, RESPONSE
+from .hints import hints_of, signature_of
+from .requests import IN_IDENTITY, identity, watched
 from .templates import Template, escape
+from .uses import parameters_used
+from .vary import Vary
 
 _DIGEST_BYTES = 16
 _LONGEST_READABLE = 80  # bytes of the function's name in a key
@@ -45,7 +50,8 @@ _REMEMBERED = 4096  # keys, of all functions together
 _SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
 _SMALL_KINDS = frozenset({str, int, bool, type(None), typing.Literal, Any, object})
 
-_EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response, SecurityScopes)
+_EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response)
+NO_VARY = Vary()
 _UNIONS = (typing.Union, type(int | str))
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _REMEDIES = 'name it in ignore=("{name}",), give key=, or give its class a __cache_key__ method'
@@ -58,8 +64,9 @@ _Step = tuple[Callable[[Any], tuple[object, ...]], Mapping[str, object], int]
 class Parameters:
     """A function's parameters, by the part that each plays in a key.
 
-    `keyed` are those that are part of it. `request`, `response` and `background` are filled in by
-    FastAPI, and are `None` where there is no such parameter.
+    `keyed` are those that are part of it. `response` is the one that FastAPI fills in with the
+    response that it builds, and `connection` one of type `HTTPConnection`; they are `None` where
+    there is none.
     """
 
     def __init__(
@@ -67,22 +74,28 @@ class Parameters:
         signature: inspect.Signature,
         hints: Mapping[str, object],
         ignore: Collection[str] = (),
+        *,
+        provided: Collection[str] = (),
     ) -> None:
         self.signature, self.hints = signature, hints
+        self.provided = frozenset(provided)
+        """Those to which a dependency of FastAPI gives a value."""
         names = tuple(signature.parameters)
         of_type = {name: _class_of(hints.get(name)) for name in names}
-
-        def first(*kinds: type) -> str | None:
-            return next((name for name, kind in of_type.items() if issubclass(kind, kinds)), None)
-
-        self.request = first(Request)
-        self.response = first(Response)
-        self.background = first(StarletteBackgroundTasks)
+        own = [name for name in names if name not in self.provided]
+        self.response = next((name for name in own if issubclass(of_type[name], Response)), None)
+        self.connection = next((name for name in own if of_type[name] is HTTPConnection), None)
+        self.hidden = [
+            *([CONNECTION] if self.connection is None else []),
+            *([RESPONSE] if self.response is None else []),
+        ]
+        """What FastAPI is asked for besides."""
         self.keyed = tuple(
             name
             for name, kind in of_type.items()
             if name not in ignore and not issubclass(kind, _EXCLUDED)
         )
+        self.ignored = tuple(ignore)
         self._names = names
         self._steps = _steps(signature)
         places = [place for place, name in enumerate(names) if name in self.keyed]
@@ -94,7 +107,7 @@ class Parameters:
 
         Raises `ValueError` for names in `ignore` that `func` does not have.
         """
-        signature = inspect.signature(func)
+        signature = signature_of(func)
         if isinstance(ignore, str):
             raise TypeError(f"ignore={ignore!r} is a string; give a tuple: ignore=({ignore!r},)")
         for name in ignore:
@@ -103,11 +116,8 @@ class Parameters:
                     f"ignore={tuple(ignore)!r} names {name!r}, which is no parameter of "
                     f"{func.__qualname__}; it has {', '.join(signature.parameters) or 'none'}"
                 )
-        try:
-            hints = typing.get_type_hints(func)
-        except Exception:  # a name that exists for type checkers only fails in many ways
-            hints = {}
-        return cls(signature, hints, ignore)
+        hints = hints_of(func, include_extras=False)
+        return cls(signature, hints, ignore, provided=_provided(func, signature))
 
     def arguments(
         self, args: tuple[object, ...], kwargs: Mapping[str, object]
@@ -159,8 +169,8 @@ class KeyBuilder:
     """Builds the keys of one function's calls.
 
     `start` is what they begin with, `identity` tells the function from others of its name, and
-    `vary` are headers in lower case. With `own`, a template or a function of the same parameters,
-    the arguments make a key that can be read.
+    `vary` is what they hold besides the arguments. With `own`, a template or a function of the same
+    parameters, the arguments make a key that can be read.
 
     Raises `TypeError` when it is made, for a parameter whose type can have no identity.
     """
@@ -172,15 +182,17 @@ class KeyBuilder:
         *,
         start: str,
         identity: bytes,
-        vary: Collection[str] = (),
+        vary: Vary = NO_VARY,
         own: Template | KeyFunction | None = None,
     ) -> None:
-        self._parameters = parameters
-        vary = tuple(sorted(vary))
-        self._remembers = _may_be_small(parameters) and (own is None or isinstance(own, Template))
-        self._write_request = _request_writer(vary)
+        self._parameters, self._vary = parameters, vary
+        self._remembers = (
+            _may_be_small(parameters) and not vary and (own is None or isinstance(own, Template))
+        )
         self.start = f"{start}:"
         self._own = own
+        self.names = _names_in_key(parameters, own)
+        """The parameters whose arguments are in the key."""
         if own is not None:
             return
         for name in parameters.keyed:
@@ -188,40 +200,73 @@ class KeyBuilder:
         readable = re.sub(r"[^A-Za-z0-9_.]", "", func.__qualname__.replace("<locals>.", ""))
         self.start += f"{readable[-_LONGEST_READABLE:]}:"
         self._function = blake2b(
-            identity + canonical([*parameters.keyed, None, *vary]),
+            identity + canonical([*parameters.keyed, None, *vary.names]),
             digest_size=_DIGEST_BYTES,
         )
 
-    def key(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-        """Return the key of a call.
+    def key(
+        self,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        connection: HTTPConnection | None = None,
+    ) -> str:
+        """Return the key of a call; `connection` is the request that it answers, if there is one.
 
         Raises `UnkeyableError`, which names the parameter, where an argument has no identity, and
         `TypeError` where the arguments do not fit the signature.
         """
         if not self._remembers:
-            return self.built(args, kwargs)
+            return self.built(args, kwargs, connection)
         try:
             return _remembered(self, *args, **kwargs)
         except Exception:  # it is not small, or has no hash, or no key, which is said once more
-            return self.built(args, kwargs)
+            return self.built(args, kwargs, connection)
 
-    def built(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
+    def built(
+        self,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        connection: HTTPConnection | None = None,
+    ) -> str:
         """Build the key of a call, whether it is remembered or not."""
+        if self._parameters.response is not None:
+            self._refuse_filled(args, kwargs)
         if self._own is not None:
             return self.start + self._own_key(self._own, args, kwargs)
         values = self._parameters.values(args, kwargs)
         try:
-            written = canonical_text(values, self._write_request)
+            written = canonical_text(values, _of_the_stack)
         except (UnkeyableError, RecursionError):
             raise self._explained(values) from None
+        if self._vary:
+            written += self._vary.write(connection or connection_among(args, kwargs))
         digest = self._function.copy()
         digest.update(encoded(written))
         return self.start + digest.hexdigest()
 
+    def reads(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> set[str]:
+        """Return what of a request is in the key of a call, in the words in which it is noted."""
+        if self._own is not None:
+            noted: set[str] = set()
+            watched_args = [_watched(each, noted) for each in args]
+            watched_kwargs = {name: _watched(each, noted) for name, each in kwargs.items()}
+            self._own_key(self._own, tuple(watched_args), watched_kwargs)
+            return noted
+        keyed = self._parameters.values(args, kwargs)
+        has_request = any(isinstance(each, HTTPConnection) for each in keyed)
+        return self._vary.words | (IN_IDENTITY if has_request else set())
+
+    def _refuse_filled(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        """Raise `UnkeyableError` for a response that is no empty one, as FastAPI fills in."""
+        name = self._parameters.response or ""
+        response = self._parameters.arguments(args, kwargs).get(name)
+        if isinstance(response, Response) and vars(response).get("body"):
+            raise UnkeyableError(f"parameter {name!r}: a response with a body has no identity")
+
     def _explained(self, values: Iterable[object]) -> UnkeyableError:
         for name, value in zip(self._parameters.keyed, values, strict=True):
             try:
-                canonical_text((value,), self._write_request)
+                canonical_text((value,), _of_the_stack)
             except (UnkeyableError, RecursionError) as error:
                 remedies = _REMEDIES.format(name=name)
                 return UnkeyableError(f"parameter {name!r}: {error}; {remedies}")
@@ -245,6 +290,14 @@ class KeyBuilder:
         if len(key.encode("utf-8", "surrogatepass")) <= _LONGEST_OWN_KEY:
             return key
         return "~" + blake2b(text(key), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _names_in_key(parameters: Parameters, own: Template | KeyFunction | None) -> Collection[str]:
+    if own is None:
+        return parameters.keyed
+    if isinstance(own, Template):
+        return own.names
+    return parameters_used(own, tuple(parameters.signature.parameters))
 
 
 def _may_be_small(parameters: Parameters) -> bool:
@@ -293,15 +346,36 @@ def check_key_prefix(key_prefix: str) -> None:
         )
 
 
-def _request_writer(vary: tuple[str, ...]) -> Callable[[object], str]:
-    """Return what writes down requests, which have an identity as an argument only."""
+def _of_the_stack(value: object) -> str:
+    """Write down what has an identity as an argument only: what FastAPI fills in."""
+    if isinstance(value, HTTPConnection):
+        return identity(value)
+    if isinstance(value, SecurityScopes):
+        return f"x{canonical_text((value.scopes,))}"
+    return canonical_text((value,))  # which says what it is that has none
 
-    def write(value: object) -> str:
-        if isinstance(value, Request):
-            return requests.identity(value, vary)
-        return canonical_text((value,))  # which says what it is that has none
 
-    return write
+def connection_among(args: Iterable[object], kwargs: Mapping[str, object]) -> HTTPConnection | None:
+    """Return the first request or other connection among the arguments, if there is one."""
+    values = (*args, *kwargs.values())
+    return next((each for each in values if isinstance(each, HTTPConnection)), None)
+
+
+def _watched(value: object, noted: set[str]) -> object:
+    return watched(value, noted) if isinstance(value, HTTPConnection) else value
+
+
+def _provided(func: Callable[..., object], signature: inspect.Signature) -> list[str]:
+    """Return the names of those parameters to which a dependency of FastAPI gives a value."""
+    hints = hints_of(func)
+    return [
+        name
+        for name, each in signature.parameters.items()
+        if any(
+            isinstance(mark, Depends)
+            for mark in (each.default, *getattr(hints.get(name), "__metadata__", ()))
+        )
+    ]
 
 
 def _steps(signature: inspect.Signature) -> list[_Step]:

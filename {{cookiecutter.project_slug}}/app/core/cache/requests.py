@@ -1,257 +1,272 @@
-"""A request that notes what is read of it.
+"""A request that notes what is read of it, whatever the way.
 
-A cached function that takes the request may read anything of it, and only what is part of the key
-may decide about the result. Method, path, path parameters and query are. Whatever else is read is
-noted, so that a result which depends on it is not stored for everybody.
+A cached function that takes the request may read anything of it, and only what is in the key may
+decide about a result that others get. So the function is given a double of the request. Its scope,
+through which all that the server and the middlewares know is read, notes each key that is looked up,
+and so do what it carries besides and its body. No reader has to be known for that: what is read in
+a way that nobody thought of is noted more coarsely, never less.
 """
 
+import copy
 import functools
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.datastructures import URL, Headers
-from starlette.requests import Request
-from starlette.types import Receive
+from starlette.requests import HTTPConnection
+from starlette.types import Message
 
-from .canonical import canonical_text
+from .canonical import UnkeyableError, canonical_text
 
-# Part of the key, or the same for every request that reaches the function.
-_HARMLESS = frozenset(
+C = TypeVar("C", bound=HTTPConnection)
+
+WHOLE = "the whole scope"
+HOST = "the header 'host'"
+BODY = "the body"
+IN_IDENTITY = frozenset(
     {
-        *("type", "asgi", "http_version", "method", "path", "raw_path", "root_path"),
-        *("app_root_path", "query_string", "path_params", "app", "router", "route", "endpoint"),
-        "extensions",
+        *("the method", "the path", "the query_string", "the path_params"),
+        *("the root_path", "the app_root_path"),
     }
 )
-_NAMES = {"client": "the client's address"}
+"""What `identity` holds of a request, in the words in which it is noted."""
+
+# The same for every request that reaches the function.
+_CONSTANT = frozenset({"type", "asgi", "app", "router", "route", "endpoint"})
+_WORDS = {"client": "the client's address", "headers": "all headers"}
+
+# What Starlette keeps of a connection besides: its plumbing, and what it can read again.
+_PLUMBING = frozenset(
+    {"scope", "_receive", "_send", "_stream_consumed", "_is_disconnected"},
+)
+_READ_AGAIN = frozenset(
+    {"_headers", "_cookies", "_url", "_base_url", "_query_params", "_state"},
+)
+_OF_THE_BODY = frozenset({"_body", "_json", "_form"})
 
 
-def noting(request: Request, vary: Collection[str]) -> tuple[Request, set[str]]:
-    """Return a request like this one, and the set in which it notes what is read of it.
+def header(name: str) -> str:
+    """Return the word for a header of the request."""
+    return f"the header {name.lower()!r}"
 
-    Headers named in `vary`, in lower case, are not noted.
+
+def identity(connection: HTTPConnection) -> str:
+    """Return what a key takes from a request: method, path, its parameters, and query.
+
+    Raises `UnkeyableError` for a WebSocket, and for a path parameter without an identity.
     """
-    noted: set[str] = set()
-    double: Request = object.__new__(_noting_class(type(request)))
-    # With what was read before, a body for one, which can be read only once.
-    double.__dict__.update(request.__dict__)
-    for cached in ("_headers", "_cookies", "_url", "_base_url", "_state"):
-        double.__dict__.pop(cached, None)
-    double.__dict__["_note"] = _Note(noted, frozenset(vary))
-    double.scope = _NotedScope(request.scope, noted)
-    return double, noted
-
-
-def identity(request: Request, vary: Collection[str]) -> str:
-    """Return what a key takes from a request: method, path, query, and the headers in `vary`.
-
-    A header that is absent and one that is empty differ, and so do one line of it and two.
-    """
-    scope = request.scope
+    scope = connection.scope
+    if scope["type"] != "http":
+        raise UnkeyableError("a connection that is no request has no identity")
     query = scope.get("query_string", b"").decode("latin-1")
     written = canonical_text((scope["method"], scope.get("root_path", ""), scope["path"], query))
-    if vary:
-        headers = Headers(raw=scope["headers"])
-        written += canonical_text([headers.getlist(name) for name in vary])
-        written += canonical_text([scope.get("scheme") if "host" in vary else None])
-    return f"q{written}"
+    params = scope.get("path_params")  # some may be of the host, not of the path
+    return f"q{written}{canonical_text((params,)) if params else ''};"
 
 
-class _Note:
-    """Where a request and its parts note what is read."""
+def watched(connection: C, noted: set[str]) -> C:
+    """Return a double of a connection, which adds to `noted` what is read of it.
 
-    def __init__(self, noted: set[str], vary: frozenset[str]) -> None:
-        self._noted = noted
-        self._vary = vary
-
-    def header(self, name: str) -> None:
-        if name.lower() not in self._vary:
-            self._noted.add(f"the header {name.lower()!r}")
-
-    def other(self, name: str) -> None:
-        self._noted.add(name)
-
-
-class _NotedHeaders(Headers):
-    """Headers that note their names where one is read, and all of them where all are.
-
-    `keys`, `values` and `items` are lists, not views of a mapping, as Starlette's own are.
+    What is written to the double, or to its scope, reaches the connection.
     """
-
-    def __init__(self, raw: list[tuple[bytes, bytes]], note: _Note) -> None:
-        super().__init__(raw=raw)
-        self._note = note
-
-    def __getitem__(self, key: str) -> str:
-        self._note.header(key)
-        return super().__getitem__(key)
-
-    def __contains__(self, key: object) -> bool:
-        self._note.header(str(key))
-        return super().__contains__(key)
-
-    def getlist(self, key: str) -> list[str]:
-        self._note.header(key)
-        return super().getlist(key)
-
-    @property
-    def raw(self) -> list[tuple[bytes, bytes]]:
-        self._note.other("all headers")
-        return super().raw
-
-    def keys(self) -> list[str]:  # type: ignore[override]
-        self._note.other("all headers")
-        return super().keys()
-
-    def values(self) -> list[str]:  # type: ignore[override]
-        self._note.other("all headers")
-        return super().values()
-
-    def items(self) -> list[tuple[str, str]]:  # type: ignore[override]
-        self._note.other("all headers")
-        return super().items()
-
-    def __iter__(self) -> Iterator[Any]:
-        self._note.other("all headers")
-        return super().__iter__()
-
-
-class _NotedURL(URL):
-    """A URL that notes when more than its path and query is read."""
-
-    def __init__(self, url: URL, note: _Note) -> None:
-        super().__init__(str(url))
-        self._note = note
-
-    @property
-    def components(self) -> Any:
-        self._note.header("host")
-        return super().components
-
-    @property
-    def path(self) -> str:
-        return super().components.path
-
-    @property
-    def query(self) -> str:
-        return super().components.query
-
-    def __str__(self) -> str:
-        self._note.header("host")
-        return super().__str__()
-
-    def __repr__(self) -> str:
-        self._note.header("host")
-        return super().__repr__()
-
-
-class _NotedScope(dict[str, Any]):
-    """An ASGI scope that notes which of its parts are read; what is written reaches the real one.
-
-    See https://asgi.readthedocs.io/en/latest/specs/www.html for its parts.
-    """
-
-    def __init__(self, scope: Any, noted: set[str]) -> None:
-        super().__init__(scope)
-        self._scope = scope
-        self._noted = noted
-
-    def _read(self, key: object) -> None:
-        if key not in _HARMLESS and not str(key).startswith("fastapi"):
-            self._noted.add(_NAMES.get(str(key), f"the {key}"))
-
-    def __getitem__(self, key: str) -> Any:
-        self._read(key)
-        return super().__getitem__(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self._read(key)
-        return super().get(key, default)
-
-    def __contains__(self, key: object) -> bool:
-        self._read(key)
-        return super().__contains__(key)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._read(key)
-        super().__setitem__(key, value)
-        self._scope[key] = value
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        if not super().__contains__(key):
-            self[key] = default
-        return self[key]
-
-    def __iter__(self) -> Iterator[str]:
-        self._noted.add("the whole scope")
-        return super().__iter__()
-
-    def _all(self) -> Any:
-        self._noted.add("the whole scope")
-        return dict(self._scope)
-
-    def keys(self) -> Any:
-        return self._all().keys()
-
-    def values(self) -> Any:
-        return self._all().values()
-
-    def items(self) -> Any:
-        return self._all().items()
-
-    def copy(self) -> Any:
-        return self._all()
-
-
-if TYPE_CHECKING:
-    _Base = Request
-else:  # at run time it stands in front of the class of the request, whichever that is
-    _Base = object
-
-
-class _Noting(_Base):
-    """Put in front of a class of requests: what it reads of headers, address and body is noted."""
-
-    _note: _Note
-    scope: _NotedScope
-
-    @property
-    def headers(self) -> Headers:
-        return _NotedHeaders(self.scope._scope["headers"], self._note)
-
-    @property
-    def url(self) -> URL:
-        return _NotedURL(URL(scope=self.scope._scope), self._note)
-
-    @property
-    def base_url(self) -> URL:
-        self._note.header("host")
-        plain = Request(self.scope._scope)
-        return plain.base_url
-
-    @property
-    def receive(self) -> Receive:
-        self._note.other("the body")
-        return super().receive
-
-    def stream(self) -> Any:
-        self._note.other("the body")
-        return super().stream()
-
-    async def body(self) -> bytes:
-        self._note.other("the body")
-        return await super().body()
-
-    async def json(self) -> Any:
-        self._note.other("the body")
-        return await super().json()
-
-    def form(self, **limits: Any) -> Any:
-        self._note.other("the body")
-        return super().form(**limits)
+    cls = _double_of(type(connection))
+    double: C = object.__new__(cls)
+    state = vars(double)
+    state |= {name: vars(connection)[name] for name in _PLUMBING & vars(connection).keys()}
+    state["scope"] = _WatchedScope(connection.scope, noted)
+    if "_receive" in state:
+        state["_receive"] = _watched_receive(state["_receive"], noted)
+    state["_watch"] = (connection, noted)
+    return double
 
 
 @functools.cache
-def _noting_class(cls: type[Request]) -> type[Request]:
-    """Make, once for each class of requests, the class of those that note."""
-    return type(f"Noting{cls.__name__}", (_Noting, cls), {})
+def _double_of(cls: type[C]) -> type[C]:
+    """Make, once for each class of connections, the class of their doubles."""
+    if hasattr(cls, "_is_double"):  # a function has handed its double on to another one
+        return cls
+
+    class Double(cls):  # type: ignore[misc, valid-type] # whichever class it is
+        __slots__ = ()
+        _is_double = True
+
+        def __getattr__(self, name: str) -> Any:
+            """Return what the connection carries besides; the double has nothing of that."""
+            if name in _READ_AGAIN:
+                raise AttributeError(name)
+            connection, noted = object.__getattribute__(self, "_watch")
+            value = getattr(connection, name)
+            if value is not None:
+                noted.add(BODY if name in _OF_THE_BODY else f"the attribute {name!r}")
+            return value
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name not in _PLUMBING and name not in _READ_AGAIN:
+                setattr(self._watch[0], name, value)
+
+    # In place of Starlette's own: these note single headers, and parts of the address.
+    for name, read in (("headers", _headers), ("url", _url), ("base_url", _base_url)):
+        if getattr(cls, name) is getattr(HTTPConnection, name):
+            setattr(Double, name, property(read))
+    Double.__name__ = Double.__qualname__ = cls.__name__
+    return Double
+
+
+def _headers(double: Any) -> Headers:
+    connection, noted = double._watch
+    return _WatchedHeaders(connection.headers, noted)
+
+
+def _url(double: Any) -> URL:
+    connection, noted = double._watch
+    return _WatchedURL(connection.url, noted)
+
+
+def _base_url(double: Any) -> URL:
+    connection, noted = double._watch
+    noted.update((HOST, "the root_path", "the app_root_path"))
+    url: URL = connection.base_url
+    return url
+
+
+def _watched_receive(
+    receive: Callable[[], Awaitable[Message]], noted: set[str]
+) -> Callable[[], Awaitable[Message]]:
+    async def watched_receive() -> Message:
+        message = await receive()
+        if not message["type"].endswith(".disconnect"):  # that a client has gone is no answer
+            noted.add(BODY)
+        return message
+
+    return watched_receive
+
+
+if TYPE_CHECKING:
+    _EmptyDict = dict[str, Any]
+else:  # at run time its `get`, `items` and the like call the five methods of a mapping
+
+    class _EmptyDict(MutableMapping, dict):
+        """A mapping that is a `dict`, too."""
+
+
+class _WatchedScope(_EmptyDict):
+    """An ASGI scope that notes which of its keys are read; what is written reaches the real one.
+
+    It is a `dict` that is empty, in front of the real one: what reads past the methods below, as C
+    code may, finds nothing. See https://asgi.readthedocs.io/en/latest/specs/www.html for its keys.
+    """
+
+    def __init__(self, scope: MutableMapping[str, Any], noted: set[str]) -> None:
+        self._scope, self._noted = scope, noted
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in _CONSTANT:
+            self._noted.add(_WORDS.get(key, f"the {key}"))
+        return self._scope[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._scope[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._scope[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole())
+
+    def __len__(self) -> int:
+        return len(self._whole())
+
+    def __repr__(self) -> str:
+        return repr(self._whole())
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self._whole())
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return copy.deepcopy(dict(self._whole()), memo)
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return dict, (dict(self._whole()),)
+
+    def __or__(self, other: Any) -> Any:
+        return dict(self._whole()) | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | dict(self._whole())
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
+    def _whole(self) -> Mapping[str, Any]:
+        self._noted.add(WHOLE)
+        return self._scope
+
+
+class _WatchedHeaders(Headers):
+    """Headers that note the names of those that are looked up, and else that all may be read.
+
+    Every method of `Headers` reads `_list`; the four below know which header they want.
+    """
+
+    def __init__(self, headers: Headers, noted: set[str]) -> None:
+        self._headers, self._noted = headers, noted
+
+    @property
+    def _list(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
+        self._noted.add(_WORDS["headers"])
+        return self._headers.raw
+
+    def __getitem__(self, key: str) -> str:
+        self._noted.add(header(key))
+        return self._headers[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._noted.add(header(key))
+        return self._headers.get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        self._noted.add(header(str(key)))
+        return key in self._headers
+
+    def getlist(self, key: str) -> list[str]:
+        self._noted.add(header(key))
+        return self._headers.getlist(key)
+
+
+class _WatchedURL(URL):
+    """A URL that notes which part of it is read: path, query, or all of it, the host among it.
+
+    Every method of `URL` reads `_url` or `components`, and those that change it call `replace`.
+    """
+
+    def __init__(self, url: URL, noted: set[str]) -> None:
+        self._real, self._noted = url, noted
+
+    def _whole(self) -> URL:
+        self._noted.update((HOST, "the path", "the query_string"))
+        return self._real
+
+    @property
+    def _url(self) -> str:  # type: ignore[override]
+        return str(self._whole())
+
+    @property
+    def components(self) -> Any:
+        return self._whole().components
+
+    @property
+    def path(self) -> str:
+        self._noted.add("the path")
+        return self._real.path
+
+    @property
+    def query(self) -> str:
+        self._noted.add("the query_string")
+        return self._real.query
+
+    def replace(self, **changes: Any) -> URL:
+        return self._whole().replace(**changes)

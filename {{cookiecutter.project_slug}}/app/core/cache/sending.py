@@ -5,6 +5,8 @@ between the endpoint runs, in the same task: it finds it there and leaves what i
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Self
 
 from starlette.responses import Response
 
@@ -12,18 +14,32 @@ from . import sent
 from .fence import Fill, How
 from .sent import Sent
 
+_sending: ContextVar["Sending | None"] = ContextVar("sending", default=None)
+"""The request on its way to an endpoint, which runs in the same task."""
+
 
 class Sending:
-    """A request on its way. `form` says how the route renders, `status` is the one that it sets."""
+    """A request on its way to the endpoint that `calls` belong to. `form` says how the route renders, `status` is the one that it sets."""
 
-    __slots__ = ("_fill", "_note", "_record", "form", "injected", "status")
+    __slots__ = ("_calls", "_fill", "_note", "_record", "_token", "form", "injected", "status")
 
     injected: Response
     """What dependencies set headers and status on; FastAPI adds them to what it renders."""
 
-    def __init__(self, form: str, status: int | None) -> None:
-        self.form, self.status = form, status
+    def __init__(self, calls: object, form: str, status: int | None) -> None:
+        self._calls, self.form, self.status = calls, form, status
         self._fill: Fill | None = None
+
+    def __enter__(self) -> Self:
+        self._token = _sending.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _sending.reset(self._token)
+
+    def is_for(self, calls: object) -> bool:
+        """Whether these are the calls of the endpoint."""
+        return self._calls is calls
 
     def response(self, stored: Sent) -> Response:
         """Return the response to send where it was sent before."""
@@ -56,3 +72,16 @@ class Sending:
         by_dependency = self.injected.status_code and not has_status
         status = self.status if by_dependency else response.status_code
         return None if status is None else sent.taken_from(response, self.injected, status)
+
+
+def sending_to(calls: object, injected: Response) -> Sending | None:
+    """Return the request on its way to the endpoint that `calls` belong to, if it has a route.
+
+    It is found once: what the function calls in its turn is no endpoint of this request.
+    """
+    sending = _sending.get()
+    if sending is None or not sending.is_for(calls):
+        return None
+    _sending.set(None)
+    sending.injected = injected
+    return sending

@@ -41,8 +41,10 @@ class Template:
             ) from None
         fields = [place for _, place, _, _ in self._parts if place is not None]
         self.has_fields = bool(fields)
+        self.names = frozenset(_name_of(place) for place in fields)
+        """The parameters that it names."""
         for place in fields:
-            name = place.partition(".")[0].partition("[")[0]
+            name = _name_of(place)
             if name not in parameters:
                 raise ValueError(
                     f"{text!r} names {name!r}, which is no parameter of the function; "
@@ -74,6 +76,10 @@ class Template:
                     raise UnkeyableError(f"{{{field}}} has no text: {error}") from None
                 rendered.append(unknown)
         return "".join(rendered)
+
+
+def _name_of(field: str) -> str:
+    return field.partition(".")[0].partition("[")[0]
 
 
 def _part(field: str, arguments: Mapping[str, object]) -> object:

@@ -1,62 +1,96 @@
 """What a function reads of the request, and does to the response, while it runs."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from starlette.requests import Request
+from starlette.background import BackgroundTasks
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from . import requests, responses
 from .injected import Changes, snapshot
-from .keys import Parameters
 
 
 class Watch:
-    """What happens, during one run of a function, to what FastAPI handed it.
+    """What happens, during one run of a function, to what it was given.
 
+    Requests, responses and background tasks are known by what they are, not by annotations.
     `injected` is FastAPI's response where the function has no parameter for it: it may get hold of
-    it all the same, from a dependency.
+    it all the same, from a dependency. `args` and `kwargs` are what to call the function with. With
+    `is_shared` the answer is the same for everybody, whatever is read.
     """
 
     def __init__(
         self,
-        parameters: Parameters,
-        vary: Collection[str],
         args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        kwargs: Mapping[str, Any],
         injected: Response | None = None,
+        *,
+        is_shared: bool = False,
     ) -> None:
-        self.args, self.kwargs = args, kwargs
-        self.noted: set[str] = set()
-        self._response = injected
-        self._before = None if injected is None else snapshot(injected)
-        self._is_given = False
-        self._background: Any = None
-        self._tasks = 0
-        if parameters.request is parameters.response is parameters.background is None:
-            return
-        given = parameters.signature.bind(*args, **kwargs)
-        request = given.arguments.get(parameters.request or "")
-        if isinstance(request, Request):
-            given.arguments[parameters.request or ""], self.noted = requests.noting(request, vary)
-            self.args, self.kwargs = given.args, given.kwargs
-        response = given.arguments.get(parameters.response or "")
-        if isinstance(response, Response):
-            self._response, self._before = response, snapshot(response)
-            self._is_given = True
-        self._background = given.arguments.get(parameters.background or "")
-        self._tasks = len(getattr(self._background, "tasks", ()))
+        self._noted: set[str] = set()
+        self.args, self.kwargs = args, dict(kwargs)
+        given = (*args, *kwargs.values())
+        if not is_shared and any(isinstance(each, HTTPConnection) for each in given):
+            self.args = tuple([self._double(each) for each in args])
+            self.kwargs = {name: self._double(each) for name, each in kwargs.items()}
+        found = [each for each in given if isinstance(each, Response)]
+        self.injected = found[0] if injected is None and found else injected
+        self._is_given = self.injected in found
+        self._before = {
+            id(each): (each, snapshot(each)) for each in (self.injected, *found) if each is not None
+        }
+        self._tasks = [
+            (each, len(each.tasks)) for each in given if isinstance(each, BackgroundTasks)
+        ]
+
+    def _double(self, value: Any) -> Any:
+        is_connection = isinstance(value, HTTPConnection)
+        return requests.watched(value, self._noted) if is_connection else value
+
+    def unkeyed(self, in_key: Callable[[], set[str]]) -> list[str]:
+        """Return what was read of the request and is not in the key."""
+        return sorted(self._noted - in_key()) if self._noted else []
 
     def changes(self) -> Changes | None:
         """Return what the function did to the injected response, if there is one."""
-        if self._response is None or self._before is None:
+        if self.injected is None:
             return None
-        return Changes.between(self._before, self._response)
+        return Changes.between(self._before[id(self.injected)][1], self.injected)
 
-    def why_not_stored(self, statuses: Collection[int]) -> str | None:
+    def why_not_stored(self, value: object, statuses: Collection[int]) -> str | None:
         """Return why the injected response or background tasks forbid to store, or `None`."""
-        if len(getattr(self._background, "tasks", ())) > self._tasks:
+        if any(len(tasks.tasks) > before for tasks, before in self._tasks):
             return "it scheduled a background task"
-        if self._response is None or not (self._is_given or self.changes()):
-            return None
-        return responses.why_not_stored(self._response, statuses)
+        for response, before in self._before.values():
+            if value is response:
+                return "it is a response that the function was given"
+            if response is not self.injected and Changes.between(before, response):
+                return "it changed a response that a dependency made"
+        return None if self.injected is None else self._why_not_repeated(self.injected, statuses)
+
+    def _why_not_repeated(self, injected: Response, statuses: Collection[int]) -> str | None:
+        changes = Changes.between(self._before[id(injected)][1], injected)
+        if changes.mixed:
+            return f"it replaced what a dependency had set: {', '.join(changes.mixed)}"
+        if not (self._is_given or changes):  # what dependencies set is sent, but never repeated
+            injected = _without_cookies(injected)
+        return responses.why_not_stored(injected, statuses)
+
+    def is_private(self, error: BaseException, in_key: Callable[[], set[str]]) -> bool:
+        """Whether what the function raised may be for this caller only."""
+        lines = list(self._lines_set())
+        if isinstance(error, HTTPException):
+            lines += [name.lower() for name in error.headers or ()]
+        return "set-cookie" in lines or bool(self.unkeyed(in_key))
+
+    def _lines_set(self) -> Iterator[str]:
+        for response, before in self._before.values():
+            yield from Changes.between(before, response).names
+
+
+def _without_cookies(response: Response) -> Response:
+    copy = snapshot(response)
+    del copy.headers["set-cookie"]
+    return copy

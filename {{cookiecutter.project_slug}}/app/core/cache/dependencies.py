@@ -1,0 +1,244 @@
+"""What the dependencies of a route know and a key does not (promise P8).
+
+A dependency may learn who asks, and tell the function in ways that nobody sees: by a context
+variable, or by an argument that is ignored. So the tree of dependencies that FastAPI keeps for a route
+is looked through, once: whatever it takes from the request has to be made into an argument that is
+part of the key, be part of the key itself, or be in a context variable that `vary=` names.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fastapi import routing
+from fastapi.security.base import SecurityBase
+
+from .hidden import CONNECTION
+from .hints import RETURN, hints_of
+from .uses import context_variables, function_of, only_reads
+from .vary import Vary
+
+_contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
+"""Lists routes as they are where they are included; once, each inclusion was a route of its own."""
+
+_FIELDS = ("path", "query", "header", "cookie", "body")
+_OF_THE_CALL = frozenset({"path", "query", "body"})
+_REQUEST = ("request_param_name", "websocket_param_name", "http_connection_param_name")
+_SILENT = (None, type(None), typing.NoReturn, typing.Never)
+
+Holding = tuple[str, str]
+"""What is taken of a request: where it stands, and its name there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a cached function is to a route that calls it."""
+
+    is_endpoint: bool
+    reason: str | None
+    """Why its results are not for everybody, if they are not."""
+    silent: tuple[str, ...] = ()
+    """Arguments which, where they are `None`, say nothing of what their dependency has learned."""
+    headers: frozenset[str] = frozenset()
+    """The headers that arguments in the key are made of, in lower case."""
+
+    def why_private(self, arguments: typing.Mapping[str, object]) -> str | None:
+        """Return why a call is not for everybody, or `None` if it may be."""
+        if self.reason is not None:
+            return self.reason
+        for name in self.silent:
+            if arguments.get(name) is None:
+                return f"its argument {name!r} does not say what its dependency has learned"
+        return None
+
+
+def standing(
+    scope: typing.Mapping[str, Any],
+    is_ours: Callable[[object], bool],
+    keyed: Collection[str],
+    vary: Vary,
+) -> Standing:
+    """Return what a function is to the route that answers a request.
+
+    `is_ours` tells the function, `keyed` are its parameters whose arguments are in the key.
+    """
+    is_endpoint = is_ours(scope.get("endpoint"))
+    route = scope.get("route")
+    trees = [each.dependant for each in _as_included(route, scope.get("app"))]
+    reasons: list[str] = []
+    silent: list[str] = []
+    headers: set[str] = set()
+    for tree in trees:
+        for own in [tree] if is_endpoint else [*_calls_of(tree, is_ours)] or [tree]:
+            others = [] if own is tree else [each for each in tree.dependencies if not each.name]
+            judged = _Judged(own, others, keyed, vary)
+            reasons += judged.reasons
+            silent += judged.silent
+            headers |= judged.headers
+    return Standing(is_endpoint, reasons[0] if reasons else None, tuple(silent), frozenset(headers))
+
+
+def unseen(trees: Iterable[Any], keyed: Collection[str], vary: Vary) -> str | None:
+    """Return why the results of a function are not for everybody which is called in these trees.
+
+    Nobody can tell which of its calls are made there; so what holds for one tree holds for all.
+    """
+    for tree in trees:
+        if tree is None:
+            return _reason("a decorator above it", "what cannot be seen")
+        judged = _Judged(tree, (), keyed, vary)
+        if judged.reasons or judged.silent:
+            return judged.reasons[0] if judged.reasons else _reason("a dependency", "the request")
+    return None
+
+
+class _Judged:
+    """A function in a tree of dependencies, and what is known there and not in its key."""
+
+    def __init__(self, own: Any, others: Iterable[Any], keyed: Collection[str], vary: Vary) -> None:
+        self.reasons: list[str] = []
+        self.silent: list[str] = []
+        in_key = {holding for name, holding in _fields(own) if name in keyed}
+        self.headers = {name for where, name in in_key if where == "header"}
+        self._in_key = in_key | {("header", name) for name in vary.headers}
+        if "cookie" in vary.headers:
+            self._in_key |= {each for _, each in _fields(own) if each[0] == "cookie"}
+        self._variables = set(vary.variables) | {
+            found for each in vary.variables for found in context_variables(each)
+        }
+        for name, holding in _fields(own):
+            if holding[0] in ("header", "cookie") and not (
+                name in keyed or holding in self._in_key
+            ):
+                self.reasons.append(_reason(f"its parameter {name!r}", _words(holding)))
+        for each in [*others, *own.dependencies]:
+            self._judge(each, is_keyed=each.name in keyed)
+
+    def _judge(self, dependency: Any, *, is_keyed: bool) -> None:
+        variables = {
+            found for each in _subtree(dependency) for found in context_variables(each.call)
+        }
+        unknown = {
+            each
+            for each in _holdings(dependency)
+            # What a URL or a body says is told by a context variable, or not at all unseen.
+            if each not in self._in_key and (variables or each[0] not in _OF_THE_CALL)
+        }
+        if not unknown or (variables and variables <= self._variables):
+            return
+        says_nothing = _returns_nothing(dependency.call)
+        if not is_keyed or says_nothing:
+            what = ", ".join(sorted(map(_words, unknown)))
+            self.reasons.append(_reason(f"the dependency {_name(dependency.call)}", what))
+        elif says_nothing is None:
+            self.silent.append(dependency.name)
+
+
+def _reason(who: str, what: str) -> str:
+    return (
+        f"{who} reads {what}, and no argument in the key is made of it; make it a parameter that is "
+        f"in the key, or name the header or the context variable in vary=; only if the answer is "
+        f"the same for everybody, whoever asks, say shared=True"
+    )
+
+
+def reaches(call: object, function: object) -> bool:
+    """Whether a call is a function, or leads to it through decorators that say so."""
+    while call is not None:
+        if call is function or getattr(call, "__func__", None) is function:
+            return True
+        call = call.func if isinstance(call, partial) else getattr(call, "__wrapped__", None)
+    return False
+
+
+def routes_of(app: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the routes of an application, each as it is where it is included, and as it was made."""
+    for context in _contexts(getattr(app, "routes", ())):
+        yield context, getattr(context, "original_route", context)
+
+
+def _as_included(route: Any, app: Any) -> Iterator[Any]:
+    """Yield a route, and what it is wherever the application includes it."""
+    if getattr(route, "dependant", None) is not None:
+        yield route
+        for context, original in routes_of(app):
+            if original is route and context is not route:
+                yield context
+
+
+def _subtree(dependant: Any) -> Iterator[Any]:
+    yield dependant
+    for each in dependant.dependencies:
+        yield from _subtree(each)
+
+
+def _calls_of(tree: Any, is_ours: Callable[[object], bool]) -> Iterator[Any]:
+    return (each for each in _subtree(tree) if is_ours(each.call))
+
+
+def _fields(dependant: Any) -> list[tuple[str, Holding]]:
+    """Return the names of parameters that FastAPI fills in from the request, and what with."""
+    found = []
+    for where in _FIELDS:
+        for field in getattr(dependant, f"{where}_params"):
+            alias = field.alias.lower() if where == "header" else field.alias
+            found.append((field.name, (where, alias)))
+    return found
+
+
+def _holdings(dependency: Any) -> Iterator[Holding]:
+    """Yield all that a dependency takes of the request, and those that it depends on."""
+    for each in _subtree(dependency):
+        yield from (holding for _, holding in _fields(each))
+        call = each.call
+        if isinstance(call, SecurityBase):
+            yield _of_scheme(call)
+        elif any(
+            name is not None and name != CONNECTION and not only_reads(call, name, "app")
+            for name in (getattr(each, attribute) for attribute in _REQUEST)
+        ):
+            yield "request", ""
+
+
+def _of_scheme(scheme: Any) -> Holding:
+    """Return what a security scheme reads, by its model; see FastAPI's `fastapi.security`."""
+    model = scheme.model
+    place = getattr(getattr(model, "in_", None), "value", None)
+    if place in ("header", "query", "cookie"):
+        return place, model.name.lower() if place == "header" else model.name
+    known = type(scheme).__module__.startswith("fastapi.security.")
+    return ("header", "authorization") if known else ("scheme", type(scheme).__qualname__)
+
+
+def _words(holding: Holding) -> str:
+    where, name = holding
+    if where == "request":
+        return "the request"
+    return f"the security scheme {name!r}" if where == "scheme" else f"the {where} {name!r}"
+
+
+def _name(call: Any) -> str:
+    named = call if hasattr(call, "__qualname__") else type(call)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _returns_nothing(call: Any) -> bool | None:
+    """Whether a dependency hands out nothing but `None`; `None` where its annotation is silent."""
+    if inspect.isclass(call):
+        return False
+    hints = hints_of(call)
+    if RETURN not in hints:
+        return None if hasattr(function_of(call), "__code__") else False
+    kind = hints[RETURN]
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is not None and arguments and _yields(call):
+        kind = arguments[0]
+    return kind in _SILENT
+
+
+def _yields(call: Any) -> bool:
+    function = function_of(call)
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)

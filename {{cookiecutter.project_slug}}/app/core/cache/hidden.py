@@ -1,0 +1,93 @@
+"""Parameters that only FastAPI sees: by them a cached function learns which request it answers.
+
+FastAPI fills in parameters of the types `HTTPConnection` and `Response`. When it asks for the signature
+of a cached function, it is told of one of each, under names that nobody else uses; everybody else sees
+the function's own. They are taken away before the function itself is called.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Self
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+CONNECTION, RESPONSE = "_connection_of_cache", "_response_of_cache"
+_KINDS = {CONNECTION: HTTPConnection, RESPONSE: Response}
+_ASKER = "fastapi.dependencies.utils"
+
+
+class SignatureForFastAPI(inspect.Signature):
+    """A function's signature, in which FastAPI finds the parameters `hidden` as well.
+
+    What is derived from it by `replace`, as a class-based view does, is one, too.
+    """
+
+    function: Callable[..., Any] | None = None
+    hidden: Collection[str] = ()
+    unseen: list[Any]
+    """The trees of dependencies that call the function through a decorator which hands on nothing
+    but what it knows: such calls cannot be told from those by hand."""
+
+    @classmethod
+    def of(
+        cls, function: Callable[..., Any], signature: inspect.Signature, hidden: Collection[str]
+    ) -> Self:
+        """Return the signature that `function` is to have."""
+        made = cls(
+            list(signature.parameters.values()), return_annotation=signature.return_annotation
+        )
+        made.function, made.hidden, made.unseen = function, hidden, []
+        return made
+
+    @property
+    def parameters(self) -> Any:
+        """The parameters that whoever asks may see: told by the module that asks."""
+        own: Mapping[str, inspect.Parameter] = super().parameters
+        asker = sys._getframe(1)
+        if asker.f_globals.get("__name__") != _ASKER:
+            return own
+        call = asker.f_locals.get("call", self.function)
+        if _hands_on(call, self.function):
+            return self._extended(own)
+        tree = asker.f_back and asker.f_back.f_locals.get("dependant")
+        self.unseen.append(tree)
+        return own
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a signature with other parameters or annotation, and the same hidden ones."""
+        made = super().replace(**changes)
+        made.function, made.hidden, made.unseen = self.function, self.hidden, self.unseen
+        return made
+
+    def _extended(self, own: Mapping[str, inspect.Parameter]) -> dict[str, inspect.Parameter]:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        hidden = {
+            name: inspect.Parameter(name, kind, default=None, annotation=_KINDS[name])
+            for name in self.hidden
+        }
+        return {**own, **hidden}
+
+
+def _hands_on(call: object, function: object) -> bool:
+    """Whether a call is a function, or leads to it through decorators that take any argument."""
+    while (
+        call is not None
+        and call is not function
+        and getattr(call, "__func__", None) is not function
+    ):
+        code = getattr(call, "__code__", None)
+        if code is None or not code.co_flags & inspect.CO_VARKEYWORDS:
+            return False
+        call = getattr(call, "__wrapped__", None)
+    return call is not None
+
+
+def taken(kwargs: dict[str, Any]) -> tuple[HTTPConnection | None, Response | None]:
+    """Take these arguments away, and return them."""
+    connection, response = kwargs.pop(CONNECTION, None), kwargs.pop(RESPONSE, None)
+    return (
+        connection if isinstance(connection, HTTPConnection) else None,
+        response if isinstance(response, Response) else None,
+    )

@@ -1,0 +1,90 @@
+"""What the code of a function names: its own parameters, and context variables around it.
+
+This is read off the compiled code, when a route is seen for the first time. What cannot be read, of a
+builtin for one, counts as not named; what is named in a roundabout way, by `locals()` for one, counts
+as the worst. See https://docs.python.org/3/library/dis.html.
+"""
+
+import dis
+import inspect
+from collections.abc import Callable, Collection, Iterator
+from contextvars import ContextVar
+from functools import partial
+from types import CodeType
+from typing import Any
+
+from .hints import captured
+
+_DEPTH = 3  # of attributes, as in `package.module.variable`
+_ROUNDABOUT = frozenset({"locals", "vars", "eval", "exec"})
+
+
+def function_of(call: Any) -> Any:
+    """Return the function that runs when something is called, if it is one of Python's."""
+    while isinstance(call, partial):
+        call = call.func
+    call = inspect.unwrap(call)
+    if not hasattr(call, "__code__"):
+        call = call.__init__ if inspect.isclass(call) else type(call).__call__
+    return inspect.unwrap(call)
+
+
+def parameters_used(call: Callable[..., Any], names: Collection[str]) -> set[str]:
+    """Return which of `names` the code reads: its parameters, and keys that it looks up in `**`."""
+    code = getattr(function_of(call), "__code__", None)
+    if code is None:
+        return set()
+    read = {name for each in _nested(code) for name in each.co_freevars}
+    for this in dis.get_instructions(code):
+        if this.opname.startswith("LOAD_"):
+            read.update(this.argval if isinstance(this.argval, tuple) else (this.argval,))
+    return {name for name in names if name in read}
+
+
+def only_reads(call: Callable[..., Any], parameter: str, attribute: str) -> bool:
+    """Whether the code uses a parameter for nothing but one attribute: `request.app` for one."""
+    code = getattr(function_of(call), "__code__", None)
+    if code is None or not _ROUNDABOUT.isdisjoint(code.co_names):
+        return False
+    if any(parameter in each.co_freevars for each in _nested(code)):
+        return False
+    instructions = list(dis.get_instructions(code))
+    for this, following in zip(instructions, [*instructions[1:], None], strict=True):
+        if isinstance(this.argval, tuple) and parameter in this.argval:
+            return False  # one of two that are loaded at once
+        if this.argval == parameter and this.opname.startswith(("LOAD_FAST", "STORE_", "DELETE_")):
+            if following is None or following.argval != attribute:
+                return False
+            if following.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+                return False
+    return True
+
+
+def context_variables(call: Any) -> set[ContextVar[Any]]:
+    """Return the context variables that the code names: global, captured, or of a module."""
+    if isinstance(call, ContextVar):
+        return {call}
+    function = function_of(call)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return set()
+    names = {name for each in _nested(code) for name in (*each.co_names, *each.co_freevars)}
+    around = {**getattr(function, "__globals__", {}), **captured(function)}
+    found, values = set[ContextVar[Any]](), [around[name] for name in names if name in around]
+    for _ in range(_DEPTH):
+        found |= {value for value in values if isinstance(value, ContextVar)}
+        inner = [
+            inspect.getattr_static(value, name, None)
+            for value in values
+            for name in names
+            if not isinstance(value, ContextVar)
+        ]
+        values = list({id(value): value for value in inner if value is not None}.values())
+    return found
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _nested(each)
