@@ -25,7 +25,6 @@ _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
 """Lists routes as they are where they are included; once, each inclusion was a route of its own."""
 
 _FIELDS = ("path", "query", "header", "cookie", "body")
-_OF_THE_CALL = frozenset({"path", "query", "body"})
 _REQUEST = ("request_param_name", "websocket_param_name", "http_connection_param_name")
 _SILENT = (None, type(None), typing.NoReturn, typing.Never)
 
@@ -121,12 +120,10 @@ class _Judged:
         variables = {
             found for each in _subtree(dependency) for found in context_variables(each.call)
         }
-        unknown = {
-            each
-            for each in _holdings(dependency)
-            # What a URL or a body says is told by a context variable, or not at all unseen.
-            if each not in self._in_key and (variables or each[0] not in _OF_THE_CALL)
-        }
+        taken = set(_secrets(dependency))
+        if variables:  # else what the URL or the body says is told to nobody unseen
+            taken |= {holding for each in _subtree(dependency) for _, holding in _fields(each)}
+        unknown = taken - self._in_key
         if not unknown or (variables and variables <= self._variables):
             return
         says_nothing = _returns_nothing(dependency.call)
@@ -189,10 +186,10 @@ def _fields(dependant: Any) -> list[tuple[str, Holding]]:
     return found
 
 
-def _holdings(dependency: Any) -> Iterator[Holding]:
-    """Yield all that a dependency takes of the request, and those that it depends on."""
+def _secrets(dependency: Any) -> Iterator[Holding]:
+    """Yield what a dependency, and those that it depends on, may learn of who asks."""
     for each in _subtree(dependency):
-        yield from (holding for _, holding in _fields(each))
+        yield from (holding for _, holding in _fields(each) if holding[0] in ("header", "cookie"))
         call = each.call
         if isinstance(call, SecurityBase):
             yield _of_scheme(call)

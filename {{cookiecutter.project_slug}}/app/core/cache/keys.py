@@ -419,7 +419,7 @@ def _class_of(annotation: object) -> type:
 
 def _refuse_unkeyable(func: Callable[..., object], name: str, annotation: object) -> None:
     cls = _class_of(annotation)
-    if cls in (object, type, *_UNIONS) or issubclass(cls, Request):
+    if cls in (object, type, *_UNIONS) or issubclass(cls, (Request, SecurityScopes)):
         return
     if issubclass(cls, HTTPConnection) or not (
         has_identity(cls)

@@ -16,6 +16,7 @@ from typing import Any
 from .hints import captured
 
 _DEPTH = 3  # of attributes, as in `package.module.variable`
+_MOST_FUNCTIONS = 100
 _ROUNDABOUT = frozenset({"locals", "vars", "eval", "exec"})
 
 
@@ -61,18 +62,39 @@ def only_reads(call: Callable[..., Any], parameter: str, attribute: str) -> bool
 
 
 def context_variables(call: Any) -> set[ContextVar[Any]]:
-    """Return the context variables that the code names: global, captured, or of a module."""
-    if isinstance(call, ContextVar):
-        return {call}
-    function = function_of(call)
+    """Return the context variables that the code names, or functions of its own package that it calls.
+
+    They may be global, captured, or stand in a module or an object.
+    """
+    found, seen, waiting = set[ContextVar[Any]](), set[int](), [call]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or len(seen) >= _MOST_FUNCTIONS:
+            continue
+        seen.add(id(each))
+        if isinstance(each, ContextVar):
+            found.add(each)
+            continue
+        function = function_of(each)
+        package = str(getattr(function, "__module__", "")).partition(".")[0]
+        for value in _named_by(function):
+            is_function = inspect.isfunction(value) and value.__module__.startswith(package)
+            if isinstance(value, ContextVar) or is_function:
+                waiting.append(value)
+    return found
+
+
+def _named_by(function: Any) -> list[Any]:
+    """Return what the code of a function names: variables, and attributes of these."""
     code = getattr(function, "__code__", None)
     if code is None:
-        return set()
+        return []
     names = {name for each in _nested(code) for name in (*each.co_names, *each.co_freevars)}
     around = {**getattr(function, "__globals__", {}), **captured(function)}
-    found, values = set[ContextVar[Any]](), [around[name] for name in names if name in around]
+    found: list[Any] = []
+    values = [around[name] for name in names if name in around]
     for _ in range(_DEPTH):
-        found |= {value for value in values if isinstance(value, ContextVar)}
+        found += values
         inner = [
             inspect.getattr_static(value, name, None)
             for value in values

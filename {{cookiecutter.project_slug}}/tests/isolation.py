@@ -1,0 +1,87 @@
+"""Two users ask one endpoint, in turn and at once, and must not see each other's answer.
+
+Use the fixture `assert_isolated` on an endpoint of your own:
+
+    def test_my_page_is_mine(client, assert_isolated):
+        alice = {"headers": {"Authorization": "Bearer alice"}}
+        bob = {"headers": {"Authorization": "Bearer bob"}}
+        assert_isolated(client, "/me", alice, bob)
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+ROUNDS = 2
+
+
+def assert_isolated(
+    client: Any, path: str, as_user_a: Mapping[str, Any], as_user_b: Mapping[str, Any]
+) -> str:
+    """Assert that each of two users gets an answer of his own from an endpoint, again and again.
+
+    `client` is a client of `httpx`, or FastAPI's `TestClient`.
+
+    `as_user_a` and `as_user_b` are what `client.request` is given besides the path: `headers`,
+    `cookies`, `json`; `method` is "GET" unless it is among them. The answers to the two have to
+    differ: an endpoint that says the same to both is shared on purpose, or leaks.
+
+    Return what became of the second round: "own entry", "not stored", or "uncached", as far as
+    `Cache-Status` tells, and "refused" where both got an error.
+    """
+    users = {"a": as_user_a, "b": as_user_b}
+    answers: dict[str, Any] = {}
+    for turn in range(ROUNDS):
+        for name, options in users.items():
+            answer = asked(client, path, options)
+            expected = answers.setdefault(name, answer)
+            assert told(answer) == told(expected), (
+                f"user {name} got another answer in round {turn + 1} of {path}: "
+                f"{told(answer)} instead of {told(expected)}"
+            )
+    assert told(answers["a"]) != told(answers["b"]), (
+        f"both users got {told(answers['a'])} from {path}: one of them got the other's answer, or "
+        f"the answer does not depend on who asks"
+    )
+    assert_isolated_at_once(client, path, users, answers)
+    return outcome([asked(client, path, options) for options in users.values()])
+
+
+def assert_isolated_at_once(
+    client: Any, path: str, users: Mapping[str, Mapping[str, Any]], answers: Mapping[str, Any]
+) -> None:
+    """Assert the same of users who ask at the same moment."""
+    names = [*users] * ROUNDS
+    barrier = Barrier(len(names))
+
+    def ask(name: str) -> tuple[str, Any]:
+        barrier.wait(30)
+        return name, asked(client, path, users[name])
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        for name, answer in threads.map(ask, names):
+            assert told(answer) == told(answers[name]), (
+                f"user {name}, who asked at the same moment as others, got {told(answer)} from "
+                f"{path} instead of {told(answers[name])}"
+            )
+
+
+def asked(client: Any, path: str, options: Mapping[str, Any]) -> Any:
+    """Send a request and return the response."""
+    return client.request(**{"method": "GET", "url": path, **options})
+
+
+def told(response: Any) -> tuple[int, str]:
+    """Return what a user learns."""
+    return response.status_code, response.text
+
+
+def outcome(responses: list[Any]) -> str:
+    """Return what the cache did, by the header of RFC 9211."""
+    if all(response.is_error for response in responses):
+        return "refused"
+    said = {response.headers.get("cache-status", "").partition("; ")[2] for response in responses}
+    if said == {"hit"}:
+        return "own entry"
+    return "uncached" if said <= {"", "fwd=bypass"} else "not stored"
