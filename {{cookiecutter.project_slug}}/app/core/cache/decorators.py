@@ -30,6 +30,7 @@ from .calls import CachedCalls
 from .canonical import UnkeyableError
 from .hidden import CONNECTION, SignatureForFastAPI, taken
 from .keys import KeyFunction, Parameters
+from .misplaced import is_endpoint
 from .patterns import WILDCARD, KeyPattern
 from .tags import Tag, templates_of
 from .templates import Template
@@ -171,6 +172,13 @@ def cache_response(
     freshness = cache_manager.freshness(expire, stale, early_refresh)
 
     def decorate(func: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        if is_endpoint(func):
+            logger.warning(
+                "%s.%s is an endpoint already, and FastAPI will never call what this decorator "
+                "makes of it: put cache_response below the decorator of the route",
+                func.__module__,
+                func.__qualname__,
+            )
         calls = CachedCalls(
             cache_manager,
             func,

@@ -236,6 +236,10 @@ class _WatchedHeaders(Headers):
         self._noted.add(header(key))
         return self._headers.getlist(key)
 
+    def __repr__(self) -> str:
+        self._noted.add(_WORDS["headers"])
+        return repr(self._headers)
+
 
 class _WatchedURL(URL):
     """A URL that notes which part of it is read: path, query, or all of it, the host among it.
@@ -270,3 +274,6 @@ class _WatchedURL(URL):
 
     def replace(self, **changes: Any) -> URL:
         return self._whole().replace(**changes)
+
+    def __repr__(self) -> str:
+        return repr(self._whole())

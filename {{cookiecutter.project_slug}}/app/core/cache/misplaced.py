@@ -1,0 +1,28 @@
+"""A decorator in the wrong place: above the route's, where FastAPI never calls what it makes."""
+
+import gc
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.dependencies.models import Dependant
+
+_FEW = 5  # references to a function that is being decorated; a route has several more
+
+
+def is_endpoint(func: Callable[..., Any]) -> bool:
+    """Whether FastAPI has a function as an endpoint, or as a dependency, already.
+
+    A route's decorator returns the very function. So whoever refers to it is looked at, if there are
+    more of them than a function has that was just defined; that takes some milliseconds, once.
+    """
+    if sys.getrefcount(func) <= _FEW:
+        return False
+    return any(_is_of(each, func) for each in gc.get_referrers(func))
+
+
+def _is_of(referrer: object, func: object) -> bool:
+    if isinstance(referrer, Dependant):
+        return referrer.call is func
+    # A class without slots keeps its attributes in a dictionary.
+    return isinstance(referrer, dict) and "path_params" in referrer and referrer.get("call") is func
