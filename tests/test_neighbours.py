@@ -21,21 +21,21 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 NO_SLUGS = [
     *("..", ".", "../", "./", "/", "//", "...", "....", ". .", ".. ", " .."),
     *("x/..", "x/../..", "x/../../..", "x/y/../../../..", "../x", "../../x", "./x", "x/", "/x"),
-    *("x/y"),
+    "x/y",
     *("x\\..", "..\\..", "x\\y", "C:", "C:\\x", "\\\\host\\share", "x/./..", "x//..", "/.."),
-    *("../here"),
+    "../here",
     *(f"../{NEIGHBOUR}", f"{NEIGHBOUR}/deep", f"./{NEIGHBOUR}", f"{NEIGHBOUR}/"),
-    *(f"x/../{NEIGHBOUR}"),
+    f"x/../{NEIGHBOUR}",
     *("link/..", "link/deep", "dangling/..", "file.txt/..", "file.txt", "repository/.git", ".git"),
     *("~", "~/x", "~root", "$HOME", "${HOME}", "%TEMP%", "$(touch x)", "`touch x`", "x;y"),
     *("x|y", "*"),
     *("x.", "x..", "x...", ".x", "x y", "x\ty", "x\vy", "x\x7f", "x\x1b[2J", "x\u202e", "\u2025"),
     *("x\u2215..", "x\uff0f..", "x\u2024\u2024", "\uff0e\uff0e", "\uff58", "sérvice", "İ", "ß"),
-    *("x\u0301"),
+    "x\u0301",
     *("con", "nul", "prn", "aux", "com1", "lpt9", "CON", "nul.txt", "x:y", "x?", "x<y>", 'x"y'),
-    *("x'y"),
+    "x'y",
     *("X", "1x", "-x", "--help", "-f", "_x", "x-", "x_", "x--y", "x__y", "x-_y", "x" * 64),
-    *("x" * 300),
+    "x" * 300,
     *("{{x}}", "{{ '..' }}x/..", "{% raw %}", "{#", "# % if x", "x\\u002f", "x%2f.."),
     *("x&#47;..", "!x"),
     *("👩", "\ufeffx", "x\0", "\0", "x/..\0"),
@@ -45,7 +45,7 @@ NO_SLUGS = [
 MORE_NO_SLUGS = [
     *("", " ", "\n", "x\n", "x\n..", "x\r", "\r\n", "x\u2028", "x\udcff", "x\udcff/.."),
     *("{{ '..' }}", "{{ 'x/..' }}", "{{ 'x/' * 9 }}../..", "{{ ''"),
-    *("{{ cookiecutter.project_name }}"),
+    "{{ cookiecutter.project_name }}",
     "{{ cookiecutter.update(project_slug='x') }}/..",
 ]
 """What can be given on the command line only, where cookiecutter renders it first."""
@@ -53,9 +53,9 @@ MORE_NO_SLUGS = [
 LINES = [
     *("..", "x/..", "../../x", "/", "\\", "~", "$HOME", ".", "x" * 300, "'", '"', '"""', "'''"),
     *("x\\", "{{ 7 * 7 }}", "{% endraw %}", "{#", "#}", "# % endif", "$(touch x)", "&anchor"),
-    *("*alias"),
+    "*alias",
     *("[section]", "- item", "key: value", "null", "true", "1e9", "--help", "-f", "<b>"),
-    *("a\u202eb"),
+    "a\u202eb",
     *("👩‍🚀", "%s", "{0}", "\\N{BULLET}", "\ufeffbom", "İß", "x # y", " x ", "x\u00a0y", "$$"),
     *("@", "é"),
 ]
