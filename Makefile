@@ -19,7 +19,7 @@ demo: $(UV) tidy ## Render the template, start the service on loopback, try its 
 	@$(UV) run --quiet --only-group render scripts/demo.py --port $(PORT) --build $(BUILD)
 
 new: $(UV) tidy ## Ask the template's questions and write your service next to this folder (TO=..)
-	@$(UV) run --quiet --only-group render cookiecutter . --output-dir $(TO)
+	@$(UV) run --quiet --only-group render cookiecutter . --output-dir '$(TO)'
 
 test: lint ## Check everything, the rendered service included, against a real Redis
 	$(UV) run --quiet pytest

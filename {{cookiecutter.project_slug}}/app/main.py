@@ -1,39 +1,59 @@
 """The application: `app` for servers, `create_app` for everybody else."""
 
+import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api.router import router
 from app.core.cache import CacheFactory, CacheStatusMiddleware, get_cache_manager
 from app.core.config import Settings
 # % if cookiecutter.example_resource
-from app.core.database import open_database
+from app.core.database import Database, get_session
 # % endif
 from app.core.logging import configure_logging
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Make an application. Nothing is opened before it starts, and all is closed when it stops."""
     settings = settings or Settings()
     configure_logging(settings.log_level)
-    get_cache_manager()  # reads its settings, so that a wrong one is an error now, not later
+    make_cache(settings.cache_key_prefix)
+    from app.api.router import router  # noqa: PLC0415 - its modules use the cache, which is made now
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(CacheFactory.close_cache_manager)
             # % if cookiecutter.example_resource
-            url = settings.database_url.get_secret_value()
-            app.state.sessions = await stack.enter_async_context(open_database(url))
+            await stack.enter_async_context(database.open())
             # % endif
             yield
 
     app = FastAPI(title=settings.app_name, lifespan=lifespan)
+    # % if cookiecutter.example_resource
+    database = Database(settings.database_url.get_secret_value())
+    app.dependency_overrides[get_session] = database.session
+    # % endif
     app.add_middleware(CacheStatusMiddleware)
     app.include_router(router)
     return app
+
+
+def make_cache(key_prefix: str) -> None:
+    """Make the cache that all share. A wrong setting of it is an error now, and not later."""
+    os.environ["CACHE_KEY_PREFIX"] = key_prefix  # it reads its settings itself
+    made = get_cache_manager().key_prefix
+    if made != key_prefix:
+        logger.warning(
+            "The keys of the cache begin with %r and not with %r, because get_cache_manager() was "
+            "called before create_app(). Call it in modules of app.api, which are imported later.",
+            made,
+            key_prefix,
+        )
 
 
 app = create_app()

@@ -74,6 +74,23 @@ def test_the_log_level_holds_for_the_service(settings: Settings) -> None:
         service.setLevel(before)
 
 
+def test_the_keys_of_the_cache_begin_with_the_service(settings: Settings) -> None:
+    """What the settings say is what the cache does: the service's name, unless told otherwise."""
+    assert CacheFactory.get_cache_key_prefix() == settings.cache_key_prefix
+
+
+def test_a_cache_that_was_made_too_early_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cache with another prefix than the settings' may be shared with others: that is no secret."""
+    monkeypatch.setenv("CACHE_KEY_PREFIX", "before")
+    create_app(settings)
+    assert "called before create_app()" not in caplog.text
+    create_app(settings.model_copy(update={"cache_key_prefix": "another"}))
+    assert "begin with" in caplog.text
+    assert "and not with 'another'" in caplog.text
+
+
 def test_log_levels_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     """`debug` is `DEBUG`, and a level that does not exist stops the start."""
     monkeypatch.setenv("LOG_LEVEL", "debug")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
@@ -149,14 +150,14 @@ def test_a_write_is_committed_before_it_invalidates(
 ) -> None:
     """Whoever reads at the moment of the invalidation reads, and caches, the new row."""
     seen: list[list[str]] = []
-    invalidate = CacheManager.invalidate
+    invalidate = CacheManager.invalidate_tags
 
-    async def looking(manager: CacheManager, pattern: str) -> bool:
+    async def looking(manager: CacheManager, *tags: str) -> bool:
         with closing(sqlite3.connect(tmp_path / "app.db")) as other_session:
             seen.append([name for (name,) in other_session.execute("SELECT name FROM users")])
-        return await invalidate(manager, pattern)
+        return await invalidate(manager, *tags)
 
-    monkeypatch.setattr(CacheManager, "invalidate", looking)
+    monkeypatch.setattr(CacheManager, "invalidate_tags", looking)
     path = create(client, ADA)
     client.put(path, json=BOB)
     client.delete(path)
@@ -178,6 +179,22 @@ def test_the_database_is_closed_when_the_application_stops(settings: Settings) -
         assert len(disposed) == 1
     finally:
         event.remove(Engine, "engine_disposed", dispose)
+
+
+def test_applications_have_databases_of_their_own(settings: Settings, tmp_path: Path) -> None:
+    """Two that run at once in one process do not see each other's users."""
+    url = SecretStr(f"sqlite+aiosqlite:///{tmp_path / 'other.db'}")
+    other = settings.model_copy(update={"database_url": url})
+    with TestClient(create_app(settings)) as one, TestClient(create_app(other)) as two:
+        create(one, ADA)
+        create(two, BOB)
+        names = {one: "Ada", two: "Bob"}
+        for client, name in names.items():
+            row = client.put("/users/1", json={**ADA, "name": f"{name} L."}).json()
+            assert row["name"] == f"{name} L."
+        for database, name in (("app.db", "Ada L."), ("other.db", "Bob L.")):
+            with closing(sqlite3.connect(tmp_path / database)) as session:
+                assert session.execute("SELECT name FROM users").fetchall() == [(name,)]
 
 
 def test_users_outlive_the_application(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 
+import pytest
 from redis import Redis
 
 from tests.conftest import StartService
@@ -51,10 +52,31 @@ def test_every_key_is_below_the_prefix(
     client = start_service(**redis_environment)
     prefix = redis_environment["CACHE_KEY_PREFIX"]
     with Redis.from_url(redis_server.url, decode_responses=True) as redis:
+        before = set(redis.scan_iter())
         client.get("/users")
         assert list(redis.scan_iter(f"{prefix}:users:list_users:*"))
         client.post("/users", json=ADA)
-        assert not list(redis.scan_iter(f"{prefix}:*"))
+        assert all(key.startswith(f"{prefix}:") for key in set(redis.scan_iter()) - before)
+
+
+@pytest.mark.parametrize("status", [201, 409])
+def test_a_write_does_not_walk_the_keys(
+    start_service: StartService,
+    redis_environment: dict[str, str],
+    redis_server: RedisServer,
+    status: int,
+) -> None:
+    """However many keys Redis holds, a write, a refused one too, takes one round trip."""
+    client = start_service(**redis_environment)
+    client.get("/users")
+    if status == 409:
+        client.post("/users", json=ADA)
+    with Redis.from_url(redis_server.url) as redis:
+        before = redis.info("commandstats")
+        assert client.post("/users", json=ADA).status_code == status
+        after = redis.info("commandstats")
+    assert after.get("cmdstat_scan") == before.get("cmdstat_scan")
+    assert after.get("cmdstat_unlink") == before.get("cmdstat_unlink")
 
 
 def test_without_redis_every_request_is_answered(start_service: StartService) -> None:

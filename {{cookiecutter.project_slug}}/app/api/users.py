@@ -43,7 +43,7 @@ class UserOut(BaseModel):
 
 
 @router.get("")
-@cache_response(cache, key_prefix="users", ignore=("session",))
+@cache_response(cache, key_prefix="users", tags=["users"], ignore=("session",))
 async def list_users(
     session: SessionDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
@@ -55,14 +55,14 @@ async def list_users(
 
 
 @router.get("/{user_id}")
-@cache_response(cache, key_prefix="users", ignore=("session",))
+@cache_response(cache, key_prefix="users", tags=["users"], ignore=("session",))
 async def read_user(user_id: UserId, session: SessionDep) -> UserOut:
     """Return one user. A 404 is not cached: it is an exception, not a result."""
     return UserOut.model_validate(await find(user_id, session))
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
-@invalidate_cache(cache, keys="users:*")
+@invalidate_cache(cache, tags=["users"])
 async def create_user(data: UserIn, session: SessionDep) -> UserOut:
     """Create a user."""
     user = User(name=data.name, email=data.email)
@@ -72,7 +72,7 @@ async def create_user(data: UserIn, session: SessionDep) -> UserOut:
 
 
 @router.put("/{user_id}")
-@invalidate_cache(cache, keys="users:*")
+@invalidate_cache(cache, tags=["users"])
 async def update_user(user_id: UserId, data: UserIn, session: SessionDep) -> UserOut:
     """Replace a user's data."""
     user = await find(user_id, session)
@@ -82,7 +82,7 @@ async def update_user(user_id: UserId, data: UserIn, session: SessionDep) -> Use
 
 
 @router.delete("/{user_id}", status_code=status.HTTP_204_NO_CONTENT)
-@invalidate_cache(cache, keys="users:*")
+@invalidate_cache(cache, tags=["users"])
 async def delete_user(user_id: UserId, session: SessionDep) -> None:
     """Delete a user."""
     await session.delete(await find(user_id, session))

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
         default="INFO",
         description="What the service's own loggers show.",
     )
+    cache_key_prefix: str = Field(
+        default="{{cookiecutter.project_slug}}",
+        description="What every key of the cache begins with: this service's name, on any Redis.",
+    )
     # % if cookiecutter.example_resource
     database_url: SecretStr = Field(
         default=SecretStr("sqlite+aiosqlite:///app.db"),
