@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from app.core.cache import CacheFactory, CacheStatusMiddleware, get_cache_manager
 from app.core.config import Settings
 # % if cookiecutter.example_resource
-from app.core.database import Database, get_session
+from app.core.database import open_database
 # % endif
 from app.core.logging import configure_logging
 
@@ -29,15 +29,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(CacheFactory.close_cache_manager)
             # % if cookiecutter.example_resource
-            await stack.enter_async_context(database.open())
+            url = settings.database_url.get_secret_value()
+            app.state.sessions = await stack.enter_async_context(open_database(url))
             # % endif
             yield
 
     app = FastAPI(title=settings.app_name, lifespan=lifespan)
-    # % if cookiecutter.example_resource
-    database = Database(settings.database_url.get_secret_value())
-    app.dependency_overrides[get_session] = database.session
-    # % endif
     app.add_middleware(CacheStatusMiddleware)
     app.include_router(router)
     return app
