@@ -29,6 +29,7 @@ from starlette.concurrency import run_in_threadpool
 from .calls import CachedCalls
 from .canonical import UnkeyableError
 from .keys import KeyFunction, Parameters
+from .loops import insist_on_asyncio
 from .patterns import WILDCARD, KeyPattern
 from .tags import Tag, templates_of
 from .templates import Template
@@ -233,6 +234,7 @@ def invalidate_cache(
 
         @functools.wraps(func)
         async def invalidating(*args: Any, **kwargs: Any) -> Any:
+            insist_on_asyncio()
             # Before the function runs: it may change what it was given.
             arguments = parameters.arguments(args, kwargs) if with_arguments else {}
             covered = [each.render(arguments, unknown=WILDCARD) for each in templates]

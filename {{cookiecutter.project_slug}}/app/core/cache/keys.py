@@ -34,6 +34,7 @@ from .canonical import (
     has_identity,
     text,
 )
+from .hints import signature_of
 from .templates import Template, escape
 
 _DIGEST_BYTES = 16
@@ -94,7 +95,7 @@ class Parameters:
 
         Raises `ValueError` for names in `ignore` that `func` does not have.
         """
-        signature = inspect.signature(func)
+        signature = signature_of(func)
         if isinstance(ignore, str):
             raise TypeError(f"ignore={ignore!r} is a string; give a tuple: ignore=({ignore!r},)")
         for name in ignore:

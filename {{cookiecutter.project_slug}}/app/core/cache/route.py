@@ -31,6 +31,7 @@ from starlette.responses import Response
 
 from .calls import CachedCalls
 from .forms import form_of
+from .hints import signature_of
 from .sending import Sending
 
 _HIDDEN = "response_of_cached_route"
@@ -111,7 +112,7 @@ class _Endpoint:
             return await self._calls.call(args, kwargs, sending=under_way[1])
 
         if own is None:
-            signature = inspect.signature(function)
+            signature = signature_of(function)
             kind = inspect.Parameter.KEYWORD_ONLY
             hidden = inspect.Parameter(_HIDDEN, kind, default=None, annotation=Response)
             parameters = list(signature.parameters.values())
@@ -144,6 +145,6 @@ def _can_be_adapted(calls: CachedCalls, function: Callable[..., Any]) -> bool:
     name = calls.parameters.response
     if name is None:
         return True
-    default = inspect.signature(function).parameters[name].default
+    default = signature_of(function).parameters[name].default
     given = (default, *typing.get_args(hints[name]))
     return not any(isinstance(each, Depends) for each in given)

@@ -1,0 +1,38 @@
+"""The event loop: the one that runs, and one of its own for synchronous code."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from .errors import NotAsyncioError
+
+T = TypeVar("T")
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop; raises `NotAsyncioError` where there is none of asyncio."""
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop()
+    raise NotAsyncioError
+
+
+def insist_on_asyncio(work: object = None) -> None:
+    """Raise `NotAsyncioError` where no event loop of asyncio is running; `work` is given up then."""
+    try:
+        running_loop()
+    except NotAsyncioError:
+        if isinstance(work, Coroutine):
+            work.close()
+        raise
+
+
+def to_its_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` in a new event loop, in a new thread; return its result, or raise what it raises.
+
+    The caller is blocked until then, and has the event loop that it had, or none, as before:
+    `asyncio.run` raises where a loop runs, and leaves none where there was one.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache") as threads:
+        return threads.submit(lambda: asyncio.run(work())).result()
