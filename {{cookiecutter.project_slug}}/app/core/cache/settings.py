@@ -90,7 +90,9 @@ class CacheSettings(BaseModel):
         default=None, description="host:port,host:port"
     )
     redis_sentinel_master: str | None = Field(
-        default=None, description="the name by which the sentinels know the master"
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]+$",  # as Sentinel itself has it
+        description="the name by which the sentinels know the master: letters, digits, . _ and -",
     )
     redis_sentinel_username: str | None = Field(default=None, description="a name")
     redis_sentinel_password: SecretStr | None = Field(default=None, description="a password")
@@ -128,7 +130,7 @@ class CacheSettings(BaseModel):
         default=DEFAULT_TTL_JITTER, ge=0, le=0.5, description="a part of the time to live, 0 to 0.5"
     )
 
-    def __init__(self, *, _names: Mapping[str, str] | None = None, **given: Any) -> None:
+    def __init__(self, *, _names: Any = None, **given: Any) -> None:
         try:
             super().__init__(**given)
         except ValidationError as error:

@@ -1,8 +1,11 @@
 """Addresses of servers, as settings name them."""
 
+import re
 from urllib.parse import urlsplit
 
 from ..errors import shown
+
+_HOST = re.compile(r"[\w.:%-]+")
 
 Address = tuple[str, int]
 """A host and a port."""
@@ -25,8 +28,8 @@ def _address(text: str, port: int) -> Address:
         host, own_port = parts.hostname, parts.port
     except ValueError:  # whose message may quote what is secret
         host = None
-    if not host or parts.netloc != item or "@" in item or " " in item or own_port == 0:
+    if not host or not _HOST.fullmatch(host) or parts.netloc != item or "@" in item:
         host = None
-    if host is None:
+    if host is None or own_port == 0:
         raise ValueError(f"{shown(text)} is not of the form host:port")
     return host, port if own_port is None else own_port
