@@ -6,7 +6,14 @@ from types import ModuleType
 
 import pytest
 
-from app.core.cache import CacheConfigError, CacheFactory, CacheSettings, RedisBackend, floors
+from app.core.cache import (
+    CacheConfigError,
+    CacheFactory,
+    CacheSettings,
+    MemoryBackend,
+    RedisBackend,
+    floors,
+)
 from app.core.cache.backends.connections import Dialler
 
 OF_REDIS = [("redis", "redis-py"), ("hiredis", "hiredis")]
@@ -63,7 +70,8 @@ def test_redis_py_below_8_is_refused(version: str, monkeypatch: pytest.MonkeyPat
 def test_a_newer_one_is_taken(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers are compared, not texts; of an early version, its numbers count."""
     set_version(monkeypatch, "redis", version)
-    assert CacheFactory.create_cache_manager(CacheSettings(cache_backend="redis"))
+    manager = CacheFactory.create_cache_manager(CacheSettings(cache_backend="redis"))
+    assert isinstance(manager.backend, RedisBackend)
 
 
 @pytest.mark.parametrize(("package", "name", "old", "floor"), OF_ALL)
@@ -75,7 +83,8 @@ def test_what_both_backends_need_is_looked_at(
     with pytest.raises(CacheConfigError, match=f"{name} {floor} or newer, and {old} is installed"):
         CacheFactory.create_cache_manager(CacheSettings())
     set_version(monkeypatch, package, floor)
-    assert CacheFactory.create_cache_manager(CacheSettings())
+    manager = CacheFactory.create_cache_manager(CacheSettings())
+    assert isinstance(manager.backend, MemoryBackend)
 
 
 def test_a_folder_of_that_name_is_no_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """The event loop: the one that runs, and one of its own for synchronous code."""
 
 import asyncio
+from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from .errors import NotAsyncioError
@@ -13,19 +13,20 @@ T = TypeVar("T")
 
 def running_loop() -> asyncio.AbstractEventLoop:
     """Return the running event loop; raises `NotAsyncioError` where there is none of asyncio."""
-    with suppress(RuntimeError):
-        return asyncio.get_running_loop()
-    raise NotAsyncioError
+    try:
+        return get_running_loop()
+    except RuntimeError:
+        raise NotAsyncioError from None
 
 
 def insist_on_asyncio(work: object = None) -> None:
     """Raise `NotAsyncioError` where no event loop of asyncio is running; `work` is given up then."""
     try:
-        running_loop()
-    except NotAsyncioError:
+        get_running_loop()
+    except RuntimeError:
         if isinstance(work, Coroutine):
             work.close()
-        raise
+        raise NotAsyncioError from None
 
 
 def to_its_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -13,15 +13,19 @@ logger = logging.getLogger(__name__)
 _NUMBER = re.compile(r"--workers(?:=(\d+))?")
 
 
-@cache
 def warn_of_several_processes() -> None:
     """Warn, once, if this process is one of several workers."""
     if is_one_of_several():
-        logger.warning(
-            "the cache is in memory, and this process is one of several workers: each has a cache of "
-            "its own, and what one of them invalidates the others go on serving until it expires; "
-            "set CACHE_BACKEND=redis"
-        )
+        _warn()
+
+
+@cache
+def _warn() -> None:
+    logger.warning(
+        "the cache is in memory, and this process is one of several workers: each has a cache of its "
+        "own, and what one of them invalidates the others go on serving until it expires; set "
+        "CACHE_BACKEND=redis"
+    )
 
 
 def is_one_of_several() -> bool:
