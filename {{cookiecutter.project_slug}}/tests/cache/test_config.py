@@ -196,6 +196,21 @@ def test_the_prefix_is_that_of_memory_too(
     assert "'shop'" in line
 
 
+def test_the_line_is_written_when_it_can_be_seen(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A manager is often made at import, before logging is configured: it is told once, then."""
+    caplog.set_level(logging.WARNING, logger="app")
+    for _ in range(2):
+        get_cache_manager()
+    assert caplog.records == []
+    caplog.set_level(logging.INFO, logger="app")
+    for _ in range(2):
+        get_cache_manager()
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "MemoryBackend" in line
+
+
 def test_a_dotenv_file_counts_less_than_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
