@@ -1,9 +1,10 @@
 """The event loop: the one that runs, and one of its own for synchronous code."""
 
 import asyncio
+import threading
 from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from .errors import NotAsyncioError
@@ -35,5 +36,15 @@ def to_its_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     The caller is blocked until then, and has the event loop that it had, or none, as before:
     `asyncio.run` raises where a loop runs, and leaves none where there was one.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache") as threads:
-        return threads.submit(lambda: asyncio.run(work())).result()
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(asyncio.run(work()))
+        except BaseException as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=run, name="cache")
+    thread.start()
+    thread.join()
+    return result.result()
