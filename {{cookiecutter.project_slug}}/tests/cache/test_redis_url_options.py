@@ -30,6 +30,7 @@ USED: dict[str, dict[str, Any]] = {
     "socket_timeout=3&socket_connect_timeout=2": {"timeout": 2.0},
     "username=app": {"username": "app"},
     "password=p%40ss": {"password": "p@ss"},
+    "protocol=3": {},
     "ssl_cert_reqs=required": {},
     "ssl_cert_reqs=CERT_REQUIRED": {},
 }

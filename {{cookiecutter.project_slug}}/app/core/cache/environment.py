@@ -88,8 +88,8 @@ class Variables:
         if host.partition(".")[0] != service and host != injected[1]:
             raise CacheConfigError(
                 f"{name}={shown(self.values['redis_port'])} is no port, but what Kubernetes sets "
-                f"for a service called {service!r}: set {name} yourself, which comes before it, "
-                f"or enableServiceLinks: false in the pod"
+                f"for a service called {service!r}: set CACHE_REDIS_PORT, which comes before it, or "
+                f"enableServiceLinks: false in the pod"
             )
         self.values["redis_port"] = injected[2]
 

@@ -156,7 +156,8 @@ def _take(found: RedisUrl, name: str, value: str) -> None:
                 "trust; REDIS_TLS_CHECK_HOSTNAME=false lets the host's name differ"
             )
     elif name in _UNUSED:
-        found.unused.append(name)
+        if (name, value) != ("protocol", "3"):  # which is spoken anyway
+            found.unused.append(name)
     else:
         what = f"option {name}" if re.fullmatch(r"[a-z_]{1,40}", name) else "option"
         raise RedisUrlError(f"its {what} is not known here: leave it out")
