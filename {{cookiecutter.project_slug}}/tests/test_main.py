@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from app.core.cache import CacheFactory
 from app.core.config import Settings
 from app.main import create_app
+from tests.conftest import StartService
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
@@ -89,6 +90,11 @@ def test_a_cache_that_was_made_too_early_is_told(
     create_app(settings.model_copy(update={"cache_key_prefix": "another"}))
     assert "begin with" in caplog.text
     assert "and not with 'another'" in caplog.text
+def test_the_log_says_where_the_cache_is(start_service: StartService, tmp_path: Path) -> None:
+    """Once, although the manager is made before logging is configured."""
+    start_service(CACHE_BACKEND="memory", LOG_LEVEL="INFO")
+    [log] = tmp_path.glob("service-*.log")
+    assert log.read_text().count("cache in MemoryBackend(") == 1
 
 
 def test_log_levels_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:

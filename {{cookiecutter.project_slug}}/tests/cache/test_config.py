@@ -18,6 +18,7 @@ from app.core.cache import (
     CacheSettings,
     MemoryBackend,
     RedisBackend,
+    backends,
     get_cache_manager,
 )
 
@@ -44,7 +45,7 @@ def test_a_laptop_needs_no_settings() -> None:
 
 
 def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the contract as it names them, and those beyond it."""
+    """Those of the contract as it names them, and those beyond it; not what `REDIS_URL` says itself."""
     for name, value in {
         "CACHE_BACKEND": "redis",
         "REDIS_HOST": "redis",
@@ -77,9 +78,9 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     assert CacheSettings.load().model_dump() == {
         "cache_backend": "redis",
-        "redis_host": "redis",
-        "redis_port": 6380,
-        "redis_db": 3,
+        "redis_host": "localhost",
+        "redis_port": 6379,
+        "redis_db": 0,
         "redis_password": SecretStr("your_password"),
         "redis_max_connections": 20,
         "redis_timeout": 2.0,
@@ -137,7 +138,7 @@ def made_with(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         options.update(given)
         return RedisBackend(**given)
 
-    monkeypatch.setattr("app.core.cache.settings.RedisBackend", make)
+    monkeypatch.setitem(vars(backends), "RedisBackend", make)
     return options
 
 
@@ -146,8 +147,6 @@ def test_every_setting_of_redis_reaches_its_backend(
 ) -> None:
     """Each is handed over by its own name."""
     for name, value in {
-        "REDIS_HOST": "redis",
-        "REDIS_PORT": "6380",
         "REDIS_DB": "3",
         "REDIS_USERNAME": "app",
         "REDIS_PASSWORD": "your_password",
@@ -166,8 +165,8 @@ def test_every_setting_of_redis_reaches_its_backend(
     manager = CacheFactory.create_cache_manager()
     assert repr(manager.backend) == "RedisBackend(sentinel_master='main', db=3)"
     assert made_with == {
-        "host": "redis",
-        "port": 6380,
+        "host": "localhost",
+        "port": 6379,
         "db": 3,
         "username": "app",
         "password": SecretStr("your_password"),
@@ -197,11 +196,27 @@ def test_the_prefix_is_that_of_memory_too(
     assert "'shop'" in line
 
 
+def test_the_line_is_written_when_it_can_be_seen(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A manager is often made at import, before logging is configured: it is told once, then."""
+    caplog.set_level(logging.WARNING, logger="app")
+    for _ in range(2):
+        get_cache_manager()
+    assert caplog.records == []
+    caplog.set_level(logging.INFO, logger="app")
+    for _ in range(2):
+        get_cache_manager()
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "MemoryBackend" in line
+
+
 def test_a_dotenv_file_counts_less_than_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The file may hold variables of others as well."""
     (tmp_path / ".env").write_text("CACHE_DEFAULT_TTL=7\nREDIS_PORT=1\nOTHERS=1\n")
+    monkeypatch.setenv("CACHE_BACKEND", "redis")
     monkeypatch.setenv("REDIS_PORT", "2")
     settings = CacheSettings.load()
     assert (settings.cache_default_ttl, settings.redis_port) == (7, 2)
@@ -241,6 +256,7 @@ def test_a_wrong_value_is_an_error_that_says_all(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
 ) -> None:
     """It names the variable, its value and what is allowed, and shows no password."""
+    monkeypatch.setenv("CACHE_BACKEND", "redis")
     monkeypatch.setenv("REDIS_PASSWORD", "hush")
     monkeypatch.setenv(variable, value)
     with pytest.raises(CacheConfigError) as caught:
@@ -254,6 +270,7 @@ def test_a_wrong_value_is_an_error_that_says_all(
 
 def test_all_wrong_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody mends one to be told of the next."""
+    monkeypatch.setenv("CACHE_BACKEND", "redis")
     monkeypatch.setenv("REDIS_PORT", "x")
     monkeypatch.setenv("REDIS_DB", "y")
     with pytest.raises(CacheConfigError, match=r"REDIS_PORT='x'.*REDIS_DB='y'"):
@@ -316,8 +333,10 @@ async def test_the_factory_checks_and_closes_the_shared_manager() -> None:
 
 def test_the_settings_hide_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
     """In repr and in text."""
+    monkeypatch.setenv("CACHE_BACKEND", "redis")
     monkeypatch.setenv("REDIS_PASSWORD", "hush")
     settings = CacheSettings.load()
+    assert settings.redis_password == SecretStr("hush")
     assert "hush" not in repr(settings) + str(settings) + str(settings.model_dump())
 
 

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from .backends import MemoryBackend, RedisBackend, Tls
+from . import backends
+from .backends import MemoryBackend
 from .base import CacheBackend
 from .config import CacheConfigError, CacheFactory, get_cache_manager
 from .journal import InvalidationEvent
@@ -11,6 +12,7 @@ from .route import CachedRoute
 from .status import CacheStatusMiddleware
 
 if TYPE_CHECKING:
+    from .backends import RedisBackend, Tls
     from .settings import CacheSettings
 
 __all__ = [
@@ -32,7 +34,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the settings, and what reads them, when they are needed: half of all that is imported."""
+    """Import the settings, and what needs redis-py, when they are asked for: most of all there is.
+
+    Raises `CacheConfigError` for `RedisBackend` and `Tls` where redis-py is missing or too old.
+    """
+    if name in ("RedisBackend", "Tls"):
+        return getattr(backends, name)
     if name == "CacheSettings":
         from .settings import CacheSettings  # noqa: PLC0415 - that is the point
 

@@ -12,6 +12,8 @@ from .near import NearCache
 from .patterns import KeyPattern
 
 DEFAULT_KEY_PREFIX = "app"
+DEFAULT_OPERATION_TIMEOUT = 0.25
+DEFAULT_NEAR_BYTES = 64 * 1024 * 1024
 
 # Redis counts in milliseconds and refuses what does not fit; a hundred years are for ever.
 _LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000
@@ -48,6 +50,9 @@ class CacheBackend(ABC):
     keeps_bytes: bool = False
     """Whether `get` and `set` are JSON over `get_bytes` and `set_bytes`, so that these can be used
     directly. Otherwise the manager hands over and takes out copies of values."""
+
+    connects: bool = True
+    """Whether it may have connections, which belong to the event loop that they were made in."""
 
     @abstractmethod
     async def get(self, key: str) -> Any | None:

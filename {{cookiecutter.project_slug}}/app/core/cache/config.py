@@ -2,17 +2,18 @@
 
 import logging
 import threading
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from .errors import CacheConfigError
+from .floors import insist_on_the_rest
 from .manager import CacheManager
+
+if TYPE_CHECKING:
+    from .settings import CacheSettings
 
 __all__ = ["CacheConfigError", "CacheFactory", "get_cache_manager"]
 
 logger = logging.getLogger(__name__)
-
-
-class CacheConfigError(ValueError):
-    """A setting of the cache has a value that cannot be right."""
 
 
 class CacheFactory:
@@ -22,17 +23,22 @@ class CacheFactory:
     """
 
     _manager: ClassVar[CacheManager | None] = None
+    _is_told: ClassVar[bool] = False
+    """Whether the log says where the shared manager's entries are."""
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     @classmethod
-    def create_cache_manager(cls) -> CacheManager:
+    def create_cache_manager(cls, settings: "CacheSettings | None" = None) -> CacheManager:
         """Return a new manager. It connects when it is first used, not here.
 
-        Raises `CacheConfigError` for a setting with a wrong value.
+        Without `settings` they are read from the environment. Raises `CacheConfigError` for one
+        with a wrong value, for contradictions, and for packages that are missing or too old.
         """
+        insist_on_the_rest()
         from .settings import CacheSettings, backend_of  # noqa: PLC0415 - see `__init__`
 
-        settings = CacheSettings.load()
+        if settings is None:
+            settings = CacheSettings.load()
         manager = CacheManager(
             backend_of(settings),
             default_ttl=settings.cache_default_ttl,
@@ -40,15 +46,23 @@ class CacheFactory:
             compress_over=settings.cache_compress_over,
             ttl_jitter=settings.cache_ttl_jitter,
         )
-        logger.info("cache in %r, key prefix %r", manager.backend, manager.key_prefix)
+        _tell(manager)
         return manager
 
     @classmethod
     def get_cache_manager(cls) -> CacheManager:
-        """Return the shared manager, which is made when it is first asked for."""
+        """Return the shared manager, which is made when it is first asked for.
+
+        That is often at import, before logging is configured: the line that says where the cache is
+        is written when somebody asks who would see it.
+        """
         with cls._lock:
             if cls._manager is None:
+                cls._is_told = _is_heard()
                 cls._manager = cls.create_cache_manager()
+            elif not cls._is_told and _is_heard():
+                cls._is_told = True
+                _tell(cls._manager)
             return cls._manager
 
     @classmethod
@@ -71,6 +85,14 @@ class CacheFactory:
     def get_default_ttl(cls) -> int:
         """Return the shared manager's default time to live, in seconds."""
         return cls.get_cache_manager().default_ttl
+
+
+def _tell(manager: CacheManager) -> None:
+    logger.info("cache in %r, key prefix %r", manager.backend, manager.key_prefix)
+
+
+def _is_heard() -> bool:
+    return logger.isEnabledFor(logging.INFO) and logger.hasHandlers()
 
 
 def get_cache_manager() -> CacheManager:

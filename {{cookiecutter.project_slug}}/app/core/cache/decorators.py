@@ -30,6 +30,7 @@ from .calls import CachedCalls
 from .canonical import UnkeyableError
 from .hidden import CONNECTION, SignatureForFastAPI, taken
 from .keys import KeyFunction, Parameters
+from .loops import insist_on_asyncio
 from .misplaced import is_endpoint
 from .patterns import WILDCARD, KeyPattern
 from .tags import Tag, templates_of
@@ -263,6 +264,7 @@ def invalidate_cache(
 
         @functools.wraps(func)
         async def invalidating(*args: Any, **kwargs: Any) -> Any:
+            insist_on_asyncio()
             # Before the function runs: it may change what it was given.
             arguments = parameters.arguments(args, kwargs) if with_arguments else {}
             covered = [each.render(arguments, unknown=WILDCARD) for each in templates]

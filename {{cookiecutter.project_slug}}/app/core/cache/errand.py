@@ -10,6 +10,8 @@ import random
 import threading
 from collections.abc import Awaitable, Callable
 
+from .loops import running_loop
+
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
 JITTER = 0.25
@@ -61,7 +63,7 @@ class Errand:
             await asyncio.gather(task, return_exceptions=True)
 
     def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         self._home, self._process, self._task = loop, os.getpid(), None
         delay = self._pause * random.uniform(1 - JITTER, 1 + JITTER)
         self._timer = loop.call_later(delay, self._start, loop)

@@ -59,6 +59,7 @@ from .flights import AGAIN, ALONE, Flight, Flights, Landed
 from .freshness import BACK_OFF_MS, is_answer
 from .journal import Journal
 from .leases import AWAY, Leases, Look, is_lease, is_of
+from .loops import insist_on_asyncio
 from .near import Kept
 from .outage import Outage
 from .status import Outcome
@@ -184,7 +185,11 @@ class Fence:
             return None
         if _leading.get() and any(flight.key == key for flight in _led_here()):
             return None
-        return self._backend.look_soon(key)
+        try:
+            return self._backend.look_soon(key)
+        except RuntimeError:
+            insist_on_asyncio()
+            raise
 
     async def run(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from .base import Nonces
+from .loops import running_loop
 from .patterns import KeyPattern
 
 
@@ -83,7 +84,7 @@ class Flights:
         self._of_loop: dict[asyncio.AbstractEventLoop, dict[str, Flight]] = {}
 
     def _here(self) -> dict[str, Flight]:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         here = self._of_loop.get(loop)
         if here is None:
             self._of_loop = {

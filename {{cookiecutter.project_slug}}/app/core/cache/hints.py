@@ -9,6 +9,7 @@ import sys
 import typing
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +19,8 @@ RETURN = "return"
 def signature_of(func: Callable[..., Any]) -> inspect.Signature:
     """Return the signature of `func`, whatever its annotations are; as FastAPI sees it."""
     if sys.version_info >= (3, 14):  # annotations are evaluated when they are asked for
-        from annotationlib import Format  # noqa: PLC0415 - it is not there before
-
-        return inspect.signature(func, annotation_format=Format.FORWARDREF)
+        late = import_module("annotationlib")  # it is not there before
+        return inspect.signature(func, annotation_format=late.Format.FORWARDREF)
     return inspect.signature(func)
 
 

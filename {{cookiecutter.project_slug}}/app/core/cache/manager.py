@@ -17,6 +17,7 @@ from .fence import Fence, Made, computes_here
 from .freshness import Freshness
 from .journal import InvalidationEvent, Journal, Listener
 from .leases import TAG_MS, is_lease
+from .loops import insist_on_asyncio, to_its_end
 from .outage import Outage
 from .patterns import KeyPattern
 from .record import Record
@@ -186,6 +187,7 @@ class CacheManager:
         self, values: Mapping[str, Any], expire: int | timedelta | None = None
     ) -> bool:
         """Store each of `values` at its key; return whether all are stored."""
+        insist_on_asyncio()
         storing = [self.set(key, value, expire) for key, value in values.items()]
         return all(await asyncio.gather(*storing))
 
@@ -256,6 +258,23 @@ class CacheManager:
         """Remove every entry below `key_prefix` and nothing else; return whether it was done."""
         return await self.delete_matching(self._everything)
 
+    def clear_sync(self) -> bool:
+        """Do what `clear` does, from synchronous code: for fixtures of tests, and for scripts.
+
+        It works in any thread, whether or not an event loop is running there, and leaves that as it
+        was. It blocks the caller until it is done, so code that can await uses `clear`. It returns
+        `False`, and keeps the invalidation for later, where the backend is away.
+        """
+        return to_its_end(self._clear_once)
+
+    async def _clear_once(self) -> bool:
+        """Clear, in an event loop that ends thereafter."""
+        try:
+            return await self.clear()
+        finally:
+            if self.backend.connects:
+                await self._guarded(self.backend.close(), None)
+
     async def invalidate(self, pattern: str) -> bool:
         """Remove every entry whose key `pattern` covers; return whether it was done.
 
@@ -283,6 +302,7 @@ class CacheManager:
 
         A last attempt is made to deliver what could not be delivered so far; what is left is logged.
         """
+        insist_on_asyncio()
         await self.fence.leases.settle()
         if self.journal:
             with past_the_breaker(), suppress(Exception):
@@ -430,6 +450,7 @@ class CacheManager:
         it, for those that took off meanwhile. What cannot be delivered goes into the journal, and
         so does what may not have been, as the caller was cancelled.
         """
+        insist_on_asyncio(invalidation)
         flights, before = self.fence.flights, self.journal.mark(patterns, tags)
         flights.overtake(patterns, tags)
         try:
@@ -475,6 +496,7 @@ class CacheManager:
 
     async def _guarded(self, operation: Awaitable[T], failed: T) -> T:
         """Await `operation` and return `failed` where it raises; an outage is logged once."""
+        insist_on_asyncio(operation)
         try:
             result = await operation
         except UnavailableError:  # which the backend has noted itself

@@ -1,21 +1,40 @@
-"""Settings of the cache, read from the environment."""
+"""Settings of the cache: a value for each, checked, and the backend that is made of them."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+)
 
-from .backends import MemoryBackend, RedisBackend, Tls
-from .backends.redis import DEFAULT_NEAR_BYTES, DEFAULT_OPERATION_TIMEOUT, addresses
-from .base import DEFAULT_KEY_PREFIX, CacheBackend
-from .config import CacheConfigError
+from .backends.addresses import addresses
+from .backends.memory import MemoryBackend
+from .base import (
+    DEFAULT_KEY_PREFIX,
+    DEFAULT_NEAR_BYTES,
+    DEFAULT_OPERATION_TIMEOUT,
+    CacheBackend,
+)
+from .environment import ADDRESSES, Variables
+from .errors import CacheConfigError, shown
 from .manager import DEFAULT_MAX_ENTRY_BYTES, DEFAULT_TTL, DEFAULT_TTL_JITTER
+from .redis_url import RedisUrlError, read_url
+
+logger = logging.getLogger(__name__)
+
+_SECRETS = ("redis_url", "redis_password", "redis_sentinel_password")
 
 
 def _url(secret: SecretStr) -> SecretStr:
-    _read_url(secret)
+    read_url(secret.get_secret_value())
     return secret
 
 
@@ -24,18 +43,18 @@ def _addresses(text: str) -> str:
     return text
 
 
-class CacheSettings(BaseSettings):
-    """The cache's settings: each field is read from the variable of its name in capitals.
+class CacheSettings(BaseModel):
+    """The cache's settings. Made by hand they read nothing: `CacheSettings(cache_backend="memory")`.
 
-    Variables of the environment come before those of a `.env` file in the working directory. An
-    empty one counts as unset.
+    `CacheSettings.load()` reads each from the variable of its name in capitals. Raises
+    `CacheConfigError`, which names each setting with a wrong value, that value, unless it may hold a
+    password, and what is allowed.
     """
 
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
+    model_config = ConfigDict(
+        extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         defer_build=True,  # until they are read, which an import does not
     )
 
@@ -71,7 +90,9 @@ class CacheSettings(BaseSettings):
         default=None, description="host:port,host:port"
     )
     redis_sentinel_master: str | None = Field(
-        default=None, description="the name by which the sentinels know the master"
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]+$",  # as Sentinel itself has it
+        description="the name by which the sentinels know the master: letters, digits, . _ and -",
     )
     redis_sentinel_username: str | None = Field(default=None, description="a name")
     redis_sentinel_password: SecretStr | None = Field(default=None, description="a password")
@@ -109,51 +130,73 @@ class CacheSettings(BaseSettings):
         default=DEFAULT_TTL_JITTER, ge=0, le=0.5, description="a part of the time to live, 0 to 0.5"
     )
 
+    def __init__(self, *, _names: Any = None, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            complaints = [_complaint(each, _names or {}) for each in error.errors()]
+        else:
+            return
+        # Outside the handler, so that no traceback shows what pydantic was given.
+        raise CacheConfigError("; ".join(complaints))
+
     @classmethod
     def load(cls) -> Self:
-        """Read the settings.
+        """Read the settings from the environment, and from a `.env` file in the working directory.
 
-        Raises `CacheConfigError`, which names each wrong variable, its value and what is allowed.
+        A variable of the environment comes before one of the file, and an empty one counts as
+        unset. One that begins with `CACHE_REDIS_` comes before that which begins with `REDIS_`. For
+        the memory backend nothing is read that is for Redis only; where `REDIS_URL` is set, neither
+        are host, port and number. Raises `CacheConfigError`.
         """
-        try:
-            return cls()
-        except ValidationError as error:
-            lines = [_complaint(str(each["loc"][0]), each["input"]) for each in error.errors()]
-        # Outside the handler, so that no traceback shows what pydantic was given.
-        raise CacheConfigError("; ".join(lines))
+        variables = Variables(cls.model_fields)
+        return cls(_names=variables.names, **variables.values)
 
     @property
     def backend_name(self) -> Literal["redis", "memory"]:
         """The backend that was chosen, or follows from whether an address of Redis is set."""
         if self.cache_backend is not None:
             return self.cache_backend
-        addressed = self.model_fields_set & {"redis_host", "redis_url", "redis_sentinels"}
-        return "redis" if addressed else "memory"
+        return "redis" if self.model_fields_set.intersection(ADDRESSES) else "memory"
 
 
-def _complaint(field: str, value: object) -> str:
-    variable = field.upper()
-    allowed = CacheSettings.model_fields[field.lower()].description
-    if variable == "REDIS_URL":  # which may hold a password
-        return f"{variable} has a value that is not allowed; it must be {allowed}"
-    return f"{variable}={value!r} is not allowed; it must be {allowed}"
+def _complaint(error: Any, names: Mapping[str, str]) -> str:
+    """Return what to tell of an error of pydantic: it may hold a password, this does not."""
+    setting = str(error["loc"][0])
+    field = CacheSettings.model_fields.get(setting)
+    if field is None:
+        return f"{setting} is no setting of the cache; there are {', '.join(CacheSettings.model_fields)}"
+    name, reason = names.get(setting, setting), error.get("ctx", {}).get("error")
+    must = f"it must be {field.description}"
+    if isinstance(reason, RedisUrlError):
+        return f"{name} has a value that is not allowed: {reason}; {must}"
+    if setting in _SECRETS:
+        return f"{name} has a value that is not allowed; {must}"
+    if setting == "redis_host" and "://" in str(error["input"]):
+        return f"{name} is a URL: set REDIS_URL instead; {must}"
+    return f"{name}={shown(error['input'])} is not allowed; {must}"
 
 
 def backend_of(settings: CacheSettings) -> CacheBackend:
     """Make the backend; raises `CacheConfigError` for contradictions and files of no use."""
     if settings.backend_name == "memory":
         return MemoryBackend(key_prefix=settings.cache_key_prefix)
+    from .backends import RedisBackend  # noqa: PLC0415 - memory needs no redis-py
+
     options = _redis_options(settings)
     try:
         return RedisBackend(**options)
     except OSError as error:  # `ssl.SSLError` is one
-        raise CacheConfigError(
-            f"REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE or REDIS_TLS_KEY_FILE is no use: {error}"
-        ) from None
+        why = str(error)
+    raise CacheConfigError(
+        f"REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE or REDIS_TLS_KEY_FILE is no use: {why}"
+    )
 
 
 def _redis_options(settings: CacheSettings) -> dict[str, Any]:
     """Return what `RedisBackend` is made with; raises `CacheConfigError` for contradictions."""
+    from .backends import Tls  # noqa: PLC0415 - memory needs no redis-py
+
     options: dict[str, Any] = {
         "host": settings.redis_host,
         "port": settings.redis_port,
@@ -171,27 +214,54 @@ def _redis_options(settings: CacheSettings) -> dict[str, Any]:
         "sentinel_username": settings.redis_sentinel_username,
         "sentinel_password": settings.redis_sentinel_password,
     }
+    tls: dict[str, Any] = {
+        "ca_file": _path(settings.redis_tls_ca_file),
+        "cert_file": _path(settings.redis_tls_cert_file),
+        "key_file": _path(settings.redis_tls_key_file),
+        "check_hostname": settings.redis_tls_check_hostname,
+    }
+    secure = settings.redis_tls
     if settings.redis_url is not None:
-        options |= _read_url(settings.redis_url)
+        url = read_url(settings.redis_url.get_secret_value())
+        secure = secure or url.secure
+        options |= url.options
+        tls |= url.tls
+        if url.unused:
+            logger.warning(
+                "options of REDIS_URL that are of no use here: %s", ", ".join(url.unused)
+            )
+    elif not settings.redis_cluster:
+        options |= _one_address(settings)
     if settings.redis_sentinels is not None:
         options["sentinels"] = addresses(settings.redis_sentinels, 26379)
-    if settings.redis_tls or options.pop("secure", False):
-        options["tls"] = Tls(
-            _path(settings.redis_tls_ca_file),
-            _path(settings.redis_tls_cert_file),
-            _path(settings.redis_tls_key_file),
-            settings.redis_tls_check_hostname,
-        )
-    _refuse_contradictions(settings, options)
+    _refuse_contradictions(settings, options, tls, secure=secure)
+    if secure:
+        options["tls"] = Tls(**tls)
     return options
 
 
-def _refuse_contradictions(settings: CacheSettings, options: dict[str, Any]) -> None:
+def _one_address(settings: CacheSettings) -> dict[str, Any]:
+    """Return host and port of one server, where `REDIS_HOST` may have both."""
+    listed = addresses(settings.redis_host, 0)
+    host, port = listed[0]
+    if len(listed) > 1 and settings.redis_sentinels is None:
+        raise CacheConfigError(
+            f"REDIS_HOST={shown(settings.redis_host)} is a list: set REDIS_CLUSTER=true if it is "
+            f"that of a cluster, else name one host"
+        )
+    if port and port != settings.redis_port and "redis_port" in settings.model_fields_set:
+        raise CacheConfigError(
+            f"REDIS_HOST={shown(settings.redis_host)} and REDIS_PORT={settings.redis_port} name two "
+            f"ports: unset one of them"
+        )
+    return {"host": host, "port": port or settings.redis_port}
+
+
+def _refuse_contradictions(
+    settings: CacheSettings, options: dict[str, Any], tls: dict[str, Any], *, secure: bool
+) -> None:
     sentinels, cluster = "sentinels" in options, settings.redis_cluster
-    files = (settings.redis_tls_ca_file, settings.redis_tls_cert_file, settings.redis_tls_key_file)
-    listed = settings.redis_url is None and addresses(settings.redis_host, 0) != [
-        (settings.redis_host.strip().lower().strip("[]"), 0)
-    ]
+    files = (tls["ca_file"], tls["cert_file"], tls["key_file"])
     wrong = {
         "REDIS_SENTINELS and REDIS_SENTINEL_MASTER, the name by which the sentinels know the "
         "master, need each other": sentinels != (settings.redis_sentinel_master is not None),
@@ -204,16 +274,13 @@ def _refuse_contradictions(settings: CacheSettings, options: dict[str, Any]) -> 
         "REDIS_URL is that of a Unix socket, where REDIS_CLUSTER or REDIS_SENTINELS is set": (
             (cluster or sentinels) and "unix_socket" in options
         ),
-        f"REDIS_HOST={settings.redis_host!r} is a list or has a port: set REDIS_CLUSTER=true if it "
-        f"is that of a cluster, else name one host here and its port in REDIS_PORT": (
-            listed and not (cluster or sentinels)
+        "REDIS_TLS=true, and REDIS_URL is that of a Unix socket, which has no TLS": (
+            secure and "unix_socket" in options
         ),
         "REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE or REDIS_TLS_KEY_FILE is set, but TLS is not: set "
-        "REDIS_TLS=true, or a REDIS_URL that begins with rediss://": (
-            any(files) and "tls" not in options
-        ),
+        "REDIS_TLS=true, or a REDIS_URL that begins with rediss://": any(files) and not secure,
         "REDIS_TLS_KEY_FILE is set, but REDIS_TLS_CERT_FILE is not": (
-            settings.redis_tls_key_file is not None and settings.redis_tls_cert_file is None
+            tls["key_file"] is not None and tls["cert_file"] is None
         ),
     }
     complaints = [what for what, is_wrong in wrong.items() if is_wrong]
@@ -223,31 +290,3 @@ def _refuse_contradictions(settings: CacheSettings, options: dict[str, Any]) -> 
 
 def _path(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _read_url(url: SecretStr) -> dict[str, Any]:
-    """Return what a URL says, by the names of `RedisBackend`, and whether it is `secure`.
-
-    Raises `ValueError`, with no part of it, for what is no such URL.
-    """
-    parts = urlsplit(url.get_secret_value())
-    query = parse_qs(parts.query, strict_parsing=bool(parts.query))
-    path = unquote(parts.path)
-    options: dict[str, Any]
-    if parts.scheme == "unix":
-        db, options = query.pop("db", ["0"])[-1], {"unix_socket": path}
-    elif parts.scheme in ("redis", "rediss") and parts.hostname:
-        db = query.pop("db", [path.removeprefix("/") or "0"])[-1]
-        options = {"host": parts.hostname, "secure": parts.scheme == "rediss"}
-        if parts.port is not None:
-            options["port"] = parts.port
-    else:
-        raise ValueError("another scheme, or no host")
-    if query or parts.fragment or not path.startswith("/" if parts.scheme == "unix" else ""):
-        raise ValueError("an option that is unknown")
-    options["db"] = int(db)
-    if parts.username:
-        options["username"] = unquote(parts.username)
-    if parts.password:
-        options["password"] = unquote(parts.password)
-    return options

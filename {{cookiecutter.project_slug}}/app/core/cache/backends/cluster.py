@@ -25,7 +25,7 @@ from redis.exceptions import AskError, MovedError, ResponseError
 from ..base import UnavailableError
 from ..breaker import Use
 from ..errand import Errand
-from .connections import Address
+from .addresses import Address
 from .line import Get
 from .server import Command, Question, Server
 

@@ -25,8 +25,7 @@ from redis.asyncio.connection import (
 )
 from redis.credentials import CredentialProvider
 
-Address = tuple[str, int]
-"""A host and a port."""
+from ..floors import insist_on_redis_py
 
 _CLOSE_SECONDS = 1.0
 _AT_ONCE = struct.pack("ii", 1, 0)
@@ -50,10 +49,15 @@ class Tls:
         context = ssl.create_default_context(cafile=self.ca_file)
         context.check_hostname = self.check_hostname
         if self.cert_file is not None:
-            context.load_cert_chain(self.cert_file, self.key_file)
+            context.load_cert_chain(self.cert_file, self.key_file, _refuse_encrypted)
         ready = RedisSSLContext()
         ready.context = context
         return ready
+
+
+def _refuse_encrypted() -> str:
+    """Stand for the password of a key file: without it, the terminal would be asked for one."""
+    raise OSError("the key file is encrypted: it has to be one without a password")
 
 
 class _Dropping(AbstractConnection):
@@ -131,6 +135,7 @@ class Dialler:
         tls: Tls | None = None,
         timeout: float,
     ) -> None:
+        insist_on_redis_py()
         self._options: dict[str, Any] = {
             "db": db,
             "socket_connect_timeout": timeout,

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from ..base import DEFAULT_KEY_PREFIX, BytesBackend, Nonces, milliseconds
 from ..patterns import KeyPattern
+from ..workers import warn_of_several_processes
 
 _NEVER = float("inf")
 
@@ -20,10 +21,12 @@ class MemoryBackend(BytesBackend):
     alone is larger is not stored. Values are kept as the bytes that Redis would hold, so that a
     reader gets a copy of its own, and both backends return the same. `clock` returns seconds.
 
-    Safe to use from several threads and event loops. `close` forgets everything.
+    Safe to use from several threads and event loops. `close` forgets everything. Made in one of
+    several worker processes, it warns: what one of them invalidates the others go on serving.
     """
 
     atomic = True
+    connects = False
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class MemoryBackend(BytesBackend):
     ) -> None:
         if max_entries < 1 or max_bytes < 1:
             raise ValueError(f"{max_entries=} and {max_bytes=} must be 1 or more")
+        warn_of_several_processes()
         self.key_prefix = key_prefix
         self._max_entries = max_entries
         self._max_bytes = max_bytes

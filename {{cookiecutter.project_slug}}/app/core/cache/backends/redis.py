@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from hashlib import sha1
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from redis.exceptions import NoScriptError, ResponseError
 
 from ..base import (
     DEFAULT_KEY_PREFIX,
+    DEFAULT_NEAR_BYTES,
+    DEFAULT_OPERATION_TIMEOUT,
     FOREIGN,
     POLL_SECONDS,
     BytesBackend,
@@ -25,8 +26,9 @@ from ..breaker import Use
 from ..near import NearCache
 from ..patterns import KeyPattern
 from ..record import is_of_another_key, names_its_key
+from .addresses import Address, addresses
 from .cluster import Cluster
-from .connections import Address, AnyConnection, Dialler, Tls
+from .connections import AnyConnection, Dialler, Tls
 from .line import Get, get_of
 from .sentinel import Master, Sentinels
 from .server import Command, Question, Server, Single
@@ -35,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DEFAULT_OPERATION_TIMEOUT = 0.25
-DEFAULT_NEAR_BYTES = 64 * 1024 * 1024
 _LONGEST_WAIT_SECONDS = 0.5
 """So long without a message, and a key that is watched is read again."""
 
@@ -405,23 +405,6 @@ class RedisBackend(BytesBackend):
     ) -> list[Any]:
         question = Question(names, commands, use, overtakes=overtakes)
         return [_sound(reply) for reply in await self._topology.ask(question)]
-
-
-def addresses(text: str, port: int) -> list[Address]:
-    """Read "host:port,host:port"; `port` holds where there is none.
-
-    Raises `ValueError` for what is no such list.
-    """
-    found = []
-    for each in text.split(","):
-        item = each.strip()
-        if item.count(":") > 1 and not item.startswith("["):  # an address of IPv6, without a port
-            item = f"[{item}]"
-        parts = urlsplit(f"//{item}")
-        if not parts.hostname or parts.path or parts.query or parts.username or " " in item:
-            raise ValueError(f"{each!r} is not of the form host:port")
-        found.append((parts.hostname, port if parts.port is None else parts.port))
-    return found
 
 
 async def _or(failed: T, operation: Awaitable[T]) -> T:

@@ -24,7 +24,8 @@ from redis.exceptions import ConnectionError as NoConnectionError
 
 from ..errand import Errand
 from ..outage import reason
-from .connections import Address, AnyConnection, Dialler
+from .addresses import Address
+from .connections import AnyConnection, Dialler
 from .line import Get
 from .server import Question, Server, Single
 

@@ -1,0 +1,35 @@
+"""Addresses of servers, as settings name them."""
+
+import re
+from urllib.parse import urlsplit
+
+from ..errors import shown
+
+_HOST = re.compile(r"[\w.:%-]+")
+
+Address = tuple[str, int]
+"""A host and a port."""
+
+
+def addresses(text: str, port: int) -> list[Address]:
+    """Read "host:port,host:port"; `port` holds where there is none.
+
+    Raises `ValueError` for what is no such list; its message shows no password.
+    """
+    return [_address(each, port) for each in text.split(",")]
+
+
+def _address(text: str, port: int) -> Address:
+    item, own_port = text.strip(), None
+    if item.count(":") > 1 and not item.startswith("["):  # an address of IPv6, without a port
+        item = f"[{item}]"
+    try:
+        parts = urlsplit(f"//{item}")
+        host, own_port = parts.hostname, parts.port
+    except ValueError:  # whose message may quote what is secret
+        host = None
+    if not host or not _HOST.fullmatch(host) or parts.netloc != item or "@" in item:
+        host = None
+    if host is None or own_port == 0:
+        raise ValueError(f"{shown(text)} is not of the form host:port")
+    return host, port if own_port is None else own_port
