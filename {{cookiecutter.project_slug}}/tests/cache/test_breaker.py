@@ -448,8 +448,8 @@ async def test_p5_a_server_that_takes_no_writes_is_read_from(
         (lambda client, key: client.rpush(key, "a", "b"), True),
         (lambda client, key: client.set(key, b"\x80\x04\x95\x05"), True),
         (lambda client, key: client.set(key, b""), True),
-        (lambda client, key: client.set(key, b"cache/1 "), False),
-        (lambda client, key: client.set(key, b"cache/1 0 0 0 value 1 {}\n1"), False),
+        (lambda client, key: client.set(key, b"cache/2 "), False),
+        (lambda client, key: client.set(key, b"cache/2 0 0 0 0 value 1 {}\n1"), False),
     ],
     ids=["another type", "bytes", "no bytes", "half a record", "a record of another key"],
 )
@@ -483,7 +483,7 @@ async def test_p5_a_bad_entry_does_not_open_it(
 
 def is_record(data: object) -> bool:
     """Whether this is a whole record."""
-    return isinstance(data, bytes) and re.match(rb"cache/1 \w{16} \w{16} ", data) is not None
+    return isinstance(data, bytes) and re.match(rb"cache/2 \w{16} \w{16} ", data) is not None
 
 
 async def test_p5_stray_replies_do_not_open_it(manager: CacheManager, proxy: FaultProxy) -> None:

@@ -1088,7 +1088,7 @@ async def test_p9_what_is_near_is_what_stands_there(
     assert kept > 30
 
 
-@pytest.mark.parametrize("damage", [b"cache/1 ", b"", b"\x00", b"}"], ids=repr)
+@pytest.mark.parametrize("damage", [b"cache/2 ", b"", b"\x00", b"}"], ids=repr)
 async def test_p9_damaged_bytes_are_a_miss(
     manager: CacheManager, wire: Wire, redis_client: Redis, source: Source, damage: bytes
 ) -> None:

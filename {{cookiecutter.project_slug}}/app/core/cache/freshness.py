@@ -25,6 +25,7 @@ BACK_OFF_MS = 2000
 """After a refresh has failed, the source is left alone for so long."""
 
 _UNTIL, _COST = "until", "cost"
+_LATEST = 2**53  # milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,16 @@ class Freshness:
         return {_UNTIL: until, _COST: math.ceil(cost * 1000)}, fresh + self.stale
 
     def is_due(self, about: Mapping[str, Any]) -> bool:
-        """Whether a record should be computed anew: it is stale, or it is early but hot."""
-        until = about.get(_UNTIL)
-        if until is None:
+        """Whether a record should be computed anew: it is stale, or it is early but hot.
+
+        Raises `ValueError` or `KeyError` for a record that tells no times.
+        """
+        if _UNTIL not in about:
             return False
-        ahead = self.early * about[_COST] * -math.log(1 - random.random())
+        until, cost = about[_UNTIL], about[_COST]
+        if not all(type(each) is int and 0 <= each <= _LATEST for each in (until, cost)):
+            raise ValueError("the times of a record are none")
+        ahead = self.early * cost * -math.log(1 - random.random())
         return bool(self.now() * 1000 + ahead >= until)
 
 

@@ -22,7 +22,7 @@ class Changes:
 
     @classmethod
     def between(cls, before: Response, after: Response) -> "Changes":
-        """Return what leads from one state of a response to another."""
+        """Return what leads from one state of a response to another, whatever the connection."""
         old, new = _by_name(before), _by_name(after)
         changed = {
             name: new.get(name, []) for name in {**old, **new} if old.get(name) != new.get(name)
@@ -48,11 +48,13 @@ class Changes:
 
     @classmethod
     def from_json(cls, content: list[Any]) -> "Changes":
-        """Return the changes that `to_json` told; raises `TypeError` or `ValueError` for others."""
+        """Return the changes that `to_json` told; raises an exception for others."""
         status, changed = content
-        for name, values in changed.items():
-            for value in values:
-                headers.line(name, value)
+        if type(changed) is not dict or not all(type(each) is list for each in changed.values()):
+            raise ValueError("stored changes are none")
+        if len(changed) > headers.MOST_LINES or "content-length" in changed:
+            raise ValueError("stored changes are too many, or change the length")
+        headers.checked([(name, value) for name in changed for value in changed[name] or [""]])
         return cls(status if status is None else headers.checked_status(status), changed)
 
 
@@ -66,6 +68,6 @@ def snapshot(response: Response) -> Response:
 
 def _by_name(response: Response) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for name, value in response.raw_headers:
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    for name, value in headers.to_json(headers.end_to_end(response.raw_headers)):
+        found.setdefault(name.lower(), []).append(value)
     return found

@@ -286,10 +286,11 @@ def check_key_prefix(key_prefix: str) -> None:
     """Raise for a decorator's `key_prefix` that is no text, empty, too long, or has a `*`."""
     if not isinstance(key_prefix, str):
         raise TypeError(f"key_prefix={key_prefix!r} is no string")
-    if not key_prefix or "*" in key_prefix or len(key_prefix.encode()) > _LONGEST_KEY_PREFIX:
+    size = len(key_prefix.encode("utf-8", "surrogatepass"))
+    if not 1 <= size <= _LONGEST_KEY_PREFIX or "*" in key_prefix or key_prefix[0] == "~":
         raise ValueError(
-            f"key_prefix={key_prefix!r} must have 1 to {_LONGEST_KEY_PREFIX} bytes and no '*', "
-            f"which is the wildcard of patterns"
+            f"key_prefix={key_prefix!r} must have 1 to {_LONGEST_KEY_PREFIX} bytes, no '*', which "
+            f"is the wildcard of patterns, and no '~' in front, as the cache's own keys have"
         )
 
 

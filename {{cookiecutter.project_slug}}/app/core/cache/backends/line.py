@@ -33,7 +33,7 @@ from redis.exceptions import InvalidResponse
 
 from ..base import UnansweredError
 from ..near import RENEW_SECONDS, TRUST_SECONDS
-from ..record import is_record, start_of_record
+from ..record import SHORT_KEY, is_record, start_of_record
 from .budget import STALLED_SECONDS
 from .connections import AnyConnection
 from .messages import Messages
@@ -68,9 +68,13 @@ class Get:
     packed: bytes
 
 
-@lru_cache(maxsize=4096)  # hot keys are asked for again and again
 def get_of(key: str) -> Get:
     """Return the question what stands at `key`."""
+    return _get_of(key) if len(key) <= SHORT_KEY else _get_of.__wrapped__(key)
+
+
+@lru_cache(maxsize=4096)  # hot keys are asked for again and again
+def _get_of(key: str) -> Get:
     name = key.encode("utf-8", "surrogatepass")
     return Get(name, start_of_record(key), packed(("GET", name)))
 
