@@ -11,6 +11,9 @@ from functools import lru_cache
 Lines = list[tuple[bytes, bytes]]
 """Header lines, as ASGI wants them."""
 
+ByName = dict[str, list[str]]
+"""The values of headers, by their names in lower case."""
+
 MOST_LINES, MOST_BYTES = 256, 64 * 1024
 """How many header lines a response may have that is stored, and how long they may be in all."""
 
@@ -52,6 +55,18 @@ def end_to_end(lines: Iterable[tuple[bytes, bytes]]) -> Lines:
     lines = list(lines)
     ending = OF_A_CONNECTION | named_by_connection(lines)
     return [line for line in lines if _lower(line[0]) not in ending]
+
+
+def by_name(lines: Iterable[tuple[bytes, bytes]]) -> ByName:
+    """Return the values of each header by its name in lower case.
+
+    Starlette's own mapping finds only names that are in lower case, as not all are that an endpoint
+    took from somewhere else.
+    """
+    found: ByName = {}
+    for name, value in lines:
+        found.setdefault(_lower(name), []).append(value.decode("latin-1"))
+    return found
 
 
 def named_by_connection(lines: Iterable[tuple[bytes, bytes]]) -> frozenset[str]:

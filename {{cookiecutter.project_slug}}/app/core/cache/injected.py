@@ -23,7 +23,9 @@ class Changes:
     @classmethod
     def between(cls, before: Response, after: Response) -> "Changes":
         """Return what leads from one state of a response to another, whatever the connection."""
-        old, new = _by_name(before), _by_name(after)
+        old, new = (
+            headers.by_name(headers.end_to_end(each.raw_headers)) for each in (before, after)
+        )
         changed = {
             name: new.get(name, []) for name in {**old, **new} if old.get(name) != new.get(name)
         }
@@ -64,10 +66,3 @@ def snapshot(response: Response) -> Response:
     copy.status_code = response.status_code
     copy.raw_headers = list(response.raw_headers)
     return copy
-
-
-def _by_name(response: Response) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, value in headers.to_json(headers.end_to_end(response.raw_headers)):
-        found.setdefault(name.lower(), []).append(value)
-    return found

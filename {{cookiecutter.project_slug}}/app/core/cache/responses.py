@@ -44,7 +44,7 @@ def why_not_stored(
     status: int | None = response.status_code
     if status is not None and (not is_listed(status, statuses)):
         return f"its status is {status}"
-    names = {name.decode("latin-1").lower() for name, _ in response.raw_headers}
+    names = headers.by_name(response.raw_headers).keys()
     if "set-cookie" in names:
         return "it sets a cookie"
     for_one = sorted(names & (headers.FOR_ONE | {"content-range"}))

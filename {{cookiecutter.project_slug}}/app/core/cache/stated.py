@@ -11,8 +11,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import inf
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
+
+from . import headers
+from .headers import ByName
 
 _FORBIDDING = ("no-store", "private", "no-cache")
 _DIGITS, _LATEST = 10, 2**31  # seconds: what is more counts as that, RFC 9111, section 1.2.2
@@ -43,14 +45,15 @@ def stated(response: Response) -> Stated:
     `s-maxage` comes before `max-age`, and that before `Expires`; of several that differ the
     shortest counts, and what is no number of seconds counts as 0.
     """
-    directives = _directives(response.headers.getlist("cache-control"))
+    lines = headers.by_name(response.raw_headers)
+    directives = _directives(lines.get("cache-control", []))
     if directives is None:
         return Stated(0.0, may_be_stale=False)
     may_be_stale = _may_be_stale(directives)
-    lifetime = _lifetime(directives, response.headers)
+    lifetime = _lifetime(directives, lines)
     if lifetime is None:
         return Stated(None, may_be_stale)
-    return Stated(lifetime - _age(response.headers), may_be_stale)
+    return Stated(lifetime - _age(lines), may_be_stale)
 
 
 def why_not_shared(response: Response, varied: Collection[str] = ()) -> str | None:
@@ -58,13 +61,14 @@ def why_not_shared(response: Response, varied: Collection[str] = ()) -> str | No
 
     `varied` are the names of request headers, in lower case, that the key of the call holds.
     """
-    for line in response.headers.getlist("cache-control"):
+    lines = headers.by_name(response.raw_headers)
+    for line in lines.get("cache-control", []):
         directives = _directives([line])
         if directives is None or not directives.keys().isdisjoint(_FORBIDDING):
             return f"its Cache-Control is {line!r}"
-    if any("no-cache" in line.lower() for line in response.headers.getlist("pragma")):
+    if any("no-cache" in line.lower() for line in lines.get("pragma", [])):
         return "its Pragma is 'no-cache'"
-    more = sorted(_varying(response.headers) - set(varied))
+    more = sorted(_varying(lines) - set(varied))
     if more:
         return f"it has Vary: {', '.join(more)}, of which the key holds nothing"
     fresh_for = stated(response).fresh_for
@@ -73,8 +77,8 @@ def why_not_shared(response: Response, varied: Collection[str] = ()) -> str | No
     return None
 
 
-def _varying(headers: Headers) -> set[str]:
-    names = ",".join(headers.getlist("vary")).lower().split(",")
+def _varying(lines: ByName) -> set[str]:
+    names = ",".join(lines.get("vary", [])).lower().split(",")
     return {name.strip() for name in names} - {""}
 
 
@@ -104,21 +108,21 @@ def _may_be_stale(directives: Directives) -> bool:
     return says_how_long or "s-maxage" not in directives
 
 
-def _lifetime(directives: Directives, headers: Headers) -> float | None:
+def _lifetime(directives: Directives, lines: ByName) -> float | None:
     for name in ("s-maxage", "max-age"):
         if name in directives:
             return min(_seconds(value) for value in directives[name])
-    expires = headers.getlist("expires")
+    expires = lines.get("expires")
     if not expires:
         return None
-    made = _date(headers.get("date"))
+    made = _date(lines.get("date", [""])[0])
     return min(_date(each, -inf) for each in expires) - (made or time.time())
 
 
-def _age(headers: Headers) -> float:
+def _age(lines: ByName) -> float:
     """Return how old a response is already, which another server may have made."""
-    made = _date(headers.get("date"))
-    told = [_seconds(each.strip(), inf) for each in headers.getlist("age")]
+    made = _date(lines.get("date", [""])[0])
+    told = [_seconds(each.strip(), inf) for each in lines.get("age", [])]
     return max([0.0, time.time() - made if made else 0.0, *told])
 
 

@@ -26,7 +26,7 @@ class Watch:
         kwargs: dict[str, Any],
         injected: Response | None = None,
     ) -> None:
-        self.args, self.kwargs = args, kwargs
+        self.args, self.kwargs, self._vary = args, kwargs, vary
         self.noted: set[str] = set()
         self._response = injected
         self._before = None if injected is None else snapshot(injected)
@@ -59,4 +59,4 @@ class Watch:
             return "it scheduled a background task"
         if self._response is None or not (self._is_given or self.changes()):
             return None
-        return responses.why_not_stored(self._response, statuses)
+        return responses.why_not_stored(self._response, statuses, self._vary)

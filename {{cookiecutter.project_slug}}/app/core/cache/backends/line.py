@@ -88,6 +88,17 @@ class BrokenLineError(Exception):
     """The connection broke after the question was asked; another try may have an answer."""
 
 
+class ForeignRecordError(InvalidResponse):
+    """A reply is the record of another key: it was put at this one, or it has gone astray.
+
+    The next answer, over another connection, tells which.
+    """
+
+    def __init__(self, name: bytes) -> None:
+        super().__init__("a reply that belongs to another command")
+        self.name = name
+
+
 class _Wait:
     """A question that has been asked."""
 
@@ -307,7 +318,7 @@ class Line(asyncio.BufferedProtocol):
 
     def _look_at(self, reply: bytes, get: Get) -> None:
         if not reply.startswith(get.start) and is_record(reply):
-            raise InvalidResponse("a reply that belongs to another command")
+            raise ForeignRecordError(get.name)
         if len(reply) > LARGE_BYTES:
             self._large(get.name)
 
