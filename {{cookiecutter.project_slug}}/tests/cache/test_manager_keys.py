@@ -9,6 +9,7 @@ import pytest
 
 from app.core.cache import CacheManager, MemoryBackend, RedisBackend, cache_response
 from app.core.cache.manager import LONGEST_KEY
+from app.core.cache.outage import reason
 
 CALLS: dict[str, Callable[[CacheManager, str], Awaitable[Any]]] = {
     "get": lambda manager, key: manager.get(key),
@@ -19,7 +20,7 @@ CALLS: dict[str, Callable[[CacheManager, str], Awaitable[Any]]] = {
     "get_many": lambda manager, key: manager.get_many(["x", key]),
     "set_many": lambda manager, key: manager.set_many({"x": 1, key: 1}),
     "delete_many": lambda manager, key: manager.delete_many(["x", key]),
-    "get_or_set_many": lambda manager, key: manager.get_or_set_many(["x", key], dict),
+    "get_or_set_many": lambda manager, key: manager.get_or_set_many(["x", key], dict.fromkeys),
 }
 LONG = ["a" * (LONGEST_KEY + 1), "a" * 1_000_000, "ü" * 513, "😀" * 257, "\ud800" * 342]
 
@@ -136,6 +137,35 @@ async def test_long_keys_are_not_kept_in_memory(redis_backend_of_tests: RedisBac
     finally:
         tracemalloc.stop()
     assert after - before < 2_000_000
+
+
+async def test_long_arguments_are_not_kept_in_memory() -> None:
+    """Nor many of them, nor their names: of a call, its key is remembered if all is small."""
+
+    @cache_response(CacheManager(MemoryBackend(max_bytes=1000)), "it")
+    async def it(*numbers: int, **options: int) -> int:
+        return 1
+
+    async def ask(number: int) -> None:
+        await it(*[number] * 20_000)
+        await it(**{f"{number}" + "n" * 200_000: 1})
+
+    await ask(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 50):
+            await ask(number)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2_000_000
+
+
+def test_a_log_shows_errors_in_one_line() -> None:
+    """What a server says, for one, which is a stranger's text."""
+    text = reason(OSError("a\r\nb\x1b[2J" + "c" * 5000))
+    assert text.startswith(r"OSError: a\r\nb\x1b[2Jccc")
+    assert len(text) == 300
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def to_json(lines: Iterable[tuple[bytes, bytes]]) -> list[list[str]]:
 
 def from_json(content: object) -> Lines:
     """Return the lines that `to_json` told; raises `TypeError` or `ValueError` for anything else."""
-    if type(content) is not list:
+    if type(content) is not list or not all(type(pair) is list for pair in content):
         raise ValueError("stored header lines are none")
     return checked(content)
 

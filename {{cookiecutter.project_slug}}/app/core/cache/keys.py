@@ -43,6 +43,7 @@ _LONGEST_OWN_KEY = 300  # bytes; with the rest of the key this stays below 512
 
 _REMEMBERED = 4096  # keys, of all functions together
 _SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
+_FEW = 32  # arguments
 _SMALL_KINDS = frozenset({str, int, bool, type(None), typing.Literal, Any, object})
 
 _EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response, SecurityScopes)
@@ -262,7 +263,7 @@ def _may_be_small(parameters: Parameters) -> bool:
 
 @lru_cache(maxsize=_REMEMBERED, typed=True)
 def _remembered(builder: KeyBuilder, /, *args: object, **kwargs: object) -> str:
-    if not (_are_small(args) and _are_small(kwargs.values())):
+    if len(args) + len(kwargs) > _FEW or not all(map(_are_small, (args, kwargs, kwargs.values()))):
         raise ValueError("too large to be remembered")
     return builder.built(args, kwargs)
 

@@ -8,6 +8,8 @@ import re
 import time
 from collections import Counter
 
+from .shown import Shown
+
 _ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
 
 
@@ -63,4 +65,4 @@ def reason(error: BaseException) -> str:
 
     A text, not the error itself: a handler that keeps records would keep its traceback too.
     """
-    return _ARGUMENTS.sub("", f"{type(error).__name__}: {error}".rstrip(": "))
+    return str(Shown(_ARGUMENTS.sub("", f"{type(error).__name__}: {error}".rstrip(": ")), 300))

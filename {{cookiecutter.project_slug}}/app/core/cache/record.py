@@ -149,7 +149,10 @@ def _start(key: str, owner: bytes) -> bytes:
 
 @lru_cache(maxsize=1024)  # that of most responses is one of few
 def _about(rest: bytes) -> Mapping[str, Any]:
-    return MappingProxyType(from_json(rest, allow_inf_nan=False))  # raises for what is no object
+    about = from_json(rest, allow_inf_nan=False)
+    if type(about) is not dict:
+        raise TypeError("what a record says besides is no object")
+    return MappingProxyType(about)
 
 
 def _digest(data: bytes) -> bytes:

@@ -139,7 +139,8 @@ def _kinds_of(annotation: object) -> set[bytes]:
 
 def _may_be_any(cls: type) -> bool:
     """Whether instances of `cls` may be those of any other class, too, or bring them."""
-    return getattr(cls, "_is_protocol", False) or issubclass(cls, Awaitable)
+    is_protocol: bool = getattr(cls, "_is_protocol", False)
+    return is_protocol or Any in cls.__mro__ or issubclass(cls, Awaitable)
 
 
 def is_listed(status: int, statuses: Collection[int]) -> bool:

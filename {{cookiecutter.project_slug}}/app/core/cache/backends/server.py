@@ -280,11 +280,7 @@ class Server:
                 self._settle(question, replies)
             except BrokenLineError:
                 pass
-            except ForeignRecordError as error:
-                self._line_failed(question.use, error)
-                if not line.is_over:
-                    line.end(BrokenLineError(str(error)))
-            except StrayReplyError as error:
+            except (StrayReplyError, ForeignRecordError) as error:
                 if not line.is_over:  # one fault, however many see it
                     self._line_failed(question.use, error)
                     line.end(BrokenLineError(str(error)))
