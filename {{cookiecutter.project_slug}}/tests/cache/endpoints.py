@@ -63,7 +63,7 @@ class Endpoint:
     async def kind(self, **arguments: Any) -> str | None:
         """Return the kind of the record at the key of a call."""
         data = await self.stands(**arguments)
-        return None if data is None else data.split(b" ")[5].decode()
+        return None if data is None else data.split(b" ")[4].decode()
 
 
 Register = Callable[[APIRouter, Endpoint], object]

@@ -11,12 +11,9 @@ from app.core.cache import CacheManager
 def resealed(data: bytes) -> bytes:
     """Return a record that was changed, with the length and the checksum of what it holds now."""
     head, _, payload = data.partition(b"\n")
-    start, of_key, of_function, _, number, kind, _, rest = head.split(b" ", 7)
-    summed = b"%b %b %d %b" % (number, kind, len(payload), rest)
-    return b"%b %b %b %08x %b\n%b" % (
-        *(start, of_key, of_function),
-        *(zlib.crc32(payload, zlib.crc32(summed)), summed, payload),
-    )
+    *start, _, _, rest = head.split(b" ", 7)
+    crc = zlib.crc32(payload, zlib.crc32(rest))
+    return b"%b %d %08x %b\n%b" % (b" ".join(start), len(payload), crc, rest, payload)
 
 
 def forged(
@@ -28,8 +25,9 @@ def forged(
 ) -> bytes:
     """Return a record with another kind, another rest of its head or another payload."""
     head, _, old_payload = data.partition(b"\n")
-    *start, old_kind, length, old_rest = head.split(b" ", 7)
-    head = b" ".join([*start, kind or old_kind, length, old_rest if rest is None else rest])
+    *start, old_kind, length, crc, old_rest = head.split(b" ", 7)
+    rest = old_rest if rest is None else rest
+    head = b" ".join([*start, kind or old_kind, length, crc, rest])
     return resealed(b"%b\n%b" % (head, old_payload if payload is None else payload))
 
 

@@ -45,7 +45,7 @@ def test_p2_a_record_of_another_function_is_a_miss() -> None:
 def test_p9_a_header_holds_64_bits_of_key_function_and_record(key: str) -> None:
     """Of any key that can be written down."""
     data = Record(b"value", b"payload").to_bytes(key, b"owner")
-    magic, of_key, of_function, crc, number, kind, length, rest = data.partition(b"\n")[0].split(
+    magic, of_key, of_function, number, kind, length, crc, rest = data.partition(b"\n")[0].split(
         b" "
     )
     assert (magic, kind, length, rest) == (b"cache/2", b"value", b"7", b"{}")

@@ -103,7 +103,7 @@ class Entry:
         return data
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Standing:
     """What stands at a key: what was set by hand, or an entry that has tags, or had none."""
 
@@ -115,9 +115,10 @@ class Standing:
 
     def value(self, now: Nonces = ()) -> tuple[bool, Any]:
         """Return whether it is of use while its tags have these nonces, and its value."""
+        if (self.nonces or now) and [*self.nonces] != _as_text(now):
+            return False, None
         try:
-            is_of_use = [*self.nonces] == _as_text(now)
-            return (True, codec.decode(self.payload)) if is_of_use else (False, None)
+            return True, codec.decode(self.payload)
         except codec.CorruptError:
             return False, None
 

@@ -108,7 +108,8 @@ class CacheManager:
         """
         full = self._full(key)
         found, value = await self._guarded(self._lookup(full), (False, None))
-        logger.debug("%s %s", "hit" if found else "miss", Shown(full))
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s %s", "hit" if found else "miss", Shown(full))
         return value if found else default
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
@@ -341,7 +342,8 @@ class CacheManager:
             entry = standing(self, key, data)
             if entry is not None and not (entry.tags and self.journal.covers(key, entry.tags)):
                 entries[key] = entry
-        now = await self._standing_at(list({tag for each in entries.values() for tag in each.tags}))
+        tags = {tag for entry in entries.values() for tag in entry.tags}
+        now = await self._standing_at(list(tags)) if tags else {}
         values = {
             key: entry.value(tuple([now[tag] for tag in entry.tags]))
             for key, entry in entries.items()
