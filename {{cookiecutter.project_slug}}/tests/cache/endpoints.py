@@ -154,7 +154,7 @@ class Enveloped(JSONResponse):
     def __init__(self, content: Any, status_code: int = 203, **options: Any) -> None:
         super().__init__({"data": content}, status_code, **options)
         self.headers["X-Class"] = "own"
-        self.headers.append("Vary", "accept")
+        self.headers.append("Link", "</next>; rel=next")
 
 
 def dict_(router: APIRouter, endpoint: Endpoint) -> None:

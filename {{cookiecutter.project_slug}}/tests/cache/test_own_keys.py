@@ -51,6 +51,7 @@ Steps = AsyncIterator[tuple[str, bool]]
 
 async def plain_values(manager: CacheManager, text: str) -> Steps:
     """Use what stores, reads and removes values."""
+    text = f"typed:{text}"  # no name begins with a tilde
     second = f"{text}2"
     yield "set", await manager.set(text, 1)
     yield "get", await manager.get(text) == 1
@@ -66,6 +67,7 @@ async def plain_values(manager: CacheManager, text: str) -> Steps:
 
 async def computed_values(manager: CacheManager, text: str) -> Steps:
     """Use what computes values, and what invalidates them."""
+    text = f"typed:{text}"
     runs: list[object] = []
 
     async def runs_once() -> bool:

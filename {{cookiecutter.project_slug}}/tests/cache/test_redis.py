@@ -108,7 +108,7 @@ async def test_an_exact_key_is_removed_without_a_walk(
     assert "cmdstat_scan" not in redis_client.info("commandstats")
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\x80\x04\x95\x05", b"cache/1 x value\n1", b"NaN"])
+@pytest.mark.parametrize("data", [b"", b"{", b"\x80\x04\x95\x05", b"cache/2 x value\n1", b"NaN"])
 async def test_p9_bytes_that_are_not_ours_are_a_miss(
     redis_manager: CacheManager, redis_client: Redis, data: bytes
 ) -> None:

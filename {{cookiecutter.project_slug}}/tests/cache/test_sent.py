@@ -13,6 +13,7 @@ from tests.cache.endpoints import (
     one_item,
     sent,
 )
+from tests.cache.forging import resealed
 
 HEAD = b"200\\ncontent-length: 3\\ncontent-type: application/json"
 
@@ -64,7 +65,7 @@ async def test_p9_damage_in_what_was_sent_is_a_miss(
     data, key = await endpoint.stands(), endpoint.function.cache_key()
     assert data is not None
     assert old in data
-    await our_manager.backend.set_bytes(key, data.replace(old, new, 1))
+    await our_manager.backend.set_bytes(key, resealed(data.replace(old, new, 1)))
     for _ in range(2):
         assert sent(await get(app)) == expected
     assert (endpoint.runs, await endpoint.kind()) == (2, "sent")

@@ -31,8 +31,10 @@ from .patterns import KeyPattern
 from .record import Record, is_plausible, plain_payload
 from .sending import Sending, sending_to
 from .sent import Sent
+from .shown import Shown
+from .stated import stated
 from .status import Outcome, current_slot, note
-from .tags import Tag, all_tags_key, derivations_of, tag_key, templates_of
+from .tags import Tag, all_tags_key, checked_tag_keys, derivations_of, tag_key, templates_of
 from .templates import Template
 from .vary import Vary, Varying
 from .watch import Watch
@@ -54,6 +56,7 @@ class Store(Protocol):
 
     key_prefix: str
     compress_over: int
+    max_entry_bytes: int
     functions: dict[bytes, Callable[..., Any]]
 
     fence: Fence
@@ -68,6 +71,8 @@ class Asked:
 
     connection: HTTPConnection | None = None
     injected: Response | None = None
+    headers: frozenset[str] = frozenset()
+    """Names of headers, in lower case, of which arguments in the key are made."""
 
 
 BY_HAND = Asked()
@@ -114,6 +119,7 @@ class CachedCalls:
         """What it is to the routes that have called it, by their address."""
         self._statuses = _checked_statuses(statuses)
         self._classes = KnownClasses.returned_by(func)
+        self._kinds = responses.kinds_returned_by(func)
         if self._vary and key is not None:
             raise ValueError(
                 f"vary= has no place in a key of one's own, {key!r}: let that hold what "
@@ -158,7 +164,7 @@ class CachedCalls:
         sending = None
         if known.is_endpoint and isinstance(injected, Response):
             sending = sending_to(self, injected)
-        asked = Asked(connection, injected)
+        asked = Asked(connection, injected, known.headers)
         return await self.call(args, kwargs, sending=sending, asked=asked)
 
     def _standing(self, connection: HTTPConnection) -> Standing:
@@ -327,11 +333,14 @@ class CachedCalls:
         What was sent is of use where it is to be sent again, by a route that renders likewise.
         """
         try:
-            record = Record.from_bytes(key, data, self._owner)
+            record = self._record_at(key, data)
             return None if record is None else self._read(record, nonces, sending)
         except Exception as error:  # bytes from outside, damaged in a way of their own
-            self._logger.debug("unreadable %s: %s", key, error)
+            self._logger.debug("unreadable %s: %s", Shown(key), type(error).__name__)
         return None
+
+    def _record_at(self, key: str, data: bytes) -> Record | None:
+        return Record.from_bytes(key, data, self._owner, largest=self._store.max_entry_bytes)
 
     def _found_near(
         self, key: str, tags: tuple[str, ...], sending: Sending | None
@@ -354,11 +363,13 @@ class CachedCalls:
     def _remember(self, key: str, kept: Kept, tags: tuple[str, ...]) -> None:
         """Read a record that is near for all who come: what makes its value, or else its parts."""
         make, record, size = None, None, 0
-        plain = None if tags else plain_payload(key, kept.data, self._owner, _VALUE)
+        plain = None
+        if not tags and _VALUE in self._kinds:
+            plain = plain_payload(key, kept.data, self._owner, _VALUE)
         if plain is not None:
             make, size = codec.decoder(plain, self._classes)
         else:
-            record = Record.from_bytes(key, kept.data, self._owner)
+            record = self._record_at(key, kept.data)
             size = 0 if record is None else len(record.payload)
         near = self._store.fence.near
         if near is not None:
@@ -371,11 +382,11 @@ class CachedCalls:
         if type(data) is not bytes:
             return None
         try:
-            if sending is None:
+            if sending is None and _VALUE in self._kinds:
                 plain = plain_payload(key, data, self._owner, _VALUE)
                 if plain is not None:
                     return codec.decode(plain, self._classes), None
-            record = Record.from_bytes(key, data, self._owner)
+            record = self._record_at(key, data)
             return None if record is None else self._hit(record, (), sending)
         except Exception:  # damaged: the fence notes that
             return None
@@ -387,7 +398,7 @@ class CachedCalls:
         about = record.about
         if sending is not None and record.kind == _SENT and len(about) == _PLAIN and not nonces:
             is_alike = about.get(_FORM) == sending.form
-            return (sent.restore(about, record.payload), None) if is_alike else None
+            return (self._restored(record), None) if is_alike else None
         found = self._read(record, nonces, sending)
         return found.value if found is not None and self._store.fence.is_hit(found) else None
 
@@ -399,26 +410,36 @@ class CachedCalls:
         if record.kind == _SENT:
             if sending is None or record.about.get(_FORM) != sending.form:
                 return None
-            value = sent.restore(record.about, record.payload)
+            value = self._restored(record)
+        elif record.kind not in self._kinds:
+            return None  # the function returns no such thing
         elif record.kind == _VALUE:
             value = codec.decode(record.payload, self._classes)
-        elif record.kind == _RESPONSE:
-            value = responses.restore(record.about, record.payload, self._classes)
         else:
-            return None
+            value = responses.restore(record.about, record.payload, self._classes)
+            self._refuse_status(value.status_code)
         if not record.about:
             return Found((value, None))
         changes = record.about.get(_INJECTED)
         injected = None if changes is None else Changes.from_json(changes)
-        tags, derived = record.about.get(_DERIVED, ((), ()))
-        if not all(tag.startswith(tag_key(self._store.key_prefix, "")) for tag in tags):
-            return None
+        if injected is not None and injected.status is not None:
+            self._refuse_status(injected.status)
+        tags, derived = record.about.get(_DERIVED, ([], []))
         return Found(
             (value, injected),
             due=self._freshness.is_due(record.about),
-            tags=tuple(tags),
-            nonces=tuple([nonce.encode() for nonce in derived]),
+            tags=checked_tag_keys(tags, self._store.key_prefix),
+            nonces=tuple([nonce.encode("latin-1") for nonce in derived]),
         )
+
+    def _restored(self, record: Record) -> Sent:
+        stored = sent.restore(record.about, record.payload)
+        self._refuse_status(stored.status)
+        return stored
+
+    def _refuse_status(self, status: int) -> None:
+        if not responses.is_listed(status, self._statuses):
+            raise ValueError(f"no response with the status {status} was stored")
 
     async def compute(self, call: "_OneCall", nonces: Nonces) -> Made:
         """Run the function; make a record of its result if everybody may have it."""
@@ -438,10 +459,18 @@ class CachedCalls:
         keep = not self._derivations or await self._derive(value, nonces, about)
         if self._freshness.expire == 0 or not self._may_be_stored(value, call, watch, about):
             return Made((value, None), None, ms, keep)
+        for said in (value, watch.injected):
+            if isinstance(said, Response):
+                ms = self._freshness.limited(about, ms, stated(said))
+        if ms <= 0:
+            return Made((value, None), None, ms, keep)
         record = partial(self._record, value, about)
-        if sending is None or isinstance(value, Response):
+        if sending is None:
             return Made((value, None), self._data(key, record), ms, keep)
-        call.record = partial(self._data_sent, key, record, about, sending)
+        if isinstance(value, Response):
+            record = partial(self._record_returned, value, about, sending)
+            return Made((value, None), self._data(key, record), ms, keep)
+        call.record = partial(self._data_sent, call, record, about, ms)
         return Made((value, None), None, ms, keep, later=partial(self._data, key, record))
 
     async def _derive(self, value: Any, nonces: Nonces, about: dict[str, Any]) -> bool:
@@ -455,7 +484,7 @@ class CachedCalls:
         prefix = self._store.key_prefix
         try:
             derived = [tag for derive in self._derivations for tag in derive(value)]
-            keys = tuple([tag_key(prefix, tag) for tag in derived])
+            keys = checked_tag_keys([tag_key(prefix, tag) for tag in derived], prefix)
         except Exception as error:
             self._warn_once("is not stored", f"its tags cannot be derived: {error!r}")
             return False
@@ -491,6 +520,8 @@ class CachedCalls:
             record = make()
             if record is None:
                 return None
+            self._store.refuse_large(record.payload)
+            self._kinds.add(record.kind)  # a function need not do what its annotation says
             data = record.to_bytes(key, self._owner, compress_over=self._store.compress_over)
             self._store.refuse_large(data)
         except codec.UnstorableError as error:
@@ -510,36 +541,54 @@ class CachedCalls:
         about.update(responses.describe(value, self._classes))
         return Record(_RESPONSE, bytes(value.body), about)
 
+    def _record_returned(self, value: Response, about: dict[str, Any], sending: Sending) -> Record:
+        """Return the record of a response that an endpoint returned: as it is, or as it is sent."""
+        if responses.why_not_rebuilt(value, self._classes) is None:
+            return self._record(value, about)
+        taken = sent.returned(value)
+        if taken is None:
+            raise codec.UnstorableError(
+                f"a {type(value).__qualname__} sends in a way of its own, which cannot be repeated"
+            )
+        return Record(_SENT, taken.body, {**about, _FORM: sending.form, **sent.describe(taken)})
+
     def _data_sent(
         self,
-        key: str,
+        call: "_OneCall",
         of_value: Callable[[], Record],
         about: dict[str, Any],
-        sending: Sending,
+        ms: int,
         response: Response,
     ) -> bytes | None:
         """Return the record of a response, or that of the value where it says more."""
+        sending = call.sending
 
         def record() -> Record | None:
             status = about.get(_INJECTED, (None,))[0]
+            if sending is None:
+                return of_value()
             taken = sending.taken_from(response, has_status=status is not None)
             if taken is None:
                 return of_value()
-            reason = responses.why_not_stored(taken.response(), self._statuses)
+            made = taken.response()
+            reason = responses.why_not_stored(made, self._statuses, self._varied(call))
+            if reason is None and self._freshness.limited({}, ms, stated(made)) < ms:
+                reason = "its class says that it lives shorter than the entry"
             if reason is not None:
                 self._logger.debug("a response of %s is not stored: %s", self._name, reason)
                 return None
             more = {_FORM: sending.form, **sent.describe(taken)}
             return Record(_SENT, taken.body, {**about, **more})
 
-        return self._data(key, record)
+        return self._data(call.key, record)
 
     def _why_not_stored(self, value: object, call: "_OneCall", watch: Watch) -> str | None:
         """Return why this result is nobody else's, or `None`; a mistake is warned of once."""
+        varied = self._varied(call)
         if isinstance(value, Response):
             if responses.is_stream(value):
                 return "it is a stream"
-            reason = responses.why_not_stored(value, self._statuses)
+            reason = responses.why_not_stored(value, self._statuses, varied)
             if reason is not None:
                 return reason
         unkeyed = watch.unkeyed(call.reads)
@@ -552,7 +601,11 @@ class CachedCalls:
                 f"same for everybody, whoever asks, say shared=True",
             )
             return f"it read {read}"
-        return watch.why_not_stored(value, self._statuses)
+        return watch.why_not_stored(value, self._statuses, varied)
+
+    def _varied(self, call: "_OneCall") -> frozenset[str]:
+        """Return the headers of the request, in lower case, that the key holds."""
+        return call.asked.headers.union(self._vary.headers)
 
     def _warn_once(self, what: str, why: str) -> None:
         if what not in self._warned:
@@ -598,7 +651,7 @@ class _OneCall:
 
 
 def _as_text(nonces: Nonces) -> list[str]:
-    return [(nonce or b"").decode() for nonce in nonces]
+    return [(nonce or b"").decode("latin-1") for nonce in nonces]
 
 
 def _claim(store: Store, func: Callable[..., Any], place: bytes) -> None:

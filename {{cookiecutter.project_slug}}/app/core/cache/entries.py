@@ -4,6 +4,7 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +13,9 @@ from . import codec
 from .base import Nonces
 from .fence import Found, Made
 from .freshness import Freshness, is_failure
-from .record import Record
+from .record import Record, names_its_key
+from .shown import Shown
+from .tags import MOST_TAGS, checked_tag_keys
 
 _OWNER = b"get_or_set"
 _KIND = b"value"
@@ -27,7 +30,9 @@ LEFT_OUT: Any = object()
 class Store(Protocol):
     """What an entry needs of a manager."""
 
+    key_prefix: str
     compress_over: int
+    max_entry_bytes: int
 
     def refuse_large(self, data: bytes) -> None:
         """Raise `UnstorableError` if `data` is too large to be stored."""
@@ -58,10 +63,10 @@ class Entry:
     def read(self, data: bytes, nonces: Nonces) -> Found | None:
         """Return what stands at the key: what was computed, or what was set by hand."""
         try:
-            record = Record.from_bytes(self._key, data, _OWNER)
+            record = _record_at(self._store, self._key, data)
             if record is None:
                 return Found(codec.decode(data))
-            if tags_of(record) != self._tags or not _are_of(record, nonces):
+            if record.about.get(_TAGS, []) != list(self._tags) or not _are_of(record, nonces):
                 return None
             return Found(codec.decode(record.payload), self._freshness.is_due(record.about))
         except Exception:  # bytes from outside, damaged in a way of their own
@@ -79,36 +84,61 @@ class Entry:
             return Made(value, None, ms)
         if self._tags:
             about[_TAGS] = list(self._tags)
-            about[_NONCES] = [(nonce or b"").decode() for nonce in nonces]
+            about[_NONCES] = _as_text(nonces)
         try:
-            record = Record(_KIND, codec.encode_checked(value), about)
-            data = record.to_bytes(self._key, _OWNER, compress_over=self._store.compress_over)
-            self._store.refuse_large(data)
+            data = self._data(value, about)
         except codec.UnstorableError as error:
-            self._logger.warning("not stored at %s: %s", self._key, error)
+            self._logger.warning("not stored at %s: %s", Shown(self._key), error)
             return Made(value, None, ms)
         return Made(value, data if self._freshness.expire else None, ms)
 
+    def _data(self, value: Any, about: dict[str, Any]) -> bytes:
+        store = self._store
+        if len(self._tags) > MOST_TAGS:
+            raise codec.UnstorableError(f"it has {len(self._tags)} tags, more than {MOST_TAGS}")
+        record = Record(_KIND, codec.encode_checked(value), about)
+        store.refuse_large(record.payload)  # also if it becomes smaller by compression
+        data = record.to_bytes(self._key, _OWNER, compress_over=store.compress_over)
+        store.refuse_large(data)
+        return data
 
-def parsed(key: str, data: bytes) -> Record | None:
-    """Return the record of an entry, or `None` if `data` is none, as what was set by hand."""
-    try:
-        return Record.from_bytes(key, data, _OWNER)
-    except Exception:  # damaged inside
+
+@dataclass(slots=True)
+class Standing:
+    """What stands at a key: what was set by hand, or an entry that has tags, or had none."""
+
+    payload: bytes
+    tags: tuple[str, ...] = ()
+    """The keys of its tags."""
+    nonces: tuple[str, ...] = ()
+    """What their nonces have to be."""
+
+    def value(self, now: Nonces = ()) -> tuple[bool, Any]:
+        """Return whether it is of use while its tags have these nonces, and its value."""
+        if (self.nonces or now) and [*self.nonces] != _as_text(now):
+            return False, None
+        try:
+            return True, codec.decode(self.payload)
+        except codec.CorruptError:
+            return False, None
+
+
+def standing(store: Store, key: str, data: bytes | None) -> Standing | None:
+    """Return what was set by hand at a key, or computed by `get_or_set`; `None` for all else.
+
+    That is nothing, a lease, an entry of a decorated function, or damaged. Never raises.
+    """
+    if data is None:
         return None
-
-
-def tags_of(record: Record) -> tuple[str, ...]:
-    """Return the keys of an entry's tags."""
-    return tuple(record.about.get(_TAGS, ()))
-
-
-def value_of(record: Record, nonces: Nonces) -> tuple[bool, Any]:
-    """Return whether an entry is of use while its tags have these nonces, and its value."""
     try:
-        return (True, codec.decode(record.payload)) if _are_of(record, nonces) else (False, None)
-    except codec.CorruptError:
-        return False, None
+        record = _record_at(store, key, data)
+        if record is None:
+            return None if names_its_key(data) else Standing(data)
+        tags = checked_tag_keys(record.about.get(_TAGS, []), store.key_prefix)
+        nonces = tuple(record.about.get(_NONCES, []))
+        return Standing(record.payload, tags, nonces)
+    except Exception:  # bytes from outside, damaged in a way of their own
+        return None
 
 
 async def called(factory: Callable[..., Any], *args: Any) -> Any:
@@ -126,6 +156,16 @@ async def called(factory: Callable[..., Any], *args: Any) -> Any:
     return await value if isinstance(value, Awaitable) else value
 
 
+def _record_at(store: Store, key: str, data: bytes) -> Record | None:
+    record = Record.from_bytes(key, data, _OWNER, largest=store.max_entry_bytes)
+    if record is not None and record.kind != _KIND:
+        raise ValueError("a record of another kind")
+    return record
+
+
 def _are_of(record: Record, nonces: Nonces) -> bool:
-    kept: list[str] = record.about.get(_NONCES, [])
-    return kept == [(nonce or b"").decode() for nonce in nonces]
+    return bool(record.about.get(_NONCES, []) == _as_text(nonces))
+
+
+def _as_text(nonces: Nonces) -> list[str]:
+    return [(nonce or b"").decode("latin-1") for nonce in nonces]

@@ -20,11 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from .base import milliseconds
+from .stated import Stated
 
 BACK_OFF_MS = 2000
 """After a refresh has failed, the source is left alone for so long."""
 
 _UNTIL, _COST = "until", "cost"
+_LATEST = 2**53  # milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,31 @@ class Freshness:
         until = int(self.now() * 1000) + fresh
         return {_UNTIL: until, _COST: math.ceil(cost * 1000)}, fresh + self.stale
 
-    def is_due(self, about: Mapping[str, Any]) -> bool:
-        """Whether a record should be computed anew: it is stale, or it is early but hot."""
+    def limited(self, about: dict[str, Any], ms: int, said: Stated) -> int:
+        """Return how long an entry may live that would live for `ms`, by what its response says.
+
+        It is fresh no longer than the response says, and stale after that only where it may be.
+        """
         until = about.get(_UNTIL)
-        if until is None:
+        fresh = ms if until is None else max(0, until - int(self.now() * 1000))
+        if said.fresh_for is not None and said.fresh_for * 1000 < fresh:
+            ms -= fresh - int(said.fresh_for * 1000)
+            fresh = int(said.fresh_for * 1000)
+            if until is not None:
+                about[_UNTIL] = int(self.now() * 1000) + fresh
+        return ms if said.may_be_stale else min(ms, fresh)
+
+    def is_due(self, about: Mapping[str, Any]) -> bool:
+        """Whether a record should be computed anew: it is stale, or it is early but hot.
+
+        Raises `ValueError` or `KeyError` for a record that tells no times.
+        """
+        if _UNTIL not in about:
             return False
-        ahead = self.early * about[_COST] * -math.log(1 - random.random())
+        until, cost = about[_UNTIL], about[_COST]
+        if not all(type(each) is int and 0 <= each <= _LATEST for each in (until, cost)):
+            raise ValueError("the times of a record are none")
+        ahead = self.early * cost * -math.log(1 - random.random())
         return bool(self.now() * 1000 + ahead >= until)
 
 

@@ -1,17 +1,83 @@
-"""Status and header lines as records hold them: checked when they come back, for nobody vouches.
+"""Status and header lines as records hold them: checked before they go in, and when they come back.
 
-A line with a line break in it would be two, and one of them somebody else's.
+Nobody vouches for what comes back. A line with a line break in it would be two, and one of them
+somebody else's. The same check stands before storing, so that what is stored can be read again.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 Lines = list[tuple[bytes, bytes]]
 """Header lines, as ASGI wants them."""
 
+ByName = dict[str, list[str]]
+"""The values of headers, by their names in lower case."""
+
+MOST_LINES, MOST_BYTES = 256, 64 * 1024
+"""How many header lines a response may have that is stored, and how long they may be in all."""
+
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token: RFC 9110, section 5.6.2
 _VALUE = re.compile(r"[^\0\r\n]*")
+_NUMBER = re.compile(rb"0|[1-9][0-9]{0,14}")
+_SHORT = 256
+
+FOR_ONE = frozenset(
+    {
+        *("set-cookie", "set-cookie2", "clear-site-data", "set-login"),
+        *("www-authenticate", "authentication-info", "dpop-nonce"),
+        *("sec-session-registration", "sec-session-challenge"),
+        *("secure-session-registration", "secure-session-challenge"),
+    }
+)
+"""Headers that are for one client: what he is to keep, to forget, or to prove himself with."""
+
+OF_A_CONNECTION = frozenset(
+    {
+        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("http2-settings", "proxy-connection", "proxy-authenticate", "proxy-authorization"),
+        "proxy-authentication-info",
+    }
+)
+"""Headers that are about one connection, and end there: RFC 9110, section 7.6.1."""
+
+_OF_THE_CONTENT = frozenset(
+    {
+        *("cache-control", "pragma", "expires", "age", "date", "vary", "etag", "last-modified"),
+        *("location", "link"),
+    }
+)
+"""What no response can do without, and `Connection` must not name; and all of `content-`."""
+
+
+def end_to_end(lines: Iterable[tuple[bytes, bytes]]) -> Lines:
+    """Return the lines without those that are about the connection, or named by `Connection`."""
+    lines = list(lines)
+    ending = OF_A_CONNECTION | named_by_connection(lines)
+    return [line for line in lines if _lower(line[0]) not in ending]
+
+
+def by_name(lines: Iterable[tuple[bytes, bytes]]) -> ByName:
+    """Return the values of each header by its name in lower case.
+
+    Starlette's own mapping finds only names that are in lower case, as not all are that an endpoint
+    took from somewhere else.
+    """
+    found: ByName = {}
+    for name, value in lines:
+        found.setdefault(_lower(name), []).append(value.decode("latin-1"))
+    return found
+
+
+def named_by_connection(lines: Iterable[tuple[bytes, bytes]]) -> frozenset[str]:
+    """Return the names, in lower case, that the lines of `Connection` hold."""
+    values = [value for name, value in lines if _lower(name) == "connection"]
+    return frozenset(_lower(part.strip()) for value in values for part in value.split(b","))
+
+
+def needed_by_all(names: Collection[str]) -> list[str]:
+    """Return those of `names` that belong to the response, whatever the connection."""
+    return sorted(name for name in names if name.startswith("content-") or name in _OF_THE_CONTENT)
 
 
 def to_json(lines: Iterable[tuple[bytes, bytes]]) -> list[list[str]]:
@@ -19,9 +85,32 @@ def to_json(lines: Iterable[tuple[bytes, bytes]]) -> list[list[str]]:
     return [[name.decode("latin-1"), value.decode("latin-1")] for name, value in lines]
 
 
-def from_json(content: Iterable[Iterable[object]]) -> Lines:
+def from_json(content: object) -> Lines:
     """Return the lines that `to_json` told; raises `TypeError` or `ValueError` for anything else."""
-    return [line(*pair) for pair in content]
+    if type(content) is not list or not all(type(pair) is list for pair in content):
+        raise ValueError("stored header lines are none")
+    return checked(content)
+
+
+def checked(pairs: Collection[Collection[str]]) -> Lines:
+    """Return these names and values as lines that may be sent to anybody.
+
+    Raises `TypeError` or `ValueError` for others: what is no header line, is for one client or
+    about one connection, or is too much.
+    """
+    if len(pairs) > MOST_LINES:
+        raise ValueError(f"there are {len(pairs)} header lines, more than {MOST_LINES}")
+    lines = []
+    left = MOST_BYTES
+    for name, value in pairs:
+        left -= len(name) + len(value)
+        if left < 0:
+            raise ValueError(f"the header lines have more than {MOST_BYTES} bytes")
+        if len(name) + len(value) <= _SHORT:
+            lines.append(line(name, value))
+        else:
+            lines.append(line.__wrapped__(name, value))
+    return lines
 
 
 @lru_cache(maxsize=1024)  # most responses have the same few
@@ -29,11 +118,26 @@ def line(name: str, value: str) -> tuple[bytes, bytes]:
     """Return a header line as bytes; raises `TypeError` or `ValueError` for what is none."""
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
         raise ValueError("a stored header is none")
+    lower = name.lower()
+    if lower in FOR_ONE or lower in OF_A_CONNECTION:
+        raise ValueError(f"the header {lower} is for one client, or about one connection")
     return name.encode("latin-1"), value.encode("latin-1")
 
 
 def checked_status(status: object) -> int:
-    """Return `status`; raises `ValueError` for what is no status of a response."""
-    if type(status) is not int or not 100 <= status <= 599:
+    """Return `status`; raises `ValueError` for what is no status that ends a request."""
+    if type(status) is not int or not 200 <= status <= 599:
         raise ValueError("a stored status is none")
     return status
+
+
+def told_length(lines: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """Return the length that the lines tell, `None` where they do not, -1 where nobody can tell."""
+    lengths = [value for name, value in lines if name.lower() == b"content-length"]
+    if not lengths:
+        return None
+    return int(lengths[0]) if len(lengths) == 1 and _NUMBER.fullmatch(lengths[0]) else -1
+
+
+def _lower(name: bytes) -> str:
+    return name.decode("latin-1").lower()

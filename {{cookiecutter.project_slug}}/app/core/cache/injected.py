@@ -29,8 +29,10 @@ class Changes:
 
     @classmethod
     def between(cls, before: Response, after: Response) -> "Changes":
-        """Return what leads from one state of a response to another."""
-        old, new = _by_name(before), _by_name(after)
+        """Return what leads from one state of a response to another, whatever the connection."""
+        old, new = (
+            headers.by_name(headers.end_to_end(each.raw_headers)) for each in (before, after)
+        )
         changed: dict[str, list[str]] = {}
         added: dict[str, list[str]] = {}
         mixed = []
@@ -73,11 +75,18 @@ class Changes:
 
     @classmethod
     def from_json(cls, content: list[Any]) -> "Changes":
-        """Return the changes that `to_json` told; raises `TypeError` or `ValueError` for others."""
+        """Return the changes that `to_json` told; raises an exception for others."""
         status, changed, added = content
-        for name, values in (*changed.items(), *added.items()):
-            for value in values:
-                headers.line(name, value)
+        for each in (changed, added):
+            if type(each) is not dict or not all(type(values) is list for values in each.values()):
+                raise ValueError("stored changes are none")
+        if len(changed) + len(added) > headers.MOST_LINES or "content-length" in {
+            **changed,
+            **added,
+        }:
+            raise ValueError("stored changes are too many, or change the length")
+        lines = [(name, value) for name in changed for value in changed[name] or [""]]
+        headers.checked(lines + [(name, value) for name in added for value in added[name]])
         status = status if status is None else headers.checked_status(status)
         return cls(status, changed, added)
 
@@ -88,10 +97,3 @@ def snapshot(response: Response) -> Response:
     copy.status_code = response.status_code
     copy.raw_headers = list(response.raw_headers)
     return copy
-
-
-def _by_name(response: Response) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, value in response.raw_headers:
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return found

@@ -48,6 +48,7 @@ _LONGEST_OWN_KEY = 300  # bytes; with the rest of the key this stays below 512
 
 _REMEMBERED = 4096  # keys, of all functions together
 _SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
+_FEW = 32  # arguments
 _SMALL_KINDS = frozenset({str, int, bool, type(None), typing.Literal, Any, object})
 
 _EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response)
@@ -315,7 +316,7 @@ def _may_be_small(parameters: Parameters) -> bool:
 
 @lru_cache(maxsize=_REMEMBERED, typed=True)
 def _remembered(builder: KeyBuilder, /, *args: object, **kwargs: object) -> str:
-    if not (_are_small(args) and _are_small(kwargs.values())):
+    if len(args) + len(kwargs) > _FEW or not all(map(_are_small, (args, kwargs, kwargs.values()))):
         raise ValueError("too large to be remembered")
     return builder.built(args, kwargs)
 
@@ -339,10 +340,11 @@ def check_key_prefix(key_prefix: str) -> None:
     """Raise for a decorator's `key_prefix` that is no text, empty, too long, or has a `*`."""
     if not isinstance(key_prefix, str):
         raise TypeError(f"key_prefix={key_prefix!r} is no string")
-    if not key_prefix or "*" in key_prefix or len(key_prefix.encode()) > _LONGEST_KEY_PREFIX:
+    size = len(key_prefix.encode("utf-8", "surrogatepass"))
+    if not 1 <= size <= _LONGEST_KEY_PREFIX or "*" in key_prefix or key_prefix[0] == "~":
         raise ValueError(
-            f"key_prefix={key_prefix!r} must have 1 to {_LONGEST_KEY_PREFIX} bytes and no '*', "
-            f"which is the wildcard of patterns"
+            f"key_prefix={key_prefix!r} must have 1 to {_LONGEST_KEY_PREFIX} bytes, no '*', which "
+            f"is the wildcard of patterns, and no '~' in front, as the cache's own keys have"
         )
 
 

@@ -12,15 +12,15 @@ from . import codec
 from .base import CacheBackend, UnavailableError, milliseconds
 from .breaker import past_the_breaker
 from .decorators import cache_response, invalidate_cache
-from .entries import LEFT_OUT, Entry, Factory, called, parsed, tags_of, value_of
+from .entries import LEFT_OUT, Entry, Factory, Standing, called, standing
 from .fence import Fence, Made, computes_here
 from .freshness import Freshness
 from .journal import InvalidationEvent, Journal, Listener
-from .leases import TAG_MS, is_lease
+from .leases import TAG_MS
 from .loops import insist_on_asyncio, to_its_end
 from .outage import Outage
 from .patterns import KeyPattern
-from .record import Record
+from .shown import Shown
 from .tags import all_tags_key, tag_key
 
 __all__ = ["CacheManager", "cache_response", "invalidate_cache"]
@@ -32,6 +32,8 @@ DEFAULT_MAX_ENTRY_BYTES = 8 * 1024 * 1024
 DEFAULT_TTL_JITTER = 0.02
 LAST_ATTEMPT_SECONDS = 0.25
 """How long `close` tries to deliver invalidations that are still to be delivered."""
+LONGEST_KEY = 1024
+"""How many bytes a key or a tag may have, without the prefix."""
 RECOVERY_SECONDS = 1.0
 """How long a server that works again waits for them before others ask it."""
 
@@ -49,6 +51,8 @@ class CacheManager:
 
     No method raises because the backend is away, slow or answers with an error: `get` then
     returns the default, all others `False`. Wrong arguments raise `TypeError` or `ValueError`.
+    A key or a tag is text of 1 to 1024 bytes; a key does not begin with `~`. A longer one is
+    refused, and not replaced by its digest: a pattern would not find it.
     An invalidation that could not be delivered is kept until it can be, and until then what it
     covers is neither served nor stored; `on_event` is called with an `InvalidationEvent` for that.
     """
@@ -98,11 +102,15 @@ class CacheManager:
     async def get(self, key: str, default: Any = None) -> Any:
         """Return the value stored at `key`, or `default` if there is none.
 
-        With a `default` of one's own, a stored `None` can be told from a missing key.
+        With a `default` of one's own, a stored `None` can be told from a missing key. Values are
+        what `set` and `get_or_set` stored. An entry of a decorated function is no value to be
+        read by hand, and neither is one that is being computed: `delete` and `invalidate` remove
+        it, but `get`, `get_many` and `exists` see nothing there.
         """
         full = self._full(key)
         found, value = await self._guarded(self._lookup(full), (False, None))
-        logger.debug("%s %s", "hit" if found else "miss", full)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s %s", "hit" if found else "miss", Shown(full))
         return value if found else default
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
@@ -110,13 +118,13 @@ class CacheManager:
 
         `expire` is in seconds; zero or less means that the value is not stored, and what stood at
         the key is removed. The same happens to a value that would not come back equal or is too
-        large, with a warning that says why.
+        large, with a warning that says why. It is stored as plain JSON, without a checksum.
         """
         full = self._full(key)
         expire = self.default_ttl if expire is None else expire
         if milliseconds(expire) == 0:
             await self._remove([full])
-            logger.debug("not stored %s", full)
+            logger.debug("not stored %s", Shown(full))
             return False
         try:
             data = codec.encode(value)
@@ -126,11 +134,11 @@ class CacheManager:
             else:
                 storing = self.backend.set(full, codec.decode(data), expire)
         except codec.UnstorableError as error:
-            logger.warning("not stored at %s: %s", full, error)
+            logger.warning("not stored at %s: %s", Shown(full), error)
             await self._remove([full])
             return False
         stored = await self._overtaking(storing, False, [KeyPattern((full,))])
-        logger.debug("%s %s", "stored" if stored else "not stored", full)
+        logger.debug("%s %s", "stored" if stored else "not stored", Shown(full))
         return stored
 
     async def get_or_set(
@@ -165,10 +173,10 @@ class CacheManager:
         near = self.fence.nearby(full, tag_keys)
         kept = None if near is None else entry.read(near[0].data, near[1])
         if kept is not None and self.fence.is_hit(kept):
-            logger.debug("hit %s", full)
+            logger.debug("hit %s", Shown(full))
             return kept.value
         served = await self.fence.run(full, tag_keys, entry)
-        logger.debug("%s %s", served.how.name.lower(), full)
+        logger.debug("%s %s", served.how.name.lower(), Shown(full))
         return served.value
 
     async def get_many(self, keys: Collection[str]) -> dict[str, Any]:
@@ -247,12 +255,12 @@ class CacheManager:
         """Remove `key`, which is no pattern; return whether there was something to remove."""
         full = self._full(key)
         deleted = await self._remove([full]) > 0
-        logger.debug("deleted %s: %s", full, deleted)
+        logger.debug("deleted %s: %s", Shown(full), deleted)
         return deleted
 
     async def exists(self, key: str) -> bool:
-        """Return whether `key` holds something that has not expired."""
-        return await self._guarded(self._exists(self._full(key)), False)
+        """Return whether `get` has a value at `key`, be it `None`: the two never differ."""
+        return (await self._guarded(self._lookup(self._full(key)), (False, None)))[0]
 
     async def clear(self) -> bool:
         """Remove every entry below `key_prefix` and nothing else; return whether it was done."""
@@ -279,7 +287,7 @@ class CacheManager:
         """Remove every entry whose key `pattern` covers; return whether it was done.
 
         `*` stands for any run of characters, every other character for itself. The pattern is
-        taken below the prefix, as a key is.
+        taken below the prefix, as a key is. One that is longer than a key may be covers none.
         """
         return await self.delete_matching(self._pattern(pattern))
 
@@ -294,7 +302,7 @@ class CacheManager:
         """
         keys = (all_tags_key(self.key_prefix), *self._tag_keys(tags))
         done = await self._overtaking(self.backend.renonce(keys, TAG_MS), False, tags=keys)
-        logger.debug("%s tags %s", "invalidated" if done else "could not invalidate", tags)
+        logger.debug("%s tags %s", "invalidated" if done else "could not invalidate", Shown(tags))
         return done
 
     async def close(self) -> None:
@@ -330,19 +338,6 @@ class CacheManager:
         if self.journal.covers(key):
             raise UnavailableError("an invalidation of it is still to be delivered")
 
-    async def _exists(self, key: str) -> bool:
-        self._refuse_covered(key)
-        if not self.backend.keeps_bytes:
-            return await self.backend.exists(key)
-        data = await self.backend.get_bytes(key)
-        if data is None or is_lease(data):
-            return False
-        record = parsed(key, data)
-        tags = () if record is None else tags_of(record)
-        if record is None or not tags:
-            return True
-        return value_of(record, await self.backend.get_many_bytes(tags))[0]
-
     async def _lookup(self, key: str) -> tuple[bool, Any]:
         self._refuse_covered(key)
         if self.backend.keeps_bytes:
@@ -351,7 +346,7 @@ class CacheManager:
         value = await self.backend.get(key)
         if value is None:
             return await self.backend.exists(key), None
-        if isinstance(value, str) and value.startswith(("lease/1 ", "cache/1 ")):
+        if isinstance(value, str) and value.startswith(("lease/", "cache/")):
             found = await self._lookup_many([key])
             return key in found, found.get(key)
         try:
@@ -361,29 +356,19 @@ class CacheManager:
 
     async def _lookup_many(self, keys: list[str]) -> dict[str, Any]:
         """Return the values at whole keys: what was set by hand, and entries of `get_or_set`."""
-        values: dict[str, Any] = {}
-        records: dict[str, Record] = {}
-        keys = [key for key in keys if not self.journal.covers(key)]
-        for key, data in (await self._standing_at(keys)).items():
-            record = None if data is None else parsed(key, data)
-            if record is not None:
-                records[key] = record
-            elif data is not None:
-                with suppress(codec.CorruptError):
-                    values[key] = codec.decode(data)
-        records = {
-            key: record
-            for key, record in records.items()
-            if not self.journal.covers(key, tags_of(record))
+        there = await self._standing_at([key for key in keys if not self.journal.covers(key)])
+        entries: dict[str, Standing] = {}
+        for key, data in there.items():
+            entry = standing(self, key, data)
+            if entry is not None and not (entry.tags and self.journal.covers(key, entry.tags)):
+                entries[key] = entry
+        tags = {tag for entry in entries.values() for tag in entry.tags}
+        now = await self._standing_at(list(tags)) if tags else {}
+        values = {
+            key: entry.value(tuple([now[tag] for tag in entry.tags]))
+            for key, entry in entries.items()
         }
-        now = await self._standing_at(
-            list({tag for record in records.values() for tag in tags_of(record)})
-        )
-        for key, record in records.items():
-            found, value = value_of(record, tuple([now[tag] for tag in tags_of(record)]))
-            if found:
-                values[key] = value
-        return values
+        return {key: value for key, (is_of_use, value) in values.items() if is_of_use}
 
     async def _standing_at(self, keys: list[str]) -> dict[str, bytes | None]:
         """Return what stands at whole keys, where it is near or else in the backend."""
@@ -430,7 +415,7 @@ class CacheManager:
         """Remove every entry whose whole key `pattern` covers; return whether it was done."""
         self.limit_clear()
         done = await self._overtaking(self.backend.delete_matching(pattern), False, [pattern])
-        logger.debug("%s %s", "invalidated" if done else "could not invalidate", pattern)
+        logger.debug("%s %s", "invalidated" if done else "could not invalidate", Shown(pattern))
         return done
 
     async def _remove(self, fulls: list[str]) -> int:
@@ -482,16 +467,25 @@ class CacheManager:
             self.backend.near.forget(patterns, tags)
 
     def _pattern(self, pattern: str) -> KeyPattern:
-        return KeyPattern.parse(pattern, prefix=self._full(pattern).removesuffix(pattern))
+        if not isinstance(pattern, str) or not pattern:
+            raise TypeError(f"key={pattern!r} must be a string that is not empty")
+        return KeyPattern.parse(pattern, prefix=f"{self.key_prefix}:")
 
     def _tag(self, tag: str) -> str:
         if not isinstance(tag, str) or not tag:
             raise TypeError(f"tag={tag!r} must be a string that is not empty")
+        _refuse_long("tag", tag)
         return tag
 
     def _full(self, key: str) -> str:
         if not isinstance(key, str) or not key:
             raise TypeError(f"key={key!r} must be a string that is not empty")
+        if key[0] == "~":
+            raise ValueError(
+                f"key='{Shown(key)}' begins with '~', as the cache's own keys do: put a name and a "
+                f"colon in front, 'user:{Shown(key)}'"
+            )
+        _refuse_long("key", key)
         return f"{self.key_prefix}:{key}"
 
     async def _guarded(self, operation: Awaitable[T], failed: T) -> T:
@@ -537,3 +531,14 @@ def _insist(done: object) -> None:
     """Raise `UnavailableError` where a backend says, without raising, that it has done nothing."""
     if done is False:
         raise UnavailableError("the backend says that it is not done")
+
+
+def _refuse_long(what: str, text: str) -> None:
+    """Raise `ValueError` for a key or a tag that is too long to be kept in many places."""
+    if len(text) > LONGEST_KEY // 4:  # so many bytes may a character have
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > LONGEST_KEY:
+            raise ValueError(
+                f"{what}='{Shown(text)}' has {size} bytes, more than {LONGEST_KEY}: put a digest "
+                f"in place of what may be long, hashlib.sha256(text.encode()).hexdigest()"
+            )

@@ -11,6 +11,7 @@ from collections import Counter
 from types import TracebackType
 
 from .loops import insist_on_asyncio
+from .shown import Shown
 
 _MISTAKES = (
     ArithmeticError,
@@ -26,6 +27,7 @@ _MISTAKES = (
 _TRANSPORTS = ("asyncio", "ssl", "uvloop")
 """Modules of which some raise that, too, when a connection is closed at the wrong moment."""
 _MOST_MISTAKES = 20
+
 _ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
 
 
@@ -120,4 +122,4 @@ def reason(error: BaseException) -> str:
 
     A text, not the error itself: a handler that keeps records would keep its traceback too.
     """
-    return _ARGUMENTS.sub("", f"{type(error).__name__}: {error}".rstrip(": "))
+    return str(Shown(_ARGUMENTS.sub("", f"{type(error).__name__}: {error}".rstrip(": ")), 300))

@@ -1,12 +1,14 @@
 r"""The stored record of a cached call: a header line, then the payload as it will be needed.
 
-    cache/1 <digest of key> <digest of function> <number> <kind> <length> <rest as JSON>\n<payload>
+    cache/2 <digest of key> <digest of function> <number> <kind> <length> <sum> <rest>\n<payload>
 
 The header names the key, so that bytes which belong to another key, be it by a fault of a
 connection or of a person, are never taken for an answer; and the function, for a key of one's own
-may be given to two of them. Whatever does not begin with exactly the expected header is a miss:
-another version, another tool, a truncated reply. The number is random, another one for every record
-that is stored; the length is the payload's; the rest is `{}` for a plain value.
+may be given to two of them. The sum is the CRC-32 of the rest and the payload, so that a bit that
+was flipped is noticed; it keeps nobody from forging a record. Whatever does not begin with exactly
+the expected header, or has another sum, is a miss: another version, another tool, a truncated
+reply. The number is random, another one for every record that is stored; the length is the
+payload's; the rest is JSON, `{}` for a plain value.
 """
 
 import json
@@ -18,15 +20,19 @@ from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
+from zlib import crc32
 
 from pydantic_core import from_json
 
-_MAGIC, _LEASE = b"cache/1 ", b"lease/"
+_MAGIC, _LEASE = b"cache/2 ", b"lease/"
 _DIGEST_BYTES = 8
-_KIND_AT = len(_MAGIC) + 3 * (2 * _DIGEST_BYTES + 1)
+_NUMBER_END = len(_MAGIC) + 3 * (2 * _DIGEST_BYTES + 1) - 1
+_SUM_OF_NOTHING = crc32(b"{}")
 _FAST = 1  # zlib's level: most of the gain for a fraction of the time
 _ZLIB = "zlib"
 _SHORT = 1024
+SHORT_KEY = 1280
+"""So many characters may a key have, its prefix included, that is remembered with what it makes."""
 
 
 @dataclass(slots=True)
@@ -52,26 +58,30 @@ class Record:
             if len(smaller) < len(payload):
                 payload, about = smaller, {**about, _ZLIB: len(payload)}
         rest = json.dumps(about, separators=(",", ":")).encode()
-        start = start_of_record(key) + _digest(owner)
         number = secrets.token_hex(_DIGEST_BYTES).encode()
-        return b"%b %b %b %d %b\n%b" % (start, number, self.kind, len(payload), rest, payload)
+        size, crc = len(payload), crc32(payload, crc32(rest))
+        head = (_start_of(key, owner), number, self.kind, size, crc, rest)
+        return b"%b%b %b %d %08x %b\n" % head + payload
 
     @classmethod
-    def from_bytes(cls, key: str, data: bytes, owner: bytes = b"") -> "Record | None":
+    def from_bytes(
+        cls, key: str, data: bytes, owner: bytes = b"", *, largest: int
+    ) -> "Record | None":
         """Return the record that was stored at `key` by `owner`, or `None` if `data` is not one.
 
-        Raises `ValueError` or `zlib.error` for a record whose inside is damaged.
+        A payload that was compressed grows to `largest` bytes at most. Raises an exception for a
+        record whose inside makes no sense: somebody has forged it.
         """
-        start = start_of_record(key) + _digest(owner) + b" "
-        line, newline, payload = data.partition(b"\n")
-        if not newline or not line.startswith(start):
+        head, newline, payload = data.partition(b"\n")
+        start = _start_of(key, owner)
+        if not newline or not head.startswith(start):
             return None
-        _, kind, length, rest = line[len(start) :].split(b" ", 3)
-        if int(length) != len(payload):  # a number that lost its last digit is still a number
+        _, kind, size, crc, rest = head[len(start) :].split(b" ", 4)
+        if size != b"%d" % len(payload) or crc != b"%08x" % crc32(payload, crc32(rest)):
             return None
-        about = _about(rest) if len(rest) <= _SHORT else from_json(rest)
+        about = _about(rest) if len(rest) <= _SHORT else _about.__wrapped__(rest)
         if _ZLIB in about:
-            payload = _decompressed(payload, about[_ZLIB])
+            payload = _decompressed(payload, about[_ZLIB], largest)
         return cls(kind, payload, about)
 
 
@@ -80,24 +90,20 @@ def plain_payload(key: str, data: bytes, owner: bytes, kind: bytes) -> bytes | N
 
     That is what `Record.from_bytes` would find, in less time.
     """
+    # Nothing is called here that can be said at once: this is on the path of most hits.
     head, _, payload = data.partition(b"\n")
-    if head[_KIND_AT:] == b"%b %d {}" % (kind, len(payload)) and head.startswith(
-        _start(key, owner)
-    ):
+    start = _start(key, owner) if len(key) <= SHORT_KEY else _start.__wrapped__(key, owner)
+    if (
+        head[_NUMBER_END:]
+        == b" %b %d %08x {}" % (kind, len(payload), crc32(payload, _SUM_OF_NOTHING))
+    ) and head.startswith(start):
         return payload
     return None
 
 
-@lru_cache(maxsize=4096)  # hot keys are asked for again and again
 def start_of_record(key: str) -> bytes:
     """Return what every record of `key` begins with."""
-    return b"%b%b " % (_MAGIC, _digest(key.encode("utf-8", "surrogatepass")))
-
-
-@lru_cache(maxsize=4096)
-def _start(key: str, owner: bytes) -> bytes:
-    """Return what every record of `key` begins with that was stored for `owner`."""
-    return start_of_record(key) + _digest(owner)
+    return _beginning(key) if len(key) <= SHORT_KEY else _beginning.__wrapped__(key)
 
 
 def names_its_key(data: bytes) -> bool:
@@ -127,19 +133,39 @@ def is_record(data: bytes) -> bool:
     return data.startswith(_MAGIC)
 
 
-@lru_cache(maxsize=1024)  # that of most responses is one of few
-def _about(rest: bytes) -> Mapping[str, Any]:
-    return MappingProxyType(from_json(rest))
+def _start_of(key: str, owner: bytes) -> bytes:
+    return _start(key, owner) if len(key) <= SHORT_KEY else _start.__wrapped__(key, owner)
+
+
+@lru_cache(maxsize=4096)  # hot keys are asked for again and again
+def _beginning(key: str) -> bytes:
+    return b"%b%b " % (_MAGIC, _digest(key.encode("utf-8", "surrogatepass")))
 
 
 @lru_cache(maxsize=4096)
+def _start(key: str, owner: bytes) -> bytes:
+    """Return what every record of `key` begins with that was stored for `owner`."""
+    return b"%b%b " % (start_of_record(key), _digest(owner))
+
+
+@lru_cache(maxsize=1024)  # that of most responses is one of few
+def _about(rest: bytes) -> Mapping[str, Any]:
+    about = from_json(rest, allow_inf_nan=False)
+    if type(about) is not dict:
+        raise TypeError("what a record says besides is no object")
+    return MappingProxyType(about)
+
+
 def _digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest().encode()
 
 
-def _decompressed(payload: bytes, size: int) -> bytes:
+def _decompressed(payload: bytes, size: object, largest: int) -> bytes:
     """Return the `size` bytes that a payload grows to; no more are made, whatever it holds."""
-    data = zlib.decompressobj().decompress(payload, size + 1)
-    if len(data) != size:
-        raise ValueError(f"a compressed payload does not grow to {size} bytes")
+    if type(size) is not int or not len(payload) < size <= largest:
+        raise ValueError("a payload says that it was compressed from a size that cannot be")
+    unpacking = zlib.decompressobj()
+    data = unpacking.decompress(payload, size + 1)
+    if len(data) != size or not unpacking.eof or unpacking.unused_data:
+        raise ValueError(f"a compressed payload does not grow to {size} bytes, no more, no less")
     return data

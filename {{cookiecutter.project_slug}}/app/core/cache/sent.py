@@ -9,6 +9,8 @@ The head of a response, its status and its lines, is one text: most responses ha
 a head that was read once is not read again.
 """
 
+import re
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,21 +19,22 @@ from fastapi.utils import is_body_allowed_for_status_code
 from starlette.responses import Response
 
 from . import headers
+from .headers import Lines
 
 _HEAD = "head"
-_LENGTH = b"content-length"
-_FOR_ONE = frozenset({b"set-cookie", b"connection", b"transfer-encoding"})
-"""Headers that belong to one client or one connection."""
-
-Lines = tuple[tuple[bytes, bytes], ...]
+_WHOLE = " whole"
+_STATUS = re.compile(r"[2-5][0-9][0-9]", re.ASCII)
+_SHORT = 2048
 
 
 class Sent(NamedTuple):
     """What a response class has made of a value."""
 
     status: int
-    lines: Lines
+    lines: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    is_whole: bool = False
+    """Whether it is sent as it is: the endpoint returned it, and FastAPI adds nothing to it."""
 
     def response(self) -> Response:
         """Return a response that sends this."""
@@ -47,34 +50,64 @@ def taken_from(response: Response, injected: Response, status: int) -> Sent | No
 
     `status` is the one that the response has without the injected one.
     """
-    if type(response).__call__ is not Response.__call__:
-        return None  # a stream, or a class that sends in a way of its own
     added = injected.raw_headers
     own = len(response.raw_headers) - len(added)
     if own < 0 or response.raw_headers[own:] != added:
         return None
-    sent = Sent(status, tuple(response.raw_headers[:own]), bytes(response.body))
-    fits = is_body_allowed_for_status_code(response.status_code) and _length(sent) == len(sent.body)
+    return _sent(response, status, response.raw_headers[:own])
+
+
+def returned(response: Response) -> Sent | None:
+    """Return what a response sends that the endpoint itself returned; FastAPI adds nothing to it.
+
+    `None` where that cannot be told: it is a stream, or sends in a way of its own.
+    """
+    return _sent(response, response.status_code, response.raw_headers, is_whole=True)
+
+
+def _sent(response: Response, status: int, lines: Lines, *, is_whole: bool = False) -> Sent | None:
+    body = getattr(response, "body", None)
+    if not _sends_what_it_shows(response) or not isinstance(body, bytes | memoryview):
+        return None
+    sent = Sent(status, tuple(headers.end_to_end(lines)), bytes(body), is_whole)
+    fits = is_body_allowed_for_status_code(response.status_code) and (
+        headers.told_length(sent.lines) == len(sent.body)
+    )
     return sent if fits else None
+
+
+def _sends_what_it_shows(response: Response) -> bool:
+    """Whether a response sends its status, its header lines and its body, and nothing else.
+
+    Its class may be anybody's, but what sends has to be known: that of Starlette's `Response`, or
+    that of its templates, which shows a test client the template besides.
+    """
+    templating = sys.modules.get("starlette.templating")  # which needs Jinja to be imported
+    known = (Response, getattr(templating, "_TemplateResponse", Response))
+    return any(type(response).__call__ is each.__call__ for each in known)
 
 
 def describe(sent: Sent) -> dict[str, Any]:
     """Return all of it but the body."""
-    lines = [b"%b: %b" % line for line in sent.lines]
-    return {_HEAD: b"\n".join([b"%d" % sent.status, *lines]).decode("latin-1")}
+    lines = "".join([f"\n{name}: {value}" for name, value in headers.to_json(sent.lines)])
+    return {_HEAD: f"{sent.status}{_WHOLE if sent.is_whole else ''}{lines}"}
 
 
 def restore(about: Mapping[str, Any], body: bytes) -> Sent:
     """Return what `describe` described; raises an exception for a description that is none."""
-    status, lines, length = _head(about[_HEAD])
+    text = about[_HEAD]
+    read = _head if len(text) <= _SHORT else _head.__wrapped__
+    status, lines, length, is_whole = read(text)
     if length != len(body):
         raise ValueError("a stored response has another length than it says")
-    return Sent(status, lines, body)
+    return Sent(status, lines, body, is_whole)
 
 
 def response_of(sent: Sent, injected: Response) -> Response:
     """Return the response that FastAPI would make now."""
     response = sent.response()
+    if sent.is_whole:
+        return response
     if injected.status_code:  # which FastAPI hands out as `None`
         response.status_code = injected.status_code
         if not is_body_allowed_for_status_code(injected.status_code):
@@ -85,19 +118,12 @@ def response_of(sent: Sent, injected: Response) -> Response:
 
 
 @lru_cache(maxsize=1024)
-def _head(text: str) -> tuple[int, Lines, int]:
-    """Read a head: the status, the lines, and the length that they tell."""
-    first, *rest = text.split("\n")
-    status = headers.checked_status(int(first))
-    lines = tuple([headers.line(*each.split(": ", 1)) for each in rest])
-    if not is_body_allowed_for_status_code(status):
-        raise ValueError("a stored response has a status without a body")
-    if not _FOR_ONE.isdisjoint([name.lower() for name, _ in lines]):
-        raise ValueError("a stored response was for one client")
-    return status, lines, _length(Sent(status, lines, b""))
-
-
-def _length(sent: Sent) -> int:
-    """Return the length that the lines tell, or -1 where they do not."""
-    lengths = [value for name, value in sent.lines if name.lower() == _LENGTH]
-    return int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else -1
+def _head(text: str) -> tuple[int, tuple[tuple[bytes, bytes], ...], int | None, bool]:
+    """Read a head: the status, the lines, the length that they tell, and whether it is whole."""
+    first, *rest = text.split("\n", headers.MOST_LINES + 1)
+    is_whole = first.endswith(_WHOLE)
+    status = first.removesuffix(_WHOLE)
+    if not _STATUS.fullmatch(status) or not is_body_allowed_for_status_code(int(status)):
+        raise ValueError("a stored response has no status of one with a body")
+    lines = tuple(headers.checked([each.split(": ", 1) for each in rest]))
+    return int(status), lines, headers.told_length(lines), is_whole

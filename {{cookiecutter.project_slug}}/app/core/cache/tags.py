@@ -12,6 +12,9 @@ from typing import Any
 from .keys import Parameters
 from .templates import Template
 
+MOST_TAGS = 1000
+"""How many tags an entry may have: the nonce of each is read with it."""
+
 Tag = str | Callable[[Any], Collection[str]]
 """A tag, which may name arguments, or a function that derives tags from a result."""
 
@@ -47,3 +50,14 @@ def templates_of(tags: Collection[Tag], parameters: Parameters) -> list[Template
     if not all(isinstance(tag, str) and tag for tag in texts):
         raise ValueError(f"tags={list(tags)!r} must be strings, none of them empty, or functions")
     return [Template(tag, parameters.signature.parameters) for tag in texts]
+
+
+def checked_tag_keys(content: object, key_prefix: str) -> tuple[str, ...]:
+    """Return the keys of tags that a record names; raises `ValueError` for any other keys."""
+    start = tag_key(key_prefix, "")
+    if type(content) is not list or len(content) > MOST_TAGS:
+        raise ValueError("the tags of a record are no list, or too many")
+    for key in content:
+        if type(key) is not str or not key.startswith(start):
+            raise ValueError("a record names a key that is not that of a tag")
+    return tuple(content)

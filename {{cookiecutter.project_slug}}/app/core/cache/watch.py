@@ -59,8 +59,13 @@ class Watch:
             return None
         return Changes.between(self._before[id(self.injected)][1], self.injected)
 
-    def why_not_stored(self, value: object, statuses: Collection[int]) -> str | None:
-        """Return why the injected response or background tasks forbid to store, or `None`."""
+    def why_not_stored(
+        self, value: object, statuses: Collection[int], varied: Collection[str]
+    ) -> str | None:
+        """Return why the injected response or background tasks forbid to store, or `None`.
+
+        `varied` are the headers of the request, in lower case, that the key holds.
+        """
         if any(len(tasks.tasks) > before for tasks, before in self._tasks):
             return "it scheduled a background task"
         for response, before in self._before.values():
@@ -68,15 +73,19 @@ class Watch:
                 return "it is a response that the function was given"
             if response is not self.injected and Changes.between(before, response):
                 return "it changed a response that a dependency made"
-        return None if self.injected is None else self._why_not_repeated(self.injected, statuses)
+        if self.injected is None:
+            return None
+        return self._why_not_repeated(self.injected, statuses, varied)
 
-    def _why_not_repeated(self, injected: Response, statuses: Collection[int]) -> str | None:
+    def _why_not_repeated(
+        self, injected: Response, statuses: Collection[int], varied: Collection[str]
+    ) -> str | None:
         changes = Changes.between(self._before[id(injected)][1], injected)
         if changes.mixed:
             return f"it replaced what a dependency had set: {', '.join(changes.mixed)}"
         if not (self._is_given or changes):  # what dependencies set is sent, but never repeated
             injected = _without_cookies(injected)
-        return responses.why_not_stored(injected, statuses)
+        return responses.why_not_stored(injected, statuses, varied)
 
     def is_private(self, error: BaseException, in_key: Callable[[], set[str]]) -> bool:
         """Whether what the function raised may be for this caller only."""

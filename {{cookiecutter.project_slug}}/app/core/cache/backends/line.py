@@ -33,7 +33,7 @@ from redis.exceptions import InvalidResponse
 
 from ..base import UnansweredError
 from ..near import RENEW_SECONDS, TRUST_SECONDS
-from ..record import is_record, start_of_record
+from ..record import SHORT_KEY, is_record, start_of_record
 from .budget import STALLED_SECONDS
 from .connections import AnyConnection
 from .messages import Messages
@@ -68,9 +68,13 @@ class Get:
     packed: bytes
 
 
-@lru_cache(maxsize=4096)  # hot keys are asked for again and again
 def get_of(key: str) -> Get:
     """Return the question what stands at `key`."""
+    return _get_of(key) if len(key) <= SHORT_KEY else _get_of.__wrapped__(key)
+
+
+@lru_cache(maxsize=4096)  # hot keys are asked for again and again
+def _get_of(key: str) -> Get:
     name = key.encode("utf-8", "surrogatepass")
     return Get(name, start_of_record(key), packed(("GET", name)))
 
@@ -82,6 +86,17 @@ def new_seal() -> bytes:
 
 class BrokenLineError(Exception):
     """The connection broke after the question was asked; another try may have an answer."""
+
+
+class ForeignRecordError(InvalidResponse):
+    """A reply is the record of another key: it was put at this one, or it has gone astray.
+
+    The next answer, over another connection, tells which.
+    """
+
+    def __init__(self, name: bytes) -> None:
+        super().__init__("a reply that belongs to another command")
+        self.name = name
 
 
 class _Wait:
@@ -303,7 +318,7 @@ class Line(asyncio.BufferedProtocol):
 
     def _look_at(self, reply: bytes, get: Get) -> None:
         if not reply.startswith(get.start) and is_record(reply):
-            raise InvalidResponse("a reply that belongs to another command")
+            raise ForeignRecordError(get.name)
         if len(reply) > LARGE_BYTES:
             self._large(get.name)
 

@@ -28,7 +28,16 @@ from ..outage import Outage, reason
 from ..record import is_of_another_key, is_record_of, names_its_key
 from .budget import within
 from .connections import AnyConnection, Pool
-from .line import LARGE_BYTES, BrokenLineError, Get, Hook, Line, new_seal, packed
+from .line import (
+    LARGE_BYTES,
+    BrokenLineError,
+    ForeignRecordError,
+    Get,
+    Hook,
+    Line,
+    new_seal,
+    packed,
+)
 from .messages import Messages
 
 Command = tuple[bytes | str | int, ...]
@@ -63,6 +72,7 @@ class Question:
 
 
 _MOST_LARGE = 1000
+_MOST_DOUBTED = 1000
 _FOR_EVER = -1  # as PTTL says it
 _TRIALS = 10
 """So many connections may break one after the other before a read is given up."""
@@ -131,6 +141,8 @@ class Server:
         self._homes: dict[asyncio.AbstractEventLoop, _Home] = {}
         self._era = object()
         self._refused: set[str] = set()
+        # Keys at which a record of another key was read, once: the next answer tells why.
+        self._doubted: set[bytes] = set()
         # Keys whose values would hold up the small ones of others on a shared connection.
         self._large: set[bytes] = set()
         self._overtaken = object()
@@ -265,9 +277,10 @@ class Server:
                     replies = await line.ask(sent, count, deadline, since=since, hook=hook)
                 again = trial > 0 or question.deadline is not None
                 self._refuse_strays(replies, question, seal, trusting=again)
+                self._settle(question, replies)
             except BrokenLineError:
                 pass
-            except StrayReplyError as error:
+            except (StrayReplyError, ForeignRecordError) as error:
                 if not line.is_over:  # one fault, however many see it
                     self._line_failed(question.use, error)
                     line.end(BrokenLineError(str(error)))
@@ -357,12 +370,23 @@ class Server:
 
         A record of another key, if it comes again over another connection, does stand there.
         """
-        astray = seal is not None and replies[-1] != seal
-        astray = astray or not all(map(_fits, question.commands, replies))
-        if question.of_key is not None and not trusting and isinstance(replies[0], bytes):
-            astray = astray or is_of_another_key(question.of_key, replies[0])
-        if astray:
+        if (seal is not None and replies[-1] != seal) or not all(
+            map(_fits, question.commands, replies)
+        ):
             raise StrayReplyError("a reply that belongs to another command")
+        if not trusting and _is_foreign(question, replies[0]):
+            raise ForeignRecordError(question.keys[0])
+
+    def _settle(self, question: Question, replies: list[Any]) -> None:
+        """Note a fault of the connection that has just been given up, if it was one.
+
+        It was none if the record of another key stands there: that is the entry's fault alone.
+        """
+        if self._doubted and question.of_key is not None and question.keys[0] in self._doubted:
+            self._doubted.discard(question.keys[0])
+            if not _is_foreign(question, replies[0]):
+                error = StrayReplyError("a reply that belongs to another command")
+                self.breaker.failed(error, question.use)
 
     def _judge(self, errors: list[Exception], use: Use) -> None:
         """Tell errors of the server from those of an entry or of a command."""
@@ -435,13 +459,25 @@ class Server:
             self.refuse(error, "there is no near cache of it")
 
     def _line_failed(self, use: Use, error: Exception) -> None:
-        self.breaker.failed(_told(error, self._budget), use)
+        if not isinstance(error, ForeignRecordError):
+            self.breaker.failed(_told(error, self._budget), use)
+        elif len(self._doubted) < _MOST_DOUBTED:
+            self._doubted.add(error.name)
 
 
 def _alive(
     homes: dict[asyncio.AbstractEventLoop, _Home],
 ) -> dict[asyncio.AbstractEventLoop, _Home]:
     return {loop: home for loop, home in homes.items() if not loop.is_closed()}
+
+
+def _is_foreign(question: Question, reply: Any) -> bool:
+    """Whether a reply to the question about a key is the record of another one."""
+    return (
+        question.of_key is not None
+        and isinstance(reply, bytes)
+        and is_of_another_key(question.of_key, reply)
+    )
 
 
 def _code(error: ResponseError) -> str:

@@ -1,0 +1,144 @@
+"""What a response says of itself, as a cache that many share understands it: RFC 9111.
+
+Its headers are text that anybody may have written. What cannot be read counts as what forbids most.
+"""
+
+import re
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from math import inf
+
+from starlette.responses import Response
+
+from . import headers
+from .headers import ByName
+
+_FORBIDDING = ("no-store", "private", "no-cache")
+_DIGITS, _LATEST = 10, 2**31  # seconds: what is more counts as that, RFC 9111, section 1.2.2
+_SECONDS = re.compile(r"[0-9]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# What stands between two commas, one in quotes being none of them.
+_PART = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.)*+")*+')
+
+Directives = dict[str, list[str | None]]
+"""The directives of `Cache-Control`: for each name its values, `None` for one without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a response says about its age.
+
+    It is fresh for so many seconds from now, `None` if it does not say; zero or less means that it
+    is not fresh even now. Where it may not be stale, it must not be served after that.
+    """
+
+    fresh_for: float | None = None
+    may_be_stale: bool = True
+
+
+def stated(response: Response) -> Stated:
+    """Return how long a response says that it is fresh. Never raises.
+
+    `s-maxage` comes before `max-age`, and that before `Expires`; of several that differ the
+    shortest counts, and what is no number of seconds counts as 0.
+    """
+    lines = headers.by_name(response.raw_headers)
+    directives = _directives(lines.get("cache-control", []))
+    if directives is None:
+        return Stated(0.0, may_be_stale=False)
+    may_be_stale = _may_be_stale(directives)
+    lifetime = _lifetime(directives, lines)
+    if lifetime is None:
+        return Stated(None, may_be_stale)
+    return Stated(lifetime - _age(lines), may_be_stale)
+
+
+def why_not_shared(response: Response, varied: Collection[str] = ()) -> str | None:
+    """Return what a response says against being stored for everybody, or `None`. Never raises.
+
+    `varied` are the names of request headers, in lower case, that the key of the call holds.
+    """
+    lines = headers.by_name(response.raw_headers)
+    for line in lines.get("cache-control", []):
+        directives = _directives([line])
+        if directives is None or not directives.keys().isdisjoint(_FORBIDDING):
+            return f"its Cache-Control is {line!r}"
+    if any("no-cache" in line.lower() for line in lines.get("pragma", [])):
+        return "its Pragma is 'no-cache'"
+    more = sorted(_varying(lines) - set(varied))
+    if more:
+        return f"it has Vary: {', '.join(more)}, of which the key holds nothing"
+    fresh_for = stated(response).fresh_for
+    if fresh_for is not None and fresh_for <= 0:
+        return "it says that it is stale already"
+    return None
+
+
+def _varying(lines: ByName) -> set[str]:
+    names = ",".join(lines.get("vary", [])).lower().split(",")
+    return {name.strip() for name in names} - {""}
+
+
+def _directives(lines: list[str]) -> Directives | None:
+    """Read lines of `Cache-Control`; `None` if they cannot be read."""
+    found: Directives = {}
+    for line in lines:
+        place = -1
+        while place < len(line):
+            match = _PART.match(line, place + 1)
+            if match is None or line[match.end() : match.end() + 1] not in ("", ","):
+                return None  # a quote that has no end
+            place = match.end()
+            name, equals, value = (part.strip() for part in match[0].partition("="))
+            if _TOKEN.fullmatch(name):
+                found.setdefault(name.lower(), []).append(value if equals else None)
+            elif match[0].strip():
+                return None
+    return found
+
+
+def _may_be_stale(directives: Directives) -> bool:
+    """Whether it may be served after its time; `s-maxage` says no, unless it says how long."""
+    if "must-revalidate" in directives or "proxy-revalidate" in directives:
+        return False
+    says_how_long = "stale-while-revalidate" in directives or "stale-if-error" in directives
+    return says_how_long or "s-maxage" not in directives
+
+
+def _lifetime(directives: Directives, lines: ByName) -> float | None:
+    for name in ("s-maxage", "max-age"):
+        if name in directives:
+            return min(_seconds(value) for value in directives[name])
+    expires = lines.get("expires")
+    if not expires:
+        return None
+    made = _date(lines.get("date", [""])[0])
+    return min(_date(each, -inf) for each in expires) - (made or time.time())
+
+
+def _age(lines: ByName) -> float:
+    """Return how old a response is already, which another server may have made."""
+    made = _date(lines.get("date", [""])[0])
+    told = [_seconds(each.strip(), inf) for each in lines.get("age", [])]
+    return max([0.0, time.time() - made if made else 0.0, *told])
+
+
+def _seconds(text: str | None, otherwise: float = 0.0) -> float:
+    digits = text or ""
+    if len(digits) > 1 and digits[0] == digits[-1] == '"':
+        digits = digits[1:-1]
+    if not _SECONDS.fullmatch(digits):
+        return otherwise
+    return float(_LATEST if len(digits) > _DIGITS else min(int(digits), _LATEST))
+
+
+def _date(text: str | None, otherwise: float = 0.0) -> float:
+    """Return a point in time in seconds since 1970, `otherwise` for what is none."""
+    try:
+        when = parsedate_to_datetime(text or "")
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except Exception:  # it fails in many ways
+        return otherwise

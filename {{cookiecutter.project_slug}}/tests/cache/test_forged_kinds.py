@@ -1,0 +1,188 @@
+"""A record is of a kind that its function returns (promise P9), and says what a response may say."""
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from redis import Redis
+
+from app.core.cache import CacheManager, cache_response
+from tests.cache.fault_proxy import Fault, FaultProxy
+from tests.cache.faults import manager_behind
+from tests.cache.forging import forged, no_outage, put, standing_at
+from tests.redis_server import RedisServer
+
+PAGE = b"<script>alert(1)</script>"
+RESPONSE = {
+    "class": "HTMLResponse",
+    "status": 200,
+    "media_type": "text/html",
+    "headers": [["content-length", str(len(PAGE))], ["content-type", "text/html"]],
+}
+
+
+async def asked(manager: CacheManager, annotation: Any, result: Any, data: Any) -> list[Any]:
+    """Return what a function with this annotation gives, after its record was forged by `data`."""
+    runs: list[int] = []
+
+    async def it() -> Any:
+        runs.append(1)
+        return result
+
+    if annotation is None:
+        del it.__annotations__["return"]
+    else:
+        it.__annotations__["return"] = annotation
+    function = cache_response(manager, "it", key="one")(it)
+    await function()
+    await put(manager, "it:one", data(await standing_at(manager, "it:one")))
+    return [await function(), await function(), len(runs)]
+
+
+def as_response(data: bytes) -> bytes:
+    """Return the record of a page that anybody would be sent."""
+    return forged(data, kind=b"response", rest=json.dumps(RESPONSE).encode(), payload=PAGE)
+
+
+def as_value(data: bytes) -> bytes:
+    """Return the record of a value."""
+    return forged(data, kind=b"value", rest=b"{}", payload=b'{"a":2}')
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [dict, dict[str, int], dict[str, int] | None, "dict[str, int]", object, Any, None, "Unknown"],
+    ids=str,
+)
+async def test_p9_a_page_is_no_value(our_manager: CacheManager, annotation: Any) -> None:
+    """A function that says what it returns has no response from its entry; who does not say may."""
+    first, second, runs = await asked(our_manager, annotation, {"a": 1}, as_response)
+    if annotation in (object, Any, None, "Unknown"):
+        assert type(first) is type(second) is HTMLResponse
+    else:
+        assert (first, second, runs) == ({"a": 1}, {"a": 1}, 2)
+
+
+@pytest.mark.parametrize("annotation", [Response, JSONResponse, JSONResponse | HTMLResponse])
+async def test_p9_a_value_is_no_response(our_manager: CacheManager, annotation: Any) -> None:
+    """Who calls the function would stumble over it."""
+    first, second, runs = await asked(our_manager, annotation, JSONResponse(1), as_value)
+    assert type(first) is type(second) is JSONResponse
+    assert runs == 2
+
+
+async def test_a_function_need_not_do_what_it_says(our_manager: CacheManager) -> None:
+    """One that returns a response all the same has hits; other processes learn it by a miss."""
+    runs: list[int] = []
+
+    def process() -> Any:
+        manager = CacheManager(our_manager.backend)
+
+        @cache_response(manager, "it", key="one")
+        async def it() -> dict[str, int]:
+            runs.append(1)
+            made: Any = JSONResponse({"a": 1})
+            return made  # type: ignore[no-any-return] # as many endpoints do
+
+        return it
+
+    one, other = process(), process()
+    for function in (one, other, one, other):
+        assert [(await function()).body for _ in range(3)] == [b'{"a":1}'] * 3
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": 500},
+        {"status": 204},
+        {"status": 206},
+        {"status": 100},
+        {"status": 200.0},
+        {"status": "200"},
+        {"class": "StreamingResponse"},
+        {"class": "os.system"},
+        {"class": ["JSONResponse"]},
+        {"media_type": {"x": 1}},
+        {"headers": [["content-length", "3"]]},
+        {"headers": [["content-length", "+25"]]},
+        {"headers": [["content-length", "\u0662\u0665"]]},
+        {"headers": [["content-length", "25"], ["Content-Length", "25"]]},
+        {"headers": [["Set-Cookie", "a=b"]]},
+        {"headers": [["SET-COOKIE2", "a=b"]]},
+        {"headers": [["www-authenticate", "Basic"]]},
+        {"headers": [["Clear-Site-Data", "*"]]},
+        {"headers": [["connection", "close"]]},
+        {"headers": [["Transfer-Encoding", "chunked"]]},
+        {"headers": [["Keep-Alive", "x"]]},
+        {"headers": [["x", "a\r\nb: c"]]},
+        {"headers": [["x", "a\u0000"]]},
+        {"headers": [["x", "\u20ac"]]},
+        {"headers": [["x y", "a"]]},
+        {"headers": [["", "a"]]},
+        {"headers": [["x"]]},
+        {"headers": [["x", "a", "b"]]},
+        {"headers": [["x", 7]]},
+        {"headers": {"ab": "cd"}},
+        {"headers": ["ab"]},
+        {"headers": "ab"},
+        {"headers": [["x", "a" * 70_000]]},
+        {"headers": [["x", "a"]] * 300},
+    ],
+    ids=str,
+)
+async def test_p9_a_response_says_what_could_have_been_stored(
+    our_manager: CacheManager, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
+) -> None:
+    """A status, lines and a length that fit, and nothing for one client or one connection."""
+
+    def forge(data: bytes) -> bytes:
+        rest = json.dumps({**RESPONSE, **change}).encode()
+        return forged(data, rest=rest, payload=PAGE)
+
+    first, second, runs = await asked(our_manager, Response, JSONResponse(1), forge)
+    assert (first.body, second.body, runs) == (b"1", b"1", 2)
+    assert no_outage(caplog)
+
+
+async def test_p9_records_of_other_keys_are_no_outage(
+    redis_manager: CacheManager, redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hundred of them, one after the other: each is replaced, and nothing is logged."""
+
+    @cache_response(redis_manager, "it", key="{number}")
+    async def it(number: int) -> int:
+        return number
+
+    await it(0)
+    data = await standing_at(redis_manager, "it:0")
+    for number in range(1, 101):
+        redis_client.set(f"{redis_manager.key_prefix}:it:{number}", data)
+    for number in range(101):
+        assert await it(number) == number
+    assert [await it(number) for number in range(101)] == [*range(101)]
+    assert caplog.records == []
+
+
+async def test_p9_a_reply_that_went_astray_is_logged(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next answer shows that another record stands there: it was the connection's fault."""
+    with FaultProxy(redis_server.host, redis_server.port) as proxy:
+        manager = manager_behind(proxy, redis_server)
+
+        @cache_response(manager, "it", key="{number}")
+        async def it(number: int) -> int:
+            return number
+
+        for number in range(5):
+            await it(number)
+        proxy.inject(Fault("shift", command=b"GET", times=1))
+        assert [await it(number) for number in [*range(5)] * 3] == [*range(5)] * 3
+        [line] = [record.getMessage() for record in caplog.records]
+        assert "a reply that belongs to another command" in line
+        proxy.heal()
+        await manager.clear()
+        await manager.close()

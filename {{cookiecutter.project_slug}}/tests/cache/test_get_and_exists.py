@@ -1,0 +1,102 @@
+"""`get`, `get_many` and `exists` give one answer: what `set` and `get_or_set` stored is there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from app.core.cache import CacheManager, cache_response
+
+MISSING = object()
+
+
+async def answers(manager: CacheManager, key: str) -> set[bool]:
+    """Return whether there is a value, as each of the three says."""
+    return {
+        await manager.get(key, MISSING) is not MISSING,
+        key in await manager.get_many([key]),
+        await manager.exists(key),
+    }
+
+
+@pytest.mark.parametrize("value", [1, None, False, "", "lease", [], {"a": 1}])
+async def test_what_was_set_is_there(manager: CacheManager, value: Any) -> None:
+    """A stored `None`, too."""
+    assert await answers(manager, "key") == {False}
+    await manager.set("key", value)
+    assert await answers(manager, "key") == {True}
+    await manager.delete("key")
+    await manager.get_or_set("key", lambda: value)
+    assert await answers(manager, "key") == {True}
+
+
+async def test_an_entry_of_a_function_is_no_value(manager: CacheManager) -> None:
+    """All three say that nothing is there; by hand it can be removed, and no more."""
+    runs: list[str] = []
+
+    @cache_response(manager, "user", key="{name}")
+    async def user(name: str) -> str:
+        runs.append(name)
+        return name
+
+    removals: list[Callable[[], Awaitable[object]]] = [
+        lambda: manager.delete("user:ada"),
+        lambda: manager.delete_many(["user:ada"]),
+        lambda: manager.invalidate("user:ada"),
+        lambda: manager.invalidate("user:*"),
+    ]
+    for number, remove in enumerate(removals, 1):
+        assert [await user("ada"), await user("ada")] == ["ada"] * 2
+        assert await answers(manager, "user:ada") == {False}
+        assert await remove()
+        assert len(runs) == number
+
+
+async def test_what_is_being_computed_is_not_there_yet(manager: CacheManager) -> None:
+    """A lease is no value."""
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def factory() -> int:
+        started.set()
+        await go_on.wait()
+        return 1
+
+    caller = asyncio.create_task(manager.get_or_set("key", factory))
+    await started.wait()
+    assert await answers(manager, "key") == {False}
+    go_on.set()
+    await caller
+    assert await answers(manager, "key") == {True}
+
+
+@pytest.mark.parametrize("remove", ["tag", "not delivered"])
+async def test_what_was_invalidated_by_a_tag_is_gone(
+    our_manager: CacheManager, remove: str
+) -> None:
+    """Also while that is still to be delivered."""
+    await our_manager.get_or_set("key", lambda: 1, tags=["tag"])
+    assert await answers(our_manager, "key") == {True}
+    if remove == "tag":
+        await our_manager.invalidate_tags("tag")
+    else:
+        our_manager.journal.add([], [f"{our_manager.key_prefix}:~tag:tag"])
+    assert await answers(our_manager, "key") == {False}
+
+
+@pytest.mark.parametrize("data", [b"{", b"", b"\xff", b"cache/1 a b c value 1 {}\n1", b"cache/2 "])
+async def test_p9_what_is_no_value_is_not_there(our_manager: CacheManager, data: bytes) -> None:
+    """Bytes of another tool, a record of another version, half a record."""
+    await our_manager.backend.set_bytes(f"{our_manager.key_prefix}:key", data)
+    assert await answers(our_manager, "key") == {False}
+    assert await our_manager.get_or_set("key", lambda: 2) == 2
+    assert await answers(our_manager, "key") == {True}
+
+
+async def test_p9_a_key_of_another_type_is_not_there(
+    redis_manager: CacheManager, redis_client: Redis
+) -> None:
+    """A list of Redis, for one."""
+    redis_client.rpush(f"{redis_manager.key_prefix}:key", "a")
+    assert await answers(redis_manager, "key") == {False}
