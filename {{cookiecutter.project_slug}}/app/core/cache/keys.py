@@ -34,7 +34,12 @@ from .canonical import (
     has_identity,
     text,
 )
-from .templates import Template, escape
+from .hints import hints_of
+from .keyfunctions import KeyFunction, OwnKey
+from .kinds import injected, kinds_of
+from .patterns import WILDCARD
+from .remedies import key_of_one, leave_out, of_parameter
+from .templates import Template, is_written
 
 _DIGEST_BYTES = 16
 _LONGEST_READABLE = 80  # bytes of the function's name in a key
@@ -48,9 +53,6 @@ _SMALL_KINDS = frozenset({str, int, bool, type(None), typing.Literal, Any, objec
 _EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response, SecurityScopes)
 _UNIONS = (typing.Union, type(int | str))
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-_REMEDIES = 'name it in ignore=("{name}",), give key=, or give its class a __cache_key__ method'
-
-KeyFunction = Callable[..., object]
 _Step = tuple[Callable[[Any], tuple[object, ...]], Mapping[str, object], int]
 """What picks the other arguments from those given by name, their defaults, their number."""
 
@@ -180,7 +182,7 @@ class KeyBuilder:
         self._remembers = _may_be_small(parameters) and (own is None or isinstance(own, Template))
         self._write_request = _request_writer(vary)
         self.start = f"{start}:"
-        self._own = own
+        self._own = None if own is None else _checked_own(func, parameters, own)
         if own is not None:
             return
         for name in parameters.keyed:
@@ -223,28 +225,49 @@ class KeyBuilder:
             try:
                 canonical_text((value,), self._write_request)
             except (UnkeyableError, RecursionError) as error:
-                remedies = _REMEDIES.format(name=name)
+                remedies = of_parameter(name, type(value), self._parameters.keyed)
                 return UnkeyableError(f"parameter {name!r}: {error}; {remedies}")
         return UnkeyableError("an argument has no identity")
 
     def _own_key(
         self,
-        own: Template | KeyFunction,
+        own: Template | OwnKey,
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
     ) -> str:
-        if isinstance(own, Template):
-            key = own.render(self._parameters.arguments(args, kwargs))
-        else:
-            made = own(*args, **kwargs)
-            if isinstance(made, tuple):
-                made = ":".join(map(escape, made))
-            if not isinstance(made, str) or not made:
-                raise UnkeyableError(f"key= returned {made!r}, which makes no key")
-            key = made
+        arguments = self._parameters.arguments(args, kwargs)
+        key = own.render(arguments) if isinstance(own, Template) else own(arguments)
         if len(key.encode("utf-8", "surrogatepass")) <= _LONGEST_OWN_KEY:
             return key
         return "~" + blake2b(text(key), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _checked_own(
+    func: Callable[..., object], parameters: Parameters, own: Template | KeyFunction
+) -> Template | OwnKey:
+    """Return what makes a key of one's own; refuse what leaves out a parameter that counts."""
+    hints, name = hints_of(func), func.__qualname__
+    handed = injected(parameters.signature, hints)
+    if not isinstance(own, Template):
+        return OwnKey(own, parameters.signature, name, handed)
+    if WILDCARD in own.text:
+        raise ValueError(f"key={own.text!r} has a '*', which is the wildcard of patterns")
+    for left in parameters.keyed:
+        if left not in own.names and left not in handed:
+            raise ValueError(
+                f"key={own.text!r} leaves out {left!r}, a parameter of {name}: calls that differ "
+                f"in it would get each other's results; name it, or an attribute of it, as in "
+                f"{_with(own, left, hints)}, or, {leave_out(left)}"
+            )
+    return Template(own.text, own.parameters, hints)
+
+
+def _with(own: Template, left: str, hints: Mapping[str, Any]) -> str:
+    """Return an example of a template that names what was left out."""
+    if left in ("self", "cls"):
+        return key_of_one(left, others=own.names)
+    is_one = all(is_written(kind) or kind is object for kind in kinds_of(hints.get(left, object)))
+    return f'key="{own.text}:{{{left}{"" if is_one else ".id"}}}"'
 
 
 def _may_be_small(parameters: Parameters) -> bool:
@@ -355,7 +378,8 @@ def _refuse_unkeyable(func: Callable[..., object], name: str, annotation: object
         or getattr(cls, "_is_protocol", False)
         or hasattr(cls, "__get_pydantic_core_schema__")
     ):
+        remedies = of_parameter(name, cls)
         raise TypeError(
             f"parameter {name!r} of {func.__qualname__} is a {cls.__module__}.{cls.__qualname__}, "
-            f"which has no identity that outlives the process; {_REMEDIES.format(name=name)}"
+            f"which has no identity that outlives the process; {remedies}"
         )
