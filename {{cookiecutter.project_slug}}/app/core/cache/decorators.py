@@ -32,7 +32,7 @@ from .families import expect_keys, tell_of_void
 from .handles import Handles
 from .hints import hints_of
 from .keyfunctions import KeyFunction
-from .keys import Parameters
+from .keys import Parameters, check_key_prefix
 from .methods import CachedMethod, attach, unwrapped
 from .patterns import WILDCARD
 from .running import as_coroutine_function
@@ -49,6 +49,8 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
+
+_MISSING: Any = None  # `key_prefix` has no default but for the message about missing parentheses
 
 
 class CachedFunction(Protocol[P, R_co]):
@@ -119,7 +121,7 @@ class Decorator(Protocol):
 
 def cache_response(
     cache_manager: "CacheManager",
-    key_prefix: str,
+    key_prefix: str = _MISSING,
     expire: int | timedelta | None = None,
     *,
     ignore: Collection[str] = (),
@@ -165,6 +167,7 @@ def cache_response(
     entries of the first.
     """
     check_manager(cache_manager, "cache_response", 'key_prefix="users", expire=60')
+    check_key_prefix(key_prefix)
     if refresh not in ("inline", "background"):
         raise ValueError(f"refresh={refresh!r} must be 'inline' or 'background'")
     check_times(expire, stale, early_refresh)

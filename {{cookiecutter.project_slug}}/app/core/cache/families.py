@@ -7,22 +7,27 @@ from typing import Any, Protocol
 from .patterns import WILDCARD, KeyPattern
 from .templates import Template
 
+_ANY, _VALUE, _NAME = "any text", "a value", "name "
+Shape = tuple[str, ...]
+"""The characters of a key in turn; `_ANY` for what is not known, `_VALUE` for a value, which has no
+colon. Those of a function's name have `_NAME` in front: no value is meant to be that."""
+
 
 class Manager(Protocol):
     """What is needed of a cache manager."""
 
     key_prefix: str
-    families: dict[KeyPattern, str]
+    families: dict[Shape, str]
 
 
 def expect_keys(
     manager: Manager, key_prefix: str, family: KeyPattern, own: Template | None
 ) -> None:
     """Note what the keys of a decorated function look like, and its `key_prefix`."""
-    if own is not None:
-        first, *rest = own.literals or ("",)
-        family = KeyPattern((family.literals[0] + first, *rest))
-    manager.families[family] = key_prefix
+    before = f"{manager.key_prefix}:{key_prefix}:"
+    name = family.literals[0].removeprefix(before)
+    end = [*(_NAME + each for each in name), _ANY] if own is None else _shape(own)
+    manager.families[(*before, *end)] = key_prefix
 
 
 def tell_of_void(
@@ -33,10 +38,8 @@ def tell_of_void(
 ) -> None:
     """Warn of keys that cover no entry of the functions whose `key_prefix` they name."""
     for template in templates:
-        pattern = KeyPattern.parse(
-            WILDCARD.join(template.literals), prefix=f"{manager.key_prefix}:"
-        )
-        if any(map(pattern.overlaps, manager.families)):
+        pattern = (*manager.key_prefix, ":", *_shape(template))
+        if any(_meet(pattern, family) for family in manager.families):
             continue
         for key_prefix in dict.fromkeys(manager.families.values()):
             if f"{template.text}:".startswith(f"{key_prefix}:"):
@@ -49,3 +52,36 @@ def tell_of_void(
                     key_prefix,
                     f"{key_prefix}:*",
                 )
+
+
+def _shape(template: Template) -> Shape:
+    shape = [_ANY if each == WILDCARD else each for each in template.literals[0]]
+    for literal in template.literals[1:]:
+        shape += [_VALUE, *(_ANY if each == WILDCARD else each for each in literal)]
+    return tuple(shape)
+
+
+def _meet(one: Shape, two: Shape) -> bool:
+    """Whether there is a key of both shapes, by all pairs of places that can be reached."""
+    reached, todo = {(0, 0)}, [(0, 0)]
+    while todo:
+        i, j = todo.pop()
+        if i == len(one) and j == len(two):
+            return True
+        left, right = one[i : i + 1], two[j : j + 1]
+        steps = []
+        if left and left[0] in (_ANY, _VALUE):
+            steps += [(i + 1, j), *([(i, j + 1)] if _takes(left[0], right) else [])]
+        if right and right[0] in (_ANY, _VALUE):
+            steps += [(i, j + 1), *([(i + 1, j)] if _takes(right[0], left) else [])]
+        if left and right and left[0].removeprefix(_NAME) == right[0].removeprefix(_NAME):
+            steps.append((i + 1, j + 1))
+        new = set(steps) - reached
+        reached |= new
+        todo += new
+    return False
+
+
+def _takes(wild: str, other: Shape) -> bool:
+    """Whether what stands for a text may have this in it."""
+    return bool(other) and (wild == _ANY or not other[0].startswith((":", _NAME)))

@@ -63,7 +63,9 @@ class Handles:
         self._left = frozenset(whole.parameters).difference(keyed)
         self._first = next(iter(whole.parameters), "") if is_method else ""
         # As it is meant, with nothing in the places of what is left out, or as the function has it.
-        self._ways = [[self._first, *keyed], list(whole.parameters), keyed]
+        ways = [[self._first, *keyed], list(whole.parameters), keyed]
+        self._ways = list(map(self._of, ways))
+        self._ways_bound = [self._of(way, but=self._first) for way in ways[:2]]
 
     def cache_key(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...] = ()
@@ -120,39 +122,41 @@ class Handles:
     ) -> list[inspect.BoundArguments]:
         """Return the calls that arguments may mean; raises `TypeError` where there is none."""
         meant, first = list[inspect.BoundArguments](), None
-        for names in self._ways:
+        ways = self._ways_bound if bound else self._ways
+        for way in ways:
             try:
-                call = self._read(names, args, kwargs, bound)
+                call = self._read(way, args, kwargs, bound)
             except TypeError as error:
                 first = first or error
             else:
                 meant.append(call)
         if not meant:
-            names = [name for name in self._ways[0] if name and not (bound and name == self._first)]
-            taken = ", ".join(map(str, self._of(names).parameters.values()))
-            raise TypeError(f"{self._name}.{what}(): {first}; it takes ({taken})")
+            taken = ", ".join(map(str, ways[0].parameters.values()))
+            is_class = self._first == "cls" and not bound
+            hint = "; put @cache_response above @classmethod to have it bound" if is_class else ""
+            raise TypeError(f"{self._name}.{what}(): {first}; it takes ({taken}){hint}")
         return meant
 
     def _read(
         self,
-        names: list[str],
+        way: inspect.Signature,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         bound: tuple[Any, ...],
     ) -> inspect.BoundArguments:
-        """Return the call that is meant where `names` may be given by place."""
-        if bound:
-            names = [name for name in names if name != self._first]
-        away = {name: kwargs[name] for name in self._left.difference(names) if name in kwargs}
+        """Return the call that is meant where the parameters of `way` may be given by place."""
+        hidden = self._left.difference(way.parameters)
+        away = {name: kwargs[name] for name in hidden if name in kwargs}
         rest = {name: value for name, value in kwargs.items() if name not in away}
-        given = self._of(names).bind_partial(*args, **rest).arguments
+        given = way.bind_partial(*args, **rest).arguments
         if bound:
             given[self._first] = bound[0]
         return inspect.BoundArguments(self._whole, self._filled({**given, **away}))
 
-    def _of(self, names: list[str]) -> inspect.Signature:
+    def _of(self, names: list[str], *, but: str = "") -> inspect.Signature:
+        taken = set(names) - {but}
         parameters = self._whole.parameters.values()
-        return self._whole.replace(parameters=[each for each in parameters if each.name in names])
+        return self._whole.replace(parameters=[each for each in parameters if each.name in taken])
 
     def _filled(self, given: Mapping[str, Any]) -> OrderedDict[str, Any]:
         filled = OrderedDict[str, Any]()

@@ -14,6 +14,7 @@ from .base import CacheBackend, UnavailableError, milliseconds
 from .breaker import past_the_breaker
 from .decorators import cache_response, invalidate_cache
 from .entries import LEFT_OUT, Entry, Factory, called, parsed, tags_of, value_of
+from .families import Shape
 from .fence import Fence, Made, computes_here
 from .freshness import Freshness
 from .journal import InvalidationEvent, Journal, Listener
@@ -79,7 +80,7 @@ class CacheManager:
         self.ttl_jitter = ttl_jitter
         self.functions: dict[bytes, Callable[..., Any]] = {}
         """The decorated functions, by the place that they have among the keys."""
-        self.families: dict[KeyPattern, str] = {}
+        self.families: dict[Shape, str] = {}
         """What the keys of the decorated functions look like, and their `key_prefix`."""
         self.walks = Walks()
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)

@@ -62,7 +62,7 @@ class _Bound(ByHand):
 
     def __init__(self, method: CachedMethod, handles: Handles, instance: object) -> None:
         super().__init__(handles, (instance,))
-        self._method = method
+        self._method, self.__doc__, self.__module__ = method, method.__doc__, method.__module__
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._method(*args, **kwargs)

@@ -51,21 +51,6 @@ class KeyPattern:
             position = found + len(literal)
         return True
 
-    def overlaps(self, other: Self) -> bool:
-        """Whether there can be a key that both cover."""
-        first, second = self.literals[0], other.literals[0]
-        shorter = min(len(first), len(second))
-        if first[:shorter] != second[:shorter]:  # as nearly always
-            return False
-        return _meet(self._places(), other._places())
-
-    def _places(self) -> list[str | None]:
-        """Return the characters, and `None` for each wildcard."""
-        places: list[str | None] = [*self.literals[0]]
-        for literal in self.literals[1:]:
-            places += [None, *literal]
-        return places
-
     def redis_glob(self) -> str:
         """Return the pattern for Redis' `SCAN MATCH`, which has more wildcards than we do.
 
@@ -75,28 +60,6 @@ class KeyPattern:
         # Neighbouring wildcards mean no more than one, and cost Redis time.
         inner = [literal for literal in rest[:-1] if literal]
         return WILDCARD.join(_escape(literal) for literal in (first, *inner, *rest[-1:]))
-
-
-def _meet(one: list[str | None], two: list[str | None]) -> bool:
-    """Whether two patterns have a key in common, by all pairs of places that can be reached."""
-    reached, todo = {(0, 0)}, [(0, 0)]
-    while todo:
-        i, j = todo.pop()
-        if i == len(one) and j == len(two):
-            return True
-        left = one[i] if i < len(one) else ""
-        right = two[j] if j < len(two) else ""
-        steps = []
-        if left is None:
-            steps += [(i + 1, j), (i, j + 1)]
-        if right is None:
-            steps += [(i, j + 1), (i + 1, j)]
-        if left and left == right:
-            steps.append((i + 1, j + 1))
-        new = {step for step in steps if step[0] <= len(one) and step[1] <= len(two)} - reached
-        reached |= new
-        todo += new
-    return False
 
 
 def _escape(literal: str) -> str:

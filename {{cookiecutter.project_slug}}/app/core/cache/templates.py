@@ -248,7 +248,8 @@ def _text(value: Any) -> str:
     if says is not None:
         value = says(value)
     if isinstance(value, Enum):
-        return escape(value.value)  # with its type, for a class may have the members 1 and "1"
+        # With the type, for a class may have the members 1 and "1"; no text looks like this.
+        return escape(value.value).replace("~", "~~")
     if value is not None and not isinstance(value, _PLAIN):
         cls = type(value)
         raise UnkeyableError(f"a {cls.__qualname__} has no text that could stand in a key")
