@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from .patterns import WILDCARD, KeyPattern
 from .templates import Template
 
-_ANY, _VALUE, _NAME = "any text", "a value", "name "
+_ANY, _ONE, _VALUE, _NAME = "any text", "a value's first", "a value's rest", "name "
 Shape = tuple[str, ...]
-"""The characters of a key in turn; `_ANY` for what is not known, `_VALUE` for a value, which has no
-colon. Those of a function's name have `_NAME` in front: no value is meant to be that."""
+"""The characters of a key in turn; `_ANY` for what is not known, `_ONE` and `_VALUE` for a value,
+which has no colon. Those of a function's name have `_NAME` in front: no value is meant to be that."""
 
 
 class Manager(Protocol):
@@ -57,7 +57,7 @@ def tell_of_void(
 def _shape(template: Template) -> Shape:
     shape = [_ANY if each == WILDCARD else each for each in template.literals[0]]
     for literal in template.literals[1:]:
-        shape += [_VALUE, *(_ANY if each == WILDCARD else each for each in literal)]
+        shape += [_ONE, _VALUE, *(_ANY if each == WILDCARD else each for each in literal)]
     return tuple(shape)
 
 
@@ -74,12 +74,19 @@ def _meet(one: Shape, two: Shape) -> bool:
             steps += [(i + 1, j), *([(i, j + 1)] if _takes(left[0], right) else [])]
         if right and right[0] in (_ANY, _VALUE):
             steps += [(i, j + 1), *([(i + 1, j)] if _takes(right[0], left) else [])]
-        if left and right and left[0].removeprefix(_NAME) == right[0].removeprefix(_NAME):
+        if left and right and _is_one(left[0], right) | _is_one(right[0], left):
             steps.append((i + 1, j + 1))
         new = set(steps) - reached
         reached |= new
         todo += new
     return False
+
+
+def _is_one(place: str, other: Shape) -> bool:
+    """Whether a place is for just one character, and this may be it."""
+    if place == _ONE:
+        return _takes(place, other)
+    return place.removeprefix(_NAME) == other[0].removeprefix(_NAME)
 
 
 def _takes(wild: str, other: Shape) -> bool:
