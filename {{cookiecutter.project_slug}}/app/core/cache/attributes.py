@@ -48,10 +48,10 @@ def _is_closed(cls: type) -> bool:
         return is_plain and cls.model_config.get("extra") != "allow"
     if hasattr(cls, "__getattr__") or cls is object:
         return False
-    if "__dataclass_fields__" in vars(cls):  # its own, not those of a base
-        has_own_init = not cls.__dataclass_params__.init  # type: ignore[attr-defined] # typeshed
-        return not has_own_init and not hasattr(cls, "__post_init__")
-    return is_of_orm(cls)
+    if "__dataclass_fields__" not in vars(cls):  # its own, not those of a base
+        return False
+    has_own_init = not cls.__dataclass_params__.init  # type: ignore[attr-defined] # typeshed
+    return not (has_own_init or hasattr(cls, "__post_init__") or is_of_orm(cls))
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -74,11 +74,10 @@ class CachedFunction(Protocol[P, R_co]):
         self: "CachedFunction[Concatenate[S, Q], R_co]", instance: S, owner: Any
     ) -> "CachedFunction[Q, R_co]": ...
 
-    def cache_key(self, *args: Any, **kwargs: Any) -> str | None:
+    def cache_key(self, *args: Any, **kwargs: Any) -> str:
         """Return the key of a call, as `get`, `delete`, `exists` and `invalidate` take it.
 
-        It is `None` where the call goes past the cache. Raises `TypeError` for a call that does not
-        fit, as the next ones do.
+        Raises `TypeError` for a call that does not fit, and for one that has no key.
         """
 
     async def invalidate(self, *args: Any, **kwargs: Any) -> bool:

@@ -36,7 +36,7 @@ class LeftOut:
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(self._says)
 
-    __str__ = __repr__ = __format__ = __bool__ = __iter__ = __len__ = __getitem__ = _refuse
+    __cache_key__ = __str__ = __repr__ = __format__ = __bool__ = __iter__ = __len__ = __getitem__ = _refuse
     __eq__, __hash__ = _refuse, object.__hash__
 
 
@@ -69,13 +69,10 @@ class Handles:
 
     def cache_key(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...] = ()
-    ) -> str | None:
-        """Return the key of a call, below the manager's prefix; `None` where it has none."""
-        meant = self._meant("cache_key", args, kwargs, bound)
-        keys, error = self._keys(meant)
-        if error is not None and any(map(_left_out, meant)):
-            raise error
-        return keys[0].removeprefix(f"{self._manager.key_prefix}:") if keys else None
+    ) -> str:
+        """Return the key of a call, below the manager's prefix."""
+        keys = self._keys("cache_key", self._meant("cache_key", args, kwargs, bound))
+        return keys[0].removeprefix(f"{self._manager.key_prefix}:")
 
     async def invalidate(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...] = ()
@@ -84,9 +81,7 @@ class Handles:
 
         What could be meant in two ways, by place, is removed in both.
         """
-        keys, error = self._keys(self._meant("invalidate", args, kwargs, bound))
-        if error is not None:
-            raise TypeError(f"{self._name}.invalidate(): {error}") from error
+        keys = self._keys("invalidate", self._meant("invalidate", args, kwargs, bound))
         return all([await self._manager.delete_matching(KeyPattern((key,))) for key in keys])
 
     async def invalidate_all(self) -> bool:
@@ -104,18 +99,23 @@ class Handles:
                 f"{self._name}.refresh() runs the function, which needs "
                 f"{', '.join(map(repr, _left_out(meant[0])))}: give it, too"
             )
-        call = next((call for call in whole if self._keys([call])[0]), whole[0])
+        call = next(filter(self._has_key, whole), whole[0])
         return await self._calls.renew(call.args, call.kwargs)
 
-    def _keys(self, meant: list[inspect.BoundArguments]) -> tuple[list[str], TypeError | None]:
-        """Return the keys of calls, or the first reason why there is none."""
+    def _has_key(self, call: inspect.BoundArguments) -> bool:
+        return self._calls.key(call.args, call.kwargs) is not None
+
+    def _keys(self, what: str, meant: list[inspect.BoundArguments]) -> list[str]:
+        """Return the keys that calls have; raises `TypeError` where none of them has one."""
         keys, first = [], None
         for call in meant:
             try:
                 keys.append(self._calls.key_or_raise(call.args, call.kwargs))
             except TypeError as error:
                 first = first or error
-        return list(dict.fromkeys(keys)), None if keys else first
+        if not keys:
+            raise TypeError(f"{self._name}.{what}(): {first}") from first
+        return list(dict.fromkeys(keys))
 
     def _meant(
         self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...]
@@ -174,7 +174,7 @@ class ByHand:
     def __init__(self, handles: Handles, bound: tuple[Any, ...] = ()) -> None:
         self._handles, self._bound = handles, bound
 
-    def cache_key(self, /, *args: Any, **kwargs: Any) -> str | None:
+    def cache_key(self, /, *args: Any, **kwargs: Any) -> str:
         """Return the key of a call, as `get`, `delete`, `exists` and `invalidate` take it."""
         return self._handles.cache_key(args, kwargs, self._bound)
 
