@@ -142,8 +142,10 @@ def cache_response(
     type `Response` or `BackgroundTasks` never are. Of a `Request`, method, path and query are, and
     the headers named in `vary`; a result for which something else of it was read is not stored.
     `key` replaces what stands behind `key_prefix`: a template such as `"user:{user_id}"`, whose
-    values are escaped, or a function of the same arguments that returns a string, which is taken
-    as it is, or a tuple, whose parts are escaped and joined by colons.
+    values are escaped, or a function that takes every call that the function takes, and returns a
+    string, which is taken as it is, or a tuple, whose parts are escaped and joined by colons. A
+    template names every parameter that is not ignored and not handed over by FastAPI. `templates`
+    tells how a value stands in a key.
 
     `tags` name groups that can be invalidated together, with arguments as in `"user:{user_id}"`; a
     function among them derives tags from the result, at the cost of a round trip for each hit.
@@ -161,9 +163,12 @@ def cache_response(
     `cache_status`. A call with an argument that has no stable identity runs the function. A plain
     `def` function runs in a thread, and has to be awaited once it is decorated.
 
+    A method has entries of its own for each object; `cache_response` may stand above `classmethod`
+    and `staticmethod`.
+
     Raises `TypeError` or `ValueError` when it is applied, for arguments that cannot be right, for
-    a parameter whose type can have no identity, and for a second function that would share the
-    entries of the first.
+    a parameter whose type can have no identity, for a refresh in the background that needs what
+    ends with the request, and for a second function that would share the entries of the first.
     """
     check_manager(cache_manager, "cache_response", 'key_prefix="users", expire=60')
     check_key_prefix(key_prefix)

@@ -28,6 +28,9 @@ class OwnKey:
     ) -> None:
         self._make, self._of = make, of
         self._parameters = list(signature.parameters.values())
+        self._names: frozenset[str] = frozenset()
+        """The parameters that are given by name; the others are by place."""
+        self._is_by_name = False
         if _is_asynchronous(make):
             raise TypeError(
                 f"key= of {of} is asynchronous or a generator, and a key is needed at once: give a "
@@ -35,7 +38,6 @@ class OwnKey:
             )
         own = _signature_of(make)
         if own is None:  # a built-in function, of which nothing is known: it is told at the call
-            self._names: frozenset[str] = frozenset()
             return
         takes_all = any(each.kind is each.VAR_KEYWORD for each in own.parameters.values())
         by_name = {name for name, each in own.parameters.items() if each.kind in _BY_NAME}
@@ -51,6 +53,7 @@ class OwnKey:
         for way in ways:
             self._names = way
             if self._fits(own):
+                self._is_by_name = len(way) == len(self._parameters)
                 return
         taken = ", ".join(map(str, self._parameters))
         also = f" ({', '.join(extra)} is handed to it, too)" if extra else ""
@@ -61,17 +64,20 @@ class OwnKey:
 
     def __call__(self, arguments: Mapping[str, Any]) -> str:
         """Return the key of a call; raises `UnkeyableError` where it makes none."""
-        args, kwargs = self._split(arguments)
         try:
-            made = self._make(*args, **kwargs)
+            if self._is_by_name:
+                made = self._make(**arguments)
+            else:
+                args, kwargs = self._split(arguments)
+                made = self._make(*args, **kwargs)
         except Exception as error:
             raise UnkeyableError(f"key= raised {type(error).__qualname__}: {error}") from error
         if isinstance(made, tuple):
             made = ":".join(map(escape, made))
-        elif inspect.isawaitable(made):
-            getattr(made, "close", lambda: None)()  # or Python says that nobody awaited it
-            raise UnkeyableError("key= returned an awaitable, and a key is needed at once")
         if not isinstance(made, str) or not made:
+            if inspect.isawaitable(made):
+                getattr(made, "close", lambda: None)()  # or Python says that nobody awaited it
+                raise UnkeyableError("key= returned an awaitable, and a key is needed at once")
             raise UnkeyableError(f"key= returned what makes no key: {made!r}")
         if "*" in made or made.startswith("~"):  # which no key has: it would act as a pattern
             return f"~{made.replace('%', '%25').replace('*', quoted('*'))}"
