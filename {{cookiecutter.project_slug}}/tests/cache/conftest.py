@@ -1,5 +1,6 @@
 """Backends and managers over which the cache's tests run."""
 
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -96,6 +97,13 @@ async def redis_manager(redis_server: RedisServer) -> AsyncIterator[CacheManager
     yield manager
     await manager.clear()
     await manager.close()
+
+
+def always_due(function: Any) -> Any:
+    """Let each entry of a cached function that has early refresh be computed anew at each hit."""
+    calls = function.calls
+    calls._freshness = dataclasses.replace(calls._freshness, early=1e12)
+    return function
 
 
 @pytest.fixture

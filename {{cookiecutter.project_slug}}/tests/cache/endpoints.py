@@ -58,7 +58,7 @@ class Endpoint:
         names = inspect.signature(self.function).parameters
         injected = {name: Response() for name in ("response",) if name in names}
         key = self.function.cache_key(**injected, **arguments)
-        return await self.manager.backend.get_bytes(key)
+        return await self.manager.backend.get_bytes(f"{self.manager.key_prefix}:{key}")
 
     async def kind(self, **arguments: Any) -> str | None:
         """Return the kind of the record at the key of a call."""

@@ -17,7 +17,7 @@ from app.core.cache.backends.server import Server
 from app.core.cache.base import UnavailableError
 from app.core.cache.breaker import FAILURES_IN_A_ROW
 from app.core.cache.tags import Tag
-from tests.cache.conftest import redis_backend
+from tests.cache.conftest import always_due, redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import (
     BUDGET,
@@ -70,9 +70,10 @@ def tagged(manager: CacheManager, function: Function = computed) -> Any:
 
 def due(manager: CacheManager, function: Function = computed) -> Any:
     """Make one whose entries are always due to be computed anew."""
-    return cache_response(
-        manager, f"due:{function.__name__}", key="{value}", stale=60, early_refresh=1e12
-    )(function)
+    decorator = cache_response(
+        manager, f"due:{function.__name__}", key="{value}", stale=60, early_refresh=1.0
+    )
+    return always_due(decorator(function))
 
 
 def writing(manager: CacheManager) -> Any:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 from typing import Any, Literal, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -237,7 +238,8 @@ def test_p2_a_type_that_can_have_no_identity_is_refused_when_decorating() -> Non
         for part in (f"parameter '{name}'", f'ignore=("{name}",)', "key=", "__cache_key__"):
             assert part in str(caught.value)
     keys_of(read, ignore=("session",))(1, Session())
-    keys_of(read, own=Template("{user_id}", ["user_id"]))(1, Session())
+    own = Template("{user_id}:{session.id}", ["user_id", "session"])
+    assert keys_of(read, own=own)(1, SimpleNamespace(id=7)) == "app:data:1:7"
     keys_of(remedied)(1, Keyed())
 
 

@@ -24,7 +24,7 @@ from app.core.cache import (
     invalidate_cache,
     leases,
 )
-from tests.cache.conftest import redis_backend
+from tests.cache.conftest import always_due, redis_backend
 from tests.redis_server import RedisServer
 
 README: Final = Path(cache.__file__).with_name("README.md")
@@ -142,7 +142,7 @@ async def ageing_entries(manager: CacheManager, text: str) -> Steps:
     stale: dict[str, Any] = {"expire": timedelta(milliseconds=1), "stale": 60}
     yield "stale", await is_renewed(manager, text, "stale", **stale)
     yield "background", await is_renewed(manager, text, "rear", **stale, refresh="background")
-    yield "early_refresh", await is_renewed(manager, text, "early", early_refresh=1e12)
+    yield "early_refresh", await is_renewed(manager, text, "early", early_refresh=1.0)
     yield "stale if error", await is_renewed(manager, text, "error", fails=True, **stale)
 
 
@@ -159,6 +159,8 @@ async def is_renewed(
             raise OSError("the source is away")
         return name
 
+    if "early_refresh" in options:
+        always_due(read)
     deadline = time.monotonic() + 10
     try:
         while len(runs) < 2 and time.monotonic() < deadline:

@@ -62,7 +62,8 @@ async def test_p9_damage_in_what_was_sent_is_a_miss(
     endpoint = Endpoint(our_manager)
     app = application(list_one, endpoint)
     expected = sent(await get(app))
-    data, key = await endpoint.stands(), endpoint.function.cache_key()
+    data = await endpoint.stands()
+    key = f"{our_manager.key_prefix}:{endpoint.function.cache_key()}"
     assert data is not None
     assert old in data
     await our_manager.backend.set_bytes(key, resealed(data.replace(old, new, 1)))

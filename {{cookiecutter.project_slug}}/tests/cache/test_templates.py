@@ -33,7 +33,7 @@ class Colour(Enum):
         ("\ud800", "%ED%A0%80"),
         (1.5, "1.5"),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-        (Colour.RED, "dark%20red"),
+        (Colour.RED, "dark%20red~tests.cache.test_templates.Colour"),
         (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02%2000%3A00%3A00%2B00%3A00"),
     ],
 )
@@ -116,7 +116,7 @@ async def test_p7_a_star_of_a_user_is_no_wildcard(our_manager: CacheManager) -> 
 async def test_a_key_of_ones_own_can_be_read(our_manager: CacheManager) -> None:
     """It stands behind the prefixes, and only what it names counts."""
 
-    @cache_response(our_manager, "users", key="user:{user_id}")
+    @cache_response(our_manager, "users", key="user:{user_id}", ignore=("session",))
     async def read(user_id: int, session: object) -> int:
         return user_id
 

@@ -24,11 +24,13 @@ from .fence import Fence, Found, How, Made
 from .freshness import Freshness, is_failure
 from .identity import identity, is_same
 from .injected import Changes
-from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix, connection_among
+from .keyfunctions import KeyFunction
+from .keys import KeyBuilder, Parameters, check_key_prefix, connection_among
 from .leases import AWAY
 from .near import Kept
 from .patterns import KeyPattern
 from .record import Record, is_plausible, plain_payload
+from .remedies import kind_of
 from .sending import Sending, sending_to
 from .sent import Sent
 from .shown import Shown
@@ -42,6 +44,7 @@ from .watch import Watch
 _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
 _INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
 _MOST_ROUTES = 1000
+_MOST_KINDS = 32  # of reasons that are warned of, for each function
 _PLAIN = 2  # what a response that was sent says of itself: its form and its head
 _IN_LOG = {
     Outcome.HIT: "hit",
@@ -294,7 +297,7 @@ class CachedCalls:
         prefix, keys = self._store.key_prefix, []
         if self._tags:
             arguments = self.parameters.arguments(args, kwargs)
-            keys = [tag_key(prefix, tag.render(arguments)) for tag in self._tags]
+            keys = [tag_key(prefix, tag.name(arguments)) for tag in self._tags]
         if self._derivations:
             keys.append(all_tags_key(prefix))
         return tuple(keys)
@@ -310,12 +313,10 @@ class CachedCalls:
             if self._is_tagged:
                 self._tags_of(args, kwargs)
             return self._keys.key(args, kwargs, connection)
-        except UnkeyableError as error:
-            self._warn_once("runs uncached", str(error))
-        except TypeError:
-            pass  # the arguments do not fit: the function itself says so best
         except Exception as error:  # of a `__cache_key__`, of `key=`, of an attribute in a template
-            self._warn_once("runs uncached", f"its key cannot be built: {error!r}")
+            if not isinstance(error, UnkeyableError) and not self._fits(args, kwargs):
+                return None  # the function itself says best what does not fit
+            self._warn_once("runs uncached", _why_no_key(error))
         return None
 
     def read_by_key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> set[str]:
@@ -324,6 +325,22 @@ class CachedCalls:
             return self._keys.reads(args, kwargs)
         except Exception:  # of a `key=` that is another one the second time: then nothing is
             return set()
+
+    def key_or_raise(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """Return the key of a call; raise `TypeError` where it has none, or does not fit."""
+        try:
+            return self._keys.key(args, kwargs)
+        except TypeError:
+            raise
+        except Exception as error:
+            raise UnkeyableError(_why_no_key(error)) from error
+
+    def _fits(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        try:
+            self.parameters.signature.bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
 
     def load(
         self, key: str, data: bytes, nonces: Nonces, sending: Sending | None = None
@@ -608,8 +625,10 @@ class CachedCalls:
         return call.asked.headers.union(self._vary.headers)
 
     def _warn_once(self, what: str, why: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
+        """Warn once for each kind of reason: of two messages that differ in values, the first."""
+        kind = f"{what}: {kind_of(why)}"
+        if kind not in self._warned and len(self._warned) < _MOST_KINDS:
+            self._warned.add(kind)
             self._logger.warning("%s %s: %s", self._name, what, why)
 
 
@@ -648,6 +667,11 @@ class _OneCall:
     async def compute(self, nonces: Nonces) -> Made:
         """Run the function with this call's own arguments."""
         return await self._calls.compute(self, nonces)
+
+
+def _why_no_key(error: Exception) -> str:
+    is_told = isinstance(error, UnkeyableError)
+    return str(error) if is_told else f"its key cannot be built: {error!r}"
 
 
 def _as_text(nonces: Nonces) -> list[str]:

@@ -6,9 +6,8 @@ below the decorator, the function runs as if there were no cache.
 
 import asyncio
 import functools
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from datetime import timedelta
 from typing import (
     TYPE_CHECKING,
@@ -24,15 +23,22 @@ from typing import (
 )
 
 import anyio
-from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from .calls import CachedCalls
 from .canonical import UnkeyableError
-from .hidden import CONNECTION, SignatureForFastAPI, taken
-from .keys import KeyFunction, Parameters
+from .checks import check_background, check_manager, check_times
+from .families import expect_keys, tell_of_void
+from .handles import Handles
+from .hidden import CONNECTION, SignatureForFastAPI, taken, without_hidden
+from .hints import hints_of
+from .keyfunctions import KeyFunction
+from .keys import Parameters, check_key_prefix
 from .loops import insist_on_asyncio
+from .methods import CachedMethod, attach, unwrapped
 from .misplaced import is_endpoint
-from .patterns import WILDCARD, KeyPattern
+from .patterns import WILDCARD
+from .running import as_coroutine_function
 from .tags import Tag, templates_of
 from .templates import Template
 from .vary import Varying
@@ -48,11 +54,14 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 
+_MISSING: Any = None  # `key_prefix` has no default but for the message about missing parentheses
+
 
 class CachedFunction(Protocol[P, R_co]):
     """A function that `cache_response` has decorated, and what can be done with its entries.
 
-    Of a method, take these from its class and give them the object: `Class.method.refresh(self)`.
+    On a method they are bound as the method is: `thing.method.invalidate(1)`, which is the same as
+    `Class.method.invalidate(thing, 1)`. Parameters that are no part of the key may be left out.
     """
 
     __name__: str
@@ -67,16 +76,18 @@ class CachedFunction(Protocol[P, R_co]):
     @overload
     def __get__(
         self: "CachedFunction[Concatenate[S, Q], R_co]", instance: S, owner: Any
-    ) -> Callable[Q, Coroutine[Any, Any, R_co]]: ...
+    ) -> "CachedFunction[Q, R_co]": ...
 
-    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str | None:
-        """Return the whole key of a call, or `None` where it goes past the cache."""
+    def cache_key(self, *args: Any, **kwargs: Any) -> str:
+        """Return the key of a call, as `get`, `delete`, `exists` and `invalidate` take it.
 
-    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        Raises `TypeError` for a call that does not fit, and for one that has no key.
+        """
+
+    async def invalidate(self, *args: Any, **kwargs: Any) -> bool:
         """Remove the entry of this one call; return whether that was done.
 
-        For a call that has no key, as one with an unkeyable argument, it is that of
-        `invalidate_all`.
+        Nothing else is removed: raises `TypeError` for a call that has no key, too.
         """
 
     async def invalidate_all(self) -> bool:
@@ -85,7 +96,7 @@ class CachedFunction(Protocol[P, R_co]):
         With a `key=` of one's own, these are all entries below its `key_prefix`.
         """
 
-    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    async def refresh(self, *args: Any, **kwargs: Any) -> R_co:
         """Run the function and store its result, whatever is stored for this call now."""
 
 
@@ -113,7 +124,7 @@ class Decorator(Protocol):
 
 def cache_response(
     cache_manager: "CacheManager",
-    key_prefix: str,
+    key_prefix: str = _MISSING,
     expire: int | timedelta | None = None,
     *,
     ignore: Collection[str] = (),
@@ -145,8 +156,10 @@ def cache_response(
     by another one have it run each time.
 
     `key` replaces what stands behind `key_prefix`: a template such as `"user:{user_id}"`, whose
-    values are escaped, or a function of the same arguments that returns a string, which is taken
-    as it is, or a tuple, whose parts are escaped and joined by colons.
+    values are escaped, or a function that takes every call that the function takes, and returns a
+    string, which is taken as it is, or a tuple, whose parts are escaped and joined by colons. A
+    template names every parameter that is not ignored and not handed over by FastAPI. `templates`
+    tells how a value stands in a key.
 
     `tags` name groups that can be invalidated together, with arguments as in `"user:{user_id}"`; a
     function among them derives tags from the result, at the cost of a round trip for each hit.
@@ -164,15 +177,21 @@ def cache_response(
     `cache_status`. A call with an argument that has no stable identity runs the function. A plain
     `def` function runs in a thread, and has to be awaited once it is decorated.
 
+    A method has entries of its own for each object; `cache_response` may stand above `classmethod`
+    and `staticmethod`.
+
     Raises `TypeError` or `ValueError` when it is applied, for arguments that cannot be right, for
-    a parameter whose type can have no identity, and for a second function that would share the
-    entries of the first.
+    a parameter whose type can have no identity, for a refresh in the background that needs what
+    ends with the request, and for a second function that would share the entries of the first.
     """
+    check_manager(cache_manager, "cache_response", 'key_prefix="users", expire=60')
+    check_key_prefix(key_prefix)
     if refresh not in ("inline", "background"):
         raise ValueError(f"refresh={refresh!r} must be 'inline' or 'background'")
+    check_times(expire, stale, early_refresh)
     freshness = cache_manager.freshness(expire, stale, early_refresh)
 
-    def decorate(func: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    def decorate(func: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
         if is_endpoint(func):
             logger.warning(
                 "%s.%s is an endpoint already, and FastAPI will never call what this decorator "
@@ -180,10 +199,14 @@ def cache_response(
                 func.__module__,
                 func.__qualname__,
             )
+        kind, func = unwrapped(func)
+        run = as_coroutine_function(func)
+        if refresh == "background":
+            check_background(func)
         calls = CachedCalls(
             cache_manager,
             func,
-            _as_coroutine_function(func),
+            run,
             key_prefix=key_prefix,
             ignore=ignore,
             key=key,
@@ -205,29 +228,25 @@ def cache_response(
                 return await calls.requested(args, kwargs, *taken(kwargs))
             return await calls.call(args, kwargs)
 
-        def cache_key(*args: Any, **kwargs: Any) -> str | None:
-            return calls.key(args, kwargs)
-
-        async def invalidate_all() -> bool:
-            return await cache_manager.delete_matching(calls.family)
-
-        async def invalidate(*args: Any, **kwargs: Any) -> bool:
-            key = calls.key(args, kwargs)
-            pattern = calls.family if key is None else KeyPattern((key,))
-            return await cache_manager.delete_matching(pattern)
-
-        async def renew(*args: Any, **kwargs: Any) -> Any:
-            return await calls.renew(args, kwargs)
-
-        calls.decorated, function = cached, cast("Any", cached)
+        is_method = kind is not None and kind != "static"
+        handles = Handles(
+            cache_manager, calls, func, has_own_key=key is not None, is_method=is_method
+        )
+        function: Any = cached
+        function.calls = calls  # for `CachedRoute`
+        if kind is None:
+            attach(function, handles)
+        else:
+            function = CachedMethod(cached, handles, kind)
         signature = SignatureForFastAPI.of(
-            cached, calls.parameters.signature, calls.parameters.hidden
+            function, calls.parameters.signature, calls.parameters.hidden
         )
         function.__signature__, calls.unseen = signature, signature.unseen
-        function.calls = calls  # for `CachedRoute`
-        function.cache_key, function.refresh = cache_key, renew
-        function.invalidate, function.invalidate_all = invalidate, invalidate_all
-        return cached
+        calls.decorated = function
+        names = calls.parameters.signature.parameters
+        own = Template(key, names) if isinstance(key, str) else None
+        expect_keys(cache_manager, key_prefix, calls.family, own)
+        return cast("Callable[..., Coroutine[Any, Any, Any]]", function)
 
     return cast("CacheDecorator", decorate)
 
@@ -237,6 +256,7 @@ def invalidate_cache(
     keys: str | list[str] | None = None,
     *,
     tags: Collection[str] = (),
+    only_on_success: bool = False,
 ) -> Decorator:
     """Remove what `keys` cover after the function has run, before its result is handed on.
 
@@ -247,32 +267,51 @@ def invalidate_cache(
 
     The entries are removed when the function raised or was cancelled, too: it may have written
     before that, and forgetting too much costs a miss, keeping too much a wrong answer. For the
-    same reason an argument that has no text of its own stands for any.
+    same reason an argument that has no text of its own stands for any. With `only_on_success`
+    nothing is removed then, nor for a response whose status is 400 or more: for a function that
+    writes nothing where it fails.
 
     Raises `TypeError` or `ValueError` when it is applied, for keys that cannot be right.
     """
+    check_manager(cache_manager, "invalidate_cache", 'keys="users:*"')
     patterns = [keys] if isinstance(keys, str) else list(keys or [])
     if not (patterns or tags) or not all(isinstance(key, str) and key for key in patterns):
         raise ValueError(f"keys={keys!r} must be a key or a list of keys, none of them empty")
 
-    def decorate(func: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-        run = _as_coroutine_function(func)
-        parameters = Parameters.of(func)
-        templates = [Template(pattern, parameters.signature.parameters) for pattern in patterns]
+    def decorate(func: Any) -> Any:
+        if isinstance(func, (classmethod, staticmethod)):
+            return type(func)(decorate(func.__func__))
+        run = as_coroutine_function(func)
+        parameters, hints = Parameters.of(func), hints_of(func)
+        names = parameters.signature.parameters
+        templates = [Template(pattern, names, hints) for pattern in patterns]
         tagged = templates_of(tags, parameters)
         with_arguments = any(template.has_fields for template in [*templates, *tagged])
+        is_first = True
 
         @functools.wraps(func)
         async def invalidating(*args: Any, **kwargs: Any) -> Any:
+            nonlocal is_first
             insist_on_asyncio()
-            # Before the function runs: it may change what it was given.
-            arguments = parameters.arguments(args, kwargs) if with_arguments else {}
-            covered = [each.render(arguments, unknown=WILDCARD) for each in templates]
-            named = _rendered(tagged, arguments, covered)
+            if is_first:  # all functions that are read are decorated by now
+                is_first = False
+                tell_of_void(cache_manager, func, templates, logger)
             try:
+                # Before the function runs: it may change what it was given.
+                given = without_hidden(kwargs)
+                arguments = parameters.arguments(args, given) if with_arguments else {}
+            except TypeError:  # they do not fit: the function says so best, and does not run
                 return await run(*args, **kwargs)
+            covered = [each.patterns(arguments) for each in templates]
+            named = _rendered(tagged, arguments, covered)
+            is_due = not only_on_success
+            try:
+                result = await run(*args, **kwargs)
+                is_due = is_due or not (isinstance(result, Response) and result.status_code >= 400)
+                return result
             finally:
-                await _to_its_end(_invalidate_all(cache_manager, covered, named))
+                if is_due:
+                    await _to_its_end(_invalidate_all(cache_manager, covered, named))
 
         return invalidating
 
@@ -280,27 +319,30 @@ def invalidate_cache(
 
 
 def _rendered(
-    tags: list[Template], arguments: Mapping[str, object], covered: list[str]
+    tags: list[Template], arguments: Mapping[str, object], covered: list[list[str]]
 ) -> list[str]:
     """Return the tags; for one whose argument has no text, let `covered` cover everything."""
     named = []
     for tag in tags:
         try:
-            named.append(tag.render(arguments))
+            named.append(tag.name(arguments))
         except UnkeyableError as error:
             logger.warning("the tag %r stands for all, as %s", tag.text, error)
-            covered.append(WILDCARD)
+            covered.append([WILDCARD])
     return named
 
 
-async def _invalidate_all(manager: "CacheManager", patterns: list[str], tags: list[str]) -> None:
+async def _invalidate_all(
+    manager: "CacheManager", covered: list[list[str]], tags: list[str]
+) -> None:
     """Carry out invalidations; what follows one that was not delivered is not even tried."""
     delivered = not tags or await manager.invalidate_tags(*tags)
-    for pattern in patterns:
+    for patterns in covered:  # those of one template at once
         if delivered:
-            delivered = await manager.invalidate(pattern)
+            delivered = all(await asyncio.gather(*map(manager.invalidate, patterns)))
         else:
-            manager.defer(pattern)
+            for pattern in patterns:
+                manager.defer(pattern)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
@@ -318,13 +360,3 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
                 cancelled = error
         if cancelled is not None:
             raise cancelled
-
-
-def _as_coroutine_function(func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    if not callable(func) or not hasattr(func, "__qualname__"):
-        raise TypeError(f"{func!r} is no function; decorate the function itself")
-    if inspect.isasyncgenfunction(func) or inspect.isgeneratorfunction(func):
-        raise TypeError(f"{func.__qualname__} is a generator: a stream cannot be cached or awaited")
-    if inspect.iscoroutinefunction(func):
-        return func
-    return functools.partial(run_in_threadpool, func)

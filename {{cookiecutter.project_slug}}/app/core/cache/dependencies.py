@@ -10,13 +10,12 @@ import inspect
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from fastapi import routing
 from fastapi.security.base import SecurityBase
 
-from .hidden import CONNECTION
+from .hidden import CONNECTION, steps
 from .hints import RETURN, hints_of
 from .uses import context_variables, function_of, only_reads
 from .vary import Vary
@@ -144,11 +143,7 @@ def _reason(who: str, what: str) -> str:
 
 def reaches(call: object, function: object) -> bool:
     """Whether a call is a function, or leads to it through decorators that say so."""
-    while call is not None:
-        if call is function or getattr(call, "__func__", None) is function:
-            return True
-        call = call.func if isinstance(call, partial) else getattr(call, "__wrapped__", None)
-    return False
+    return any(each is function for each in steps(call))
 
 
 def routes_of(app: Any) -> Iterator[tuple[Any, Any]]:

@@ -7,7 +7,8 @@ the function's own. They are taken away before the function itself is called.
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, Self
 
 from starlette.requests import HTTPConnection
@@ -70,18 +71,30 @@ class SignatureForFastAPI(inspect.Signature):
         return {**own, **hidden}
 
 
+def steps(call: Any) -> Iterator[Any]:
+    """Yield a call, what it is bound to an object, made partial, or decorated of, and so on."""
+    while call is not None:
+        yield call
+        if isinstance(call, partial):
+            call = call.func
+        else:
+            call = getattr(call, "__func__", None) or getattr(call, "__wrapped__", None)
+
+
 def _hands_on(call: object, function: object) -> bool:
     """Whether a call is a function, or leads to it through decorators that take any argument."""
-    while (
-        call is not None
-        and call is not function
-        and getattr(call, "__func__", None) is not function
-    ):
-        code = getattr(call, "__code__", None)
-        if code is None or not code.co_flags & inspect.CO_VARKEYWORDS:
+    for each in steps(call):
+        if each is function:
+            return True
+        code = getattr(each, "__code__", None)
+        if code is not None and not code.co_flags & inspect.CO_VARKEYWORDS:
             return False
-        call = getattr(call, "__wrapped__", None)
-    return call is not None
+    return False
+
+
+def without_hidden(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments without these."""
+    return {name: each for name, each in kwargs.items() if name not in _KINDS}
 
 
 def taken(kwargs: dict[str, Any]) -> tuple[HTTPConnection | None, Response | None]:

@@ -20,7 +20,6 @@ from operator import itemgetter
 from typing import Any
 
 from fastapi import BackgroundTasks
-from fastapi.params import Depends
 from fastapi.security import SecurityScopes
 from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 from starlette.requests import HTTPConnection, Request
@@ -36,8 +35,12 @@ from .canonical import (
 )
 from .hidden import CONNECTION, RESPONSE
 from .hints import hints_of, signature_of
+from .keyfunctions import KeyFunction, OwnKey
+from .kinds import from_dependencies, injected, kinds_of
+from .patterns import WILDCARD
+from .remedies import key_of_one, leave_out, of_parameter
 from .requests import IN_IDENTITY, identity, watched
-from .templates import Template, escape
+from .templates import Template, is_written
 from .uses import parameters_used
 from .vary import Vary
 
@@ -55,9 +58,6 @@ _EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response)
 NO_VARY = Vary()
 _UNIONS = (typing.Union, type(int | str))
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-_REMEDIES = 'name it in ignore=("{name}",), give key=, or give its class a __cache_key__ method'
-
-KeyFunction = Callable[..., object]
 _Step = tuple[Callable[[Any], tuple[object, ...]], Mapping[str, object], int]
 """What picks the other arguments from those given by name, their defaults, their number."""
 
@@ -118,7 +118,8 @@ class Parameters:
                     f"{func.__qualname__}; it has {', '.join(signature.parameters) or 'none'}"
                 )
         hints = hints_of(func, include_extras=False)
-        return cls(signature, hints, ignore, provided=_provided(func, signature))
+        provided = from_dependencies(signature, hints_of(func))
+        return cls(signature, hints, ignore, provided=provided)
 
     def arguments(
         self, args: tuple[object, ...], kwargs: Mapping[str, object]
@@ -191,9 +192,9 @@ class KeyBuilder:
             _may_be_small(parameters) and not vary and (own is None or isinstance(own, Template))
         )
         self.start = f"{start}:"
-        self._own = own
         self.names = _names_in_key(parameters, own)
         """The parameters whose arguments are in the key."""
+        self._own = None if own is None else _checked_own(func, parameters, own)
         if own is not None:
             return
         for name in parameters.keyed:
@@ -249,9 +250,10 @@ class KeyBuilder:
         """Return what of a request is in the key of a call, in the words in which it is noted."""
         if self._own is not None:
             noted: set[str] = set()
-            watched_args = [_watched(each, noted) for each in args]
-            watched_kwargs = {name: _watched(each, noted) for name, each in kwargs.items()}
-            self._own_key(self._own, tuple(watched_args), watched_kwargs)
+            again = tuple([_watched(each, noted) for each in args])
+            self._own_key(
+                self._own, again, {name: _watched(each, noted) for name, each in kwargs.items()}
+            )
             return noted
         keyed = self._parameters.values(args, kwargs)
         has_request = any(isinstance(each, HTTPConnection) for each in keyed)
@@ -269,25 +271,18 @@ class KeyBuilder:
             try:
                 canonical_text((value,), _of_the_stack)
             except (UnkeyableError, RecursionError) as error:
-                remedies = _REMEDIES.format(name=name)
+                remedies = of_parameter(name, type(value), self._parameters.keyed)
                 return UnkeyableError(f"parameter {name!r}: {error}; {remedies}")
         return UnkeyableError("an argument has no identity")
 
     def _own_key(
         self,
-        own: Template | KeyFunction,
+        own: Template | OwnKey,
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
     ) -> str:
-        if isinstance(own, Template):
-            key = own.render(self._parameters.arguments(args, kwargs))
-        else:
-            made = own(*args, **kwargs)
-            if isinstance(made, tuple):
-                made = ":".join(map(escape, made))
-            if not isinstance(made, str) or not made:
-                raise UnkeyableError(f"key= returned {made!r}, which makes no key")
-            key = made
+        arguments = self._parameters.arguments(args, kwargs)
+        key = own.render(arguments) if isinstance(own, Template) else own(arguments)
         if len(key.encode("utf-8", "surrogatepass")) <= _LONGEST_OWN_KEY:
             return key
         return "~" + blake2b(text(key), digest_size=_DIGEST_BYTES).hexdigest()
@@ -299,6 +294,34 @@ def _names_in_key(parameters: Parameters, own: Template | KeyFunction | None) ->
     if isinstance(own, Template):
         return own.names
     return parameters_used(own, tuple(parameters.signature.parameters))
+
+
+def _checked_own(
+    func: Callable[..., object], parameters: Parameters, own: Template | KeyFunction
+) -> Template | OwnKey:
+    """Return what makes a key of one's own; refuse what leaves out a parameter that counts."""
+    hints, name = hints_of(func), func.__qualname__
+    handed = injected(parameters.signature, hints)
+    if not isinstance(own, Template):
+        return OwnKey(own, parameters.signature, name, handed)
+    if WILDCARD in own.text:
+        raise ValueError(f"key={own.text!r} has a '*', which is the wildcard of patterns")
+    for left in parameters.keyed:
+        if left not in own.names and left not in handed:
+            raise ValueError(
+                f"key={own.text!r} leaves out {left!r}, a parameter of {name}: calls that differ "
+                f"in it would get each other's results; name it, or an attribute of it, as in "
+                f"{_with(own, left, hints)}, or, {leave_out(left)}"
+            )
+    return Template(own.text, own.parameters, hints)
+
+
+def _with(own: Template, left: str, hints: Mapping[str, Any]) -> str:
+    """Return an example of a template that names what was left out."""
+    if left in ("self", "cls"):
+        return key_of_one(left, others=own.names)
+    is_one = all(is_written(kind) or kind is object for kind in kinds_of(hints.get(left, object)))
+    return f'key="{own.text}:{{{left}{"" if is_one else ".id"}}}"'
 
 
 def _may_be_small(parameters: Parameters) -> bool:
@@ -367,19 +390,6 @@ def _watched(value: object, noted: set[str]) -> object:
     return watched(value, noted) if isinstance(value, HTTPConnection) else value
 
 
-def _provided(func: Callable[..., object], signature: inspect.Signature) -> list[str]:
-    """Return the names of those parameters to which a dependency of FastAPI gives a value."""
-    hints = hints_of(func)
-    return [
-        name
-        for name, each in signature.parameters.items()
-        if any(
-            isinstance(mark, Depends)
-            for mark in (each.default, *getattr(hints.get(name), "__metadata__", ()))
-        )
-    ]
-
-
 def _steps(signature: inspect.Signature) -> list[_Step]:
     """Return, for each number of arguments given by position, how to bind the others.
 
@@ -431,7 +441,8 @@ def _refuse_unkeyable(func: Callable[..., object], name: str, annotation: object
         or getattr(cls, "_is_protocol", False)
         or hasattr(cls, "__get_pydantic_core_schema__")
     ):
+        remedies = of_parameter(name, cls)
         raise TypeError(
             f"parameter {name!r} of {func.__qualname__} is a {cls.__module__}.{cls.__qualname__}, "
-            f"which has no identity that outlives the process; {_REMEDIES.format(name=name)}"
+            f"which has no identity that outlives the process; {remedies}"
         )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from . import codec
@@ -13,6 +14,7 @@ from .base import CacheBackend, UnavailableError, milliseconds
 from .breaker import past_the_breaker
 from .decorators import cache_response, invalidate_cache
 from .entries import LEFT_OUT, Entry, Factory, Standing, called, standing
+from .families import Shape
 from .fence import Fence, Made, computes_here
 from .freshness import Freshness
 from .journal import InvalidationEvent, Journal, Listener
@@ -22,6 +24,7 @@ from .outage import Outage
 from .patterns import KeyPattern
 from .shown import Shown
 from .tags import all_tags_key, tag_key
+from .walks import Walks
 
 __all__ = ["CacheManager", "cache_response", "invalidate_cache"]
 
@@ -82,6 +85,9 @@ class CacheManager:
         self.ttl_jitter = ttl_jitter
         self.functions: dict[bytes, Callable[..., Any]] = {}
         """The decorated functions, by the place that they have among the keys."""
+        self.families: dict[Shape, str] = {}
+        """What the keys of the decorated functions look like, and their `key_prefix`."""
+        self.walks = Walks()
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
         self._everything = KeyPattern((f"{self.key_prefix}:", ""))
         self.on_event = on_event
@@ -414,7 +420,9 @@ class CacheManager:
     async def delete_matching(self, pattern: KeyPattern) -> bool:
         """Remove every entry whose whole key `pattern` covers; return whether it was done."""
         self.limit_clear()
-        done = await self._overtaking(self.backend.delete_matching(pattern), False, [pattern])
+        walk = partial(self.backend.delete_matching, pattern)
+        walking = walk() if pattern.exact_key else self.walks.join(pattern, walk)
+        done = await self._overtaking(walking, False, [pattern])
         logger.debug("%s %s", "invalidated" if done else "could not invalidate", Shown(pattern))
         return done
 

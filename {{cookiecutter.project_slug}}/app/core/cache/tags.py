@@ -49,7 +49,8 @@ def templates_of(tags: Collection[Tag], parameters: Parameters) -> list[Template
     texts = [tag for tag in tags if not callable(tag)]
     if not all(isinstance(tag, str) and tag for tag in texts):
         raise ValueError(f"tags={list(tags)!r} must be strings, none of them empty, or functions")
-    return [Template(tag, parameters.signature.parameters) for tag in texts]
+    names = parameters.signature.parameters
+    return [Template(tag, names, parameters.hints) for tag in texts]
 
 
 def checked_tag_keys(content: object, key_prefix: str) -> tuple[str, ...]:

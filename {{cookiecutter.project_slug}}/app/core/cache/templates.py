@@ -3,105 +3,270 @@
 A value is escaped so that it stays within its place: letters, digits, `_`, `.` and `-` stand for
 themselves, every other character is percent-encoded. So no value can hold a `:` or a `*`, end one
 part of a key and begin the next, or act as a pattern. Long values are replaced by their digest.
+
+In a key, a value and a text that reads like it differ (`1` and `"1"`, `None` and `"None"`). What the
+annotation of the place says stands plainly, a text where it says `str`; what is not of that type
+has its own type behind it: `1~int`. Where nothing is said, that is a text that reads like a number,
+a date, a UUID, `None`, `True` or `False`: `1~str`. No escaped text holds a tilde.
 """
 
+import itertools
+import re
 import string
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from hashlib import blake2b
 from pathlib import PurePath
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, unquote
 from uuid import UUID
 
+from .attributes import annotation_of
 from .canonical import UnkeyableError
+from .kinds import kinds_of
+from .patterns import WILDCARD
+from .remedies import of_text
 
 _LONGEST_VALUE = 64  # characters, once escaped
 _DIGEST_BYTES = 16
 _UNESCAPED = frozenset(string.ascii_letters + string.digits + "_.-")
 _PLAIN = (str, int, float, Decimal, UUID, date, datetime, time, PurePath)
+_OF_ONE_LOOK = frozenset({int, bool, type(None), float, UUID, date, datetime, time})
+"""The types whose texts `_LOOKS_TYPED` knows, all of them distinct."""
+_HEX = "[0-9a-fA-F]"
+_LOOKS_TYPED = re.compile(
+    r"None|True|False|-?inf|nan"
+    r"|-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}( .*)?|[0-9]{2}:[0-9]{2}:.*"
+    rf"|{_HEX}{{8}}(-{_HEX}{{4}}){{3}}-{_HEX}{{12}}",
+    re.DOTALL,
+)
 _FORMATTER = string.Formatter()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A literal text, and the place behind it; the last part may have none."""
+
+    literal: str
+    field: str | None
+    spec: str = ""
+    plain: type | None = None
+    """The type whose values stand there without a mark; `None` where the annotation says none."""
 
 
 class Template:
     """Text in which `{name}` stands for an argument and `{name.attribute}` for a part of one.
 
-    Raises `ValueError` when it is made, for a name that is no parameter, for braces that do not
+    `hints` are the annotations of the parameters. Raises `ValueError` when it is made, for a name
+    that is no parameter, for an attribute that a known class does not have, for braces that do not
     match, and for two places with nothing between them that would keep their values apart.
     """
 
-    def __init__(self, text: str, parameters: Collection[str]) -> None:
-        self.text = text
+    def __init__(
+        self, text: str, parameters: Collection[str], hints: Mapping[str, Any] | None = None
+    ) -> None:
+        self.text, self.parameters = text, tuple(parameters)
         try:
-            self._parts = list(_FORMATTER.parse(text))
+            parsed = list(_FORMATTER.parse(text))
         except ValueError as error:
             raise ValueError(
                 f"{text!r} is no template: {error}; write '{{{{' for a brace"
             ) from None
-        fields = [place for _, place, _, _ in self._parts if place is not None]
+        fields = [place for _, place, _, _ in parsed if place is not None]
         self.has_fields = bool(fields)
-        self.names = frozenset(_name_of(place) for place in fields)
-        """The parameters that it names."""
-        for place in fields:
-            name = _name_of(place)
+        self.names = tuple(map(_name_in, fields))
+        """The parameters that stand in it."""
+        for name in self.names:
             if name not in parameters:
                 raise ValueError(
                     f"{text!r} names {name!r}, which is no parameter of the function; "
                     f"it has {', '.join(parameters) or 'none'}"
                 )
-        if any(conversion for *_, conversion in self._parts):
+        if any(conversion for *_, conversion in parsed):
             raise ValueError(f"{text!r} has a conversion such as '!r', which no key can have")
-        for literal, field, _, _ in self._parts[1:]:
+        for literal, field, _, _ in parsed[1:]:
             if field is not None and _UNESCAPED.issuperset(literal):
                 raise ValueError(f"{text!r} needs something like ':' in front of {{{field}}}")
+        self._parts = [
+            _Part(literal, field, spec or "", self._plain(field, hints or {}))
+            for literal, field, spec, _ in parsed
+        ]
 
-    def render(self, arguments: Mapping[str, object], *, unknown: str | None = None) -> str:
-        """Return the text with the escaped values of `arguments` in their places.
+    @property
+    def literals(self) -> tuple[str, ...]:
+        """The texts between the places."""
+        texts = [part.literal for part in self._parts]
+        return (*texts, "") if self._parts and self._parts[-1].field is not None else tuple(texts)
 
-        A value that has no text of its own is replaced by `unknown`; without that, it raises
-        `UnkeyableError`.
+    def render(self, arguments: Mapping[str, object]) -> str:
+        """Return the text with the escaped values of `arguments` in their places, as in keys.
+
+        Raises `UnkeyableError` for a value that has no text of its own.
         """
         rendered = []
-        for literal, field, spec, _ in self._parts:
-            rendered.append(literal)
-            if field is None:
-                continue
-            try:
-                # A name alone, as most are, need not be taken to pieces.
-                value = arguments[field] if field in arguments else _part(field, arguments)
-                rendered.append(escape(format(value, spec) if spec else value))
-            except Exception as error:
-                if unknown is None:
-                    raise UnkeyableError(f"{{{field}}} has no text: {error}") from None
-                rendered.append(unknown)
+        for part in self._parts:
+            rendered.append(part.literal)
+            if part.field is not None:
+                rendered.append(self._escaped(part, arguments))
         return "".join(rendered)
 
+    def name(self, arguments: Mapping[str, object]) -> str:
+        """Return the text as the name of a tag, in which `1` and `"1"` are one."""
+        return self._joined([self._forms(part, arguments)[:1] for part in self._parts])[0]
 
-def _name_of(field: str) -> str:
+    def patterns(self, arguments: Mapping[str, object]) -> list[str]:
+        """Return patterns that cover each key with these values in these places.
+
+        A value may stand in a key with its type behind it or without, and one that has no text may
+        be any.
+        """
+        options, following = [], [part.literal for part in self._parts[1:]] + [""]
+        for part, literal in zip(self._parts, following, strict=True):
+            try:
+                forms = self._forms(part, arguments)
+            except UnkeyableError:
+                forms = [WILDCARD]
+            if literal.startswith(WILDCARD) and not forms[0].startswith("~"):
+                forms = forms[:1]  # which covers whatever comes behind it
+            options.append(forms)
+        return self._joined(options)
+
+    def _joined(self, options: list[list[str]]) -> list[str]:
+        literals = [part.literal for part in self._parts]
+        return [
+            "".join(itertools.chain.from_iterable(zip(literals, chosen, strict=True)))
+            for chosen in itertools.product(*options)
+        ]
+
+    def _plain(self, field: str | None, hints: Mapping[str, Any]) -> type | None:
+        if field is None:
+            return None
+        annotation = hints.get(_name_in(field), object)
+        try:
+            return _plain_type(annotation_of(field, annotation))
+        except AttributeError as error:
+            raise ValueError(f"{self.text!r} names {{{field}}}, but {error}") from None
+
+    def _escaped(self, part: _Part, arguments: Mapping[str, object]) -> str:
+        field = part.field or ""
+        try:
+            # A name alone, as most are, need not be taken to pieces.
+            value = arguments[field] if field in arguments else _part_of(field, arguments)
+            if part.spec:
+                return _marked(value, _formatted(value, part.spec), part.plain)
+            return escape(value, part.plain)
+        except Exception as error:
+            raise self._explained(part, error) from None
+
+    def _forms(self, part: _Part, arguments: Mapping[str, object]) -> list[str]:
+        """Return the ways in which a value may stand in a key, first the one without a mark."""
+        if part.field is None:
+            return [""]
+        try:
+            value = _part_of(part.field, arguments)
+            text = _formatted(value, part.spec) if part.spec else _text(value)
+        except Exception as error:
+            raise self._explained(part, error) from None
+        return [_short(text, ""), _short(text, _mark(_kind(value)))]
+
+    def _explained(self, part: _Part, error: Exception) -> UnkeyableError:
+        remedy = of_text(_name_in(part.field or ""), self.parameters)
+        return UnkeyableError(f"{{{part.field}}} has no text: {error}; {remedy}")
+
+
+def _name_in(field: str) -> str:
     return field.partition(".")[0].partition("[")[0]
 
 
-def _part(field: str, arguments: Mapping[str, object]) -> object:
+def _part_of(field: str, arguments: Mapping[str, object]) -> object:
     value, _ = _FORMATTER.get_field(field, (), arguments)
     return value
 
 
-def escape(value: object) -> str:
-    """Return the text of `value`, in which only letters, digits, `_`, `.`, `-` and `%` stand.
+def escape(value: object, plain: type | None = None) -> str:
+    """Return what stands for `value` in a key: letters, digits, `_`, `.`, `-`, `%` and `~`.
 
-    Raises `UnkeyableError` for a value that has no text of its own.
+    `plain` is the type whose values stand there as their text. Raises `UnkeyableError` for a value
+    that has no text of its own.
     """
-    if type(value) is int:
-        value = str(value)
-    if type(value) is str and value.isalnum() and value.isascii() and len(value) <= _LONGEST_VALUE:
-        return value  # as most are; `quote` would take its time to say the same
-    if isinstance(value, Enum):
-        value = value.value
-    if value is not None and not isinstance(value, _PLAIN):
-        raise UnkeyableError(f"a {type(value).__qualname__} has no text that could stand in a key")
-    escaped = quote(str(value).encode("utf-8", "surrogatepass"), safe="").replace("~", "%7E")
+    cls = type(value)
+    if cls is int and plain is None:
+        return _short(str(value), "")
+    if cls is str and plain is str and value.isalnum() and value.isascii():  # type: ignore[attr-defined]
+        return _short(value, "")  # type: ignore[arg-type] # as most are; `quote` would take its time
+    return _marked(value, _text(value), plain)
+
+
+def is_written(kind: type) -> bool:
+    """Whether the values of a type have a text of their own."""
+    return issubclass(kind, (*_PLAIN, Enum, type(None)))
+
+
+def quoted(text: str) -> str:
+    """Return a text in which only letters, digits, `_`, `.`, `-` and `%` stand."""
+    return quote(text.encode("utf-8", "surrogatepass"), safe="").replace("~", "%7E")
+
+
+def _marked(value: object, text: str, plain: type | None) -> str:
+    kind = _kind(value)
+    if plain is not None:
+        is_plain = issubclass(kind, plain) if plain is PurePath else kind is plain
+    else:
+        is_plain = kind in _OF_ONE_LOOK or (
+            kind is str and not _LOOKS_TYPED.fullmatch(unquote(text))
+        )
+    return _short(text, "" if is_plain else _mark(kind))
+
+
+def _short(escaped: str, mark: str) -> str:
     if len(escaped) <= _LONGEST_VALUE:
-        return escaped
+        return escaped + mark
     # No value can look like this: a tilde would be escaped.
-    return "~" + blake2b(escaped.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+    return "~" + blake2b((escaped + mark).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _mark(kind: type) -> str:
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return "~" + quoted(module + kind.__qualname__)
+
+
+def _kind(value: object) -> type:
+    """Return the type by which a value is told from others of the same text."""
+    cls = type(value)
+    if not isinstance(value, Enum) and isinstance(value, UUID):
+        return UUID  # asyncpg has a class of its own
+    return cls
+
+
+def _text(value: Any) -> str:
+    """Return the escaped text of a value, without the type behind it."""
+    says = getattr(type(value), "__cache_key__", None)
+    if says is not None:
+        value = says(value)
+    if isinstance(value, Enum):
+        # With the type, for a class may have the members 1 and "1"; no text looks like this.
+        return escape(value.value).replace("~", "~~")
+    if value is not None and not isinstance(value, _PLAIN):
+        cls = type(value)
+        raise UnkeyableError(f"a {cls.__qualname__} has no text that could stand in a key")
+    return quoted(str(value))
+
+
+def _formatted(value: Any, spec: str) -> str:
+    _text(value)  # which raises for what has none
+    return quoted(format(value, spec))
+
+
+def _plain_type(annotation: object) -> type | None:
+    """Return the type whose values stand plainly where this is the annotation, or `None`."""
+    kinds = [kind for kind in kinds_of(annotation) if kind is not type(None)]
+    if str in kinds:
+        return str
+    special = [kind for kind in kinds if issubclass(kind, (Enum, Decimal, PurePath))]
+    if len(special) != 1:
+        return None
+    return PurePath if issubclass(special[0], PurePath) else special[0]

@@ -1,0 +1,54 @@
+"""What the parameters of a function are: the classes that an annotation names, and who fills them in."""
+
+import typing
+from collections.abc import Mapping
+from inspect import Signature
+from typing import Any
+
+from fastapi.params import Depends
+from starlette.background import BackgroundTasks
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+_UNIONS = (typing.Union, type(int | str))
+_INJECTED = (HTTPConnection, Response, BackgroundTasks)
+
+
+def kinds_of(annotation: Any) -> list[type]:
+    """Return the classes that an annotation stands for; `object` where that is not known."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return kinds_of(typing.get_args(annotation)[0])
+    if origin in _UNIONS:
+        return [kind for each in typing.get_args(annotation) for kind in kinds_of(each)]
+    if origin is typing.Literal:
+        return [type(each) for each in typing.get_args(annotation)]
+    for further in ("__supertype__", "__value__", "__bound__"):  # NewType, `type X =`, TypeVar
+        if not isinstance(annotation, type) and getattr(annotation, further, None) is not None:
+            return kinds_of(getattr(annotation, further))
+    if annotation is None:
+        return [type(None)]
+    kind = origin or annotation
+    return [kind if isinstance(kind, type) else object]
+
+
+def injected(signature: Signature, hints: Mapping[str, Any]) -> list[str]:
+    """Return the parameters that are, by their annotations, objects of this very request."""
+    return [
+        name
+        for name in signature.parameters
+        if any(issubclass(kind, _INJECTED) for kind in kinds_of(hints.get(name, object)))
+    ]
+
+
+def from_dependencies(signature: Signature, hints: Mapping[str, Any]) -> list[str]:
+    """Return the parameters that FastAPI fills in from dependencies, as far as can be seen."""
+    return [
+        name
+        for name, parameter in signature.parameters.items()
+        if any(isinstance(each, Depends) for each in _said(parameter.default, hints.get(name)))
+    ]
+
+
+def _said(default: object, hint: Any) -> tuple[object, ...]:
+    return (default, *getattr(hint, "__metadata__", ()))

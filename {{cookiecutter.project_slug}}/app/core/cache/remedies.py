@@ -1,0 +1,67 @@
+"""What to do about a call that has no key: every message takes its advice from here.
+
+The first advice is one that cannot hurt. `ignore=` can, where the parameter decides about the
+result, and comes last, with what it does.
+"""
+
+import re
+from collections.abc import Collection
+
+_METHODS = ("self", "cls")
+_LONGEST_KIND = 200  # characters
+_VALUES = re.compile(r"<[^>]*>|'[^']*'|\"[^\"]*\"|\d+")
+_ORM = ("_sa_instance_state", "__mapper__", "__table__", "_sa_class_manager")
+
+
+def of_parameter(name: str, kind: type = object, others: Collection[str] = ()) -> str:
+    """Return what may be done about a parameter that cannot be part of a key.
+
+    `kind` is its class, as far as it is known, and `others` are the parameters that count besides.
+    """
+    key = key_of_one(name, kind, others)
+    class_says = "give its class a __cache_key__ method"
+    if name in _METHODS:
+        steps = [f"give {key}, with what tells the objects apart", class_says]
+    elif is_of_orm(kind):
+        steps = [f"give {key}: a place in a key may name an attribute", class_says]
+    else:
+        steps = [class_says, f"name an attribute of it, as in {key}"]
+    return ", or ".join([*steps, leave_out(name)])
+
+
+def of_text(name: str, parameters: Collection[str]) -> str:
+    """Return what may be done about a value that has no text which could stand in a key."""
+    taken = ", ".join(parameters) or name
+    return (
+        f"name an attribute of it that has one, give its class a __cache_key__ method, or write "
+        f"the text by a function: key=lambda {taken}: (str({name}), ...)"
+    )
+
+
+def key_of_one(name: str, kind: type = object, others: Collection[str] = ()) -> str:
+    """Return an example of a `key=` in which an attribute stands for the object."""
+    attribute = "table" if name in _METHODS and not is_of_orm(kind) else "id"
+    others = [other for other in others if other != name] or (["id"] if name in _METHODS else [])
+    places = [f"{{{name}.{attribute}}}", *(f"{{{other}}}" for other in others)]
+    return f'key="{":".join(places)}"'
+
+
+def leave_out(name: str) -> str:
+    """Return the advice that comes last, and what it does."""
+    return (
+        f'only if {name} never decides about the result, ignore=("{name}",): '
+        f"everybody then shares one entry, whatever {name} is"
+    )
+
+
+def is_of_orm(kind: type) -> bool:
+    """Whether an ORM instruments the instances of a class."""
+    return any(hasattr(kind, name) for name in _ORM)
+
+
+def kind_of(why: str) -> str:
+    """Return a message without the values in it: what it is about, not which call it was."""
+    about = why.partition(": ")[0]
+    if not about.startswith("parameter "):
+        about = _VALUES.sub("_", about)
+    return about[:_LONGEST_KIND]

@@ -1,0 +1,43 @@
+"""How a decorated function is run: awaited where it is asynchronous, in a thread where it is not."""
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+
+def as_coroutine_function(func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Return a function that runs `func` and returns its value.
+
+    A plain wrapper around a coroutine function, as tracing decorators make it, is called in the event
+    loop and what it returns is awaited, as FastAPI does. Any other plain function runs in a thread;
+    should it return an awaitable, that is awaited here.
+
+    Raises `TypeError` for what is no function, and for generators.
+    """
+    if not callable(func) or not hasattr(func, "__qualname__"):
+        raise TypeError(f"{func!r} is no function; decorate the function itself")
+    if inspect.isasyncgenfunction(func) or inspect.isgeneratorfunction(func):
+        raise TypeError(f"{func.__qualname__} is a generator: a stream cannot be cached or awaited")
+    if inspect.iscoroutinefunction(func):
+        return func
+
+    async def run_here(*args: Any, **kwargs: Any) -> Any:
+        value = func(*args, **kwargs)
+        return await value if inspect.isawaitable(value) else value
+
+    async def run_in_thread(*args: Any, **kwargs: Any) -> Any:
+        values: list[Any] = []
+        call = functools.partial(func, *args, **kwargs)
+        try:
+            await run_in_threadpool(lambda: values.append(call()))
+        except BaseException:  # a cancellation, which takes effect when the thread is done
+            for value in filter(inspect.iscoroutine, values):
+                value.close()
+            raise
+        (value,) = values
+        return await value if inspect.isawaitable(value) else value
+
+    return run_here if inspect.iscoroutinefunction(inspect.unwrap(func)) else run_in_thread

@@ -1,0 +1,416 @@
+"""What is refused when a function is decorated, and what is told in the call, with what to do."""
+
+import functools
+import gc
+import re
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from typing import Annotated, Any
+
+import pytest
+from fastapi import BackgroundTasks, Depends, Request, Response, Security
+from fastapi.security import SecurityScopes
+from pydantic import BaseModel
+
+from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
+
+
+class Session(BaseModel):
+    """Stands for a session: it has an identity, so that nothing else is the matter with it."""
+
+    id: int = 0
+
+
+async def session() -> AsyncIterator[Session]:
+    """Lend a session."""
+    yield Session()
+
+
+async def read(user_id: int, page: int = 1) -> int:
+    """Return what was asked for."""
+    return user_id
+
+
+@pytest.fixture
+def memory() -> CacheManager:
+    """Lend a manager over memory."""
+    return CacheManager(MemoryBackend())
+
+
+@pytest.mark.parametrize("given", ["users", None, 60, MemoryBackend(), CacheManager, {}], ids=repr)
+async def test_a_missing_manager_is_told(given: Any) -> None:
+    """With what stands in its place."""
+    for decorator, more in ((cache_response, ("x", 60)), (invalidate_cache, ("x",))):
+        with pytest.raises(TypeError, match="is no CacheManager; it comes first: ") as caught:
+            decorator(given, *more)
+        assert f"cache_manager={given!r}" in str(caught.value)
+
+
+async def test_an_argument_in_the_managers_place_is_told() -> None:
+    """As it is written where the manager was forgotten."""
+    with pytest.raises(TypeError, match="cache_manager='users' is no CacheManager"):
+        cache_response("users", 60)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"cache_manager='users:\*' is no CacheManager"):
+        invalidate_cache("users:*")  # type: ignore[arg-type]
+
+
+async def test_missing_parentheses_are_told() -> None:
+    """With how the decorator is written."""
+    for decorator in (cache_response, invalidate_cache):
+        with pytest.raises(TypeError, match=r"has no arguments, and decorates read; .*@\w+\("):
+            decorator(read)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        *(({"stale": time}, ValueError) for time in (-1, timedelta(seconds=-1))),
+        *(({"stale": time}, TypeError) for time in (1.5, "1", True, [1])),
+        *(({"expire": time}, TypeError) for time in (1.5, "1", True, [1])),
+        *(({"early_refresh": early}, ValueError) for early in (5, 2.1, -0.1, -1)),
+        *(({"early_refresh": float(early)}, ValueError) for early in ("nan", "inf", "-inf")),
+        *(({"early_refresh": early}, TypeError) for early in ("1", None, True, [1])),
+        *(({"key_prefix": prefix}, TypeError) for prefix in (60, None, b"users")),
+    ],
+    ids=repr,
+)
+async def test_a_wrong_time_or_factor_is_told(
+    memory: CacheManager, options: dict[str, Any], error: type[Exception]
+) -> None:
+    """With its name and value, before anything is decorated."""
+    [(name, value)] = options.items()
+    with pytest.raises(error) as caught:
+        cache_response(memory, **{"key_prefix": "users", **options})
+    assert f"{name}={value!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("early", [0, 0.0, 1, 0.5, 2])
+async def test_a_right_factor_is_taken(memory: CacheManager, early: float) -> None:
+    """From nothing to twice the time that the function takes."""
+    cache_response(memory, "users", early_refresh=early, stale=timedelta(0))
+
+
+# --- templates that leave something out -----------------------------------------------------------
+
+
+async def two(user_id: int, page: int) -> None: ...
+async def more(user_id: int, *rest: int) -> None: ...
+async def named(user_id: int, **rest: int) -> None: ...
+async def scoped(user_id: int, scopes: SecurityScopes) -> None: ...
+async def model(user_id: int, filters: Session) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "left", "advice"),
+    [
+        (two, "page", 'key="{user_id}:{page}"'),
+        (more, "rest", 'key="{user_id}:{rest}"'),
+        (named, "rest", 'key="{user_id}:{rest}"'),
+        (model, "filters", 'key="{user_id}:{filters.id}"'),
+    ],
+)
+async def test_p2_a_template_that_leaves_out_a_parameter_is_refused(
+    memory: CacheManager, function: Callable[..., Any], left: str, advice: str
+) -> None:
+    """The safe advice comes first; to leave it out in full sight comes last."""
+    with pytest.raises(ValueError, match=f"leaves out '{left}'") as caught:
+        cache_response(memory, "x", key="{user_id}")(function)
+    message = str(caught.value)
+    assert 0 < message.index(advice) < message.index(f'ignore=("{left}",)')
+    cache_response(memory, "x", key="{user_id}", ignore=(left,))(function)
+
+
+async def test_p2_a_template_of_a_method_names_the_object(memory: CacheManager) -> None:
+    """Or two objects would share their entries."""
+    with pytest.raises(ValueError, match=r'leaves out .self.*key="\{self\.table\}:\{number\}"'):
+
+        class Repository:
+            @cache_response(memory, "x", key="{number}")
+            async def read(self, number: int) -> None: ...
+
+
+async def test_what_fastapi_hands_to_an_endpoint_may_be_left_out(memory: CacheManager) -> None:
+    """What is read of it is watched."""
+
+    @cache_response(memory, "x", key="{user_id}")
+    async def endpoint(
+        user_id: int, request: Request, response: Response, tasks: BackgroundTasks
+    ) -> None: ...
+
+    assert endpoint.cache_key(1) == "x:1"
+
+
+# --- key functions --------------------------------------------------------------------------------
+
+
+async def asynchronous(user_id: int, page: int) -> str:
+    """Return a key, later."""
+    return f"{user_id}:{page}"
+
+
+async def asynchronous_generator(user_id: int, page: int) -> AsyncIterator[str]:
+    """Return keys, later."""
+    yield f"{user_id}:{page}"
+
+
+def generator(user_id: int, page: int) -> Iterator[str]:
+    """Return keys."""
+    yield f"{user_id}:{page}"
+
+
+@functools.wraps(asynchronous)
+def wrapped(*args: Any, **kwargs: Any) -> Any:
+    """Return what is awaited."""
+    return asynchronous(*args, **kwargs)
+
+
+class Keys:
+    """Makes keys."""
+
+    async def __call__(self, user_id: int, page: int) -> str:
+        """Return a key, later."""
+        return f"{user_id}:{page}"
+
+    async def method(self, user_id: int, page: int) -> str:
+        """Return a key, later."""
+        return f"{user_id}:{page}"
+
+
+LATER: list[Any] = [
+    *(asynchronous, asynchronous_generator, generator, wrapped, Keys(), Keys().method),
+    *(
+        functools.partial(asynchronous, page=1),
+        functools.partial(Keys()),
+        functools.partial(wrapped),
+    ),
+]
+
+
+@pytest.mark.parametrize("key", LATER, ids=lambda key: type(key).__name__)
+async def test_an_asynchronous_key_function_is_refused(memory: CacheManager, key: Any) -> None:
+    """A key is needed at once."""
+    with pytest.raises(
+        TypeError, match=r"is asynchronous or a generator, .* give a plain function"
+    ):
+        cache_response(memory, "x", key=key)(read)
+
+
+def of_more(user_id: int, page: int, extra: int) -> str:
+    """Want more than there is."""
+    return f"{user_id}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(lambda: "x", lambda user_id: f"{user_id}", of_more, functools.partial(of_more, 1, 2, 3)),
+        *(
+            lambda *, user_id: f"{user_id}",
+            lambda user_id, /, *, pages: f"{user_id}",
+            dict.fromkeys,
+        ),
+    ],
+)
+async def test_a_key_function_that_does_not_take_every_call_is_refused(
+    memory: CacheManager, key: Any
+) -> None:
+    """With the parameters that it wants, and those that it is called with."""
+    if key == dict.fromkeys:
+        cache_response(memory, "x", key=key)(read)  # of which nothing can be known, or it fits
+        return
+    with pytest.raises(TypeError, match=r"has to take every call of read\(user_id: int, page: int"):
+        cache_response(memory, "x", key=key)(read)
+
+
+async def test_a_key_function_has_to_take_what_is_handed_to_the_endpoint(
+    memory: CacheManager,
+) -> None:
+    """The message names it."""
+
+    async def endpoint(user_id: int, response: Response) -> None: ...
+
+    for takes in (lambda user_id: f"{user_id}", lambda user_id, *, tasks: f"{user_id}"):
+        with pytest.raises(TypeError, match="response is handed to it, too"):
+            cache_response(memory, "x", key=takes)(endpoint)
+    key = cache_response(memory, "x", key=lambda user_id, response: f"{user_id}")(endpoint)
+    assert key.cache_key(1) == "x:1"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            lambda user_id, page: (user_id, page),
+            lambda a, b: (a, b),
+            lambda page, user_id: (user_id, page),
+        ),
+        *(
+            lambda *args, **more: (*args, *more.values()),
+            lambda user_id, **more: (user_id, more["page"]),
+        ),
+        *(
+            lambda user_id, page=7: (user_id, page),
+            lambda user_id, /, page, more=0: (user_id, page),
+        ),
+        *(lambda *args: args, functools.partial(lambda more, user_id, page: (user_id, page), 1)),
+    ],
+)
+async def test_p2_a_key_function_sees_one_call_as_one(memory: CacheManager, key: Any) -> None:
+    """However the call is written, and with the defaults of the function, not its own."""
+    cached = cache_response(memory, "x", key=key)(read)
+    ways = [cached.cache_key(2), cached.cache_key(2, 1), cached.cache_key(page=1, user_id=2)]
+    assert ways == ["x:2:1"] * 3
+    assert cached.cache_key(1, 2) == "x:1:2"
+
+
+def raising(error: Exception) -> Callable[..., str]:
+    """Return a key function that raises."""
+
+    def key(user_id: int, page: int) -> str:
+        raise error
+
+    return key
+
+
+async def coroutine() -> str:
+    """Return a key, later."""
+    return "key"
+
+
+BROKEN: list[tuple[Any, str]] = [
+    (raising(TypeError("no such thing")), "key= raised TypeError: no such thing"),
+    (raising(KeyError("x")), "key= raised KeyError"),
+    (lambda user_id, page: None, "key= returned what makes no key: None"),
+    (lambda user_id, page: coroutine(), "key= returned an awaitable"),
+    (lambda user_id, page: (object(),), "an? object has no text"),
+    (max, "key= returned what makes no key: "),
+]
+
+
+@pytest.mark.parametrize(("key", "why"), BROKEN)
+async def test_p10_a_key_function_that_makes_no_key_is_told(
+    memory: CacheManager, key: Any, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, the function runs, and Python has nothing to say of coroutines that nobody awaited."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cached = cache_response(memory, "x", key=key)(read)
+        assert [await cached(user_id) for user_id in range(3)] == [0, 1, 2]
+        gc.collect()
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert "read runs uncached: " in warning
+    assert re.search(why, warning)
+    with pytest.raises(TypeError, match=why):
+        cached.cache_key(1)
+
+
+async def test_p10_each_kind_of_reason_is_told_once(
+    memory: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not the first kind only, and not once for each value."""
+    reasons: list[Any] = [
+        *(ValueError(f"bad value {number}") for number in range(100)),
+        *(KeyError(number) for number in range(100)),
+        *(TypeError(f"'{number}'") for number in range(100)),
+    ]
+
+    def key(number: int) -> str:
+        raise reasons[number]
+
+    @cache_response(memory, "x", key=key)
+    async def function(number: int) -> int:
+        return number
+
+    for number in range(len(reasons)):
+        await function(number)
+    kinds = [record.getMessage().split(": ")[1] for record in caplog.records]
+    assert kinds == ["key= raised ValueError", "key= raised KeyError", "key= raised TypeError"]
+
+
+async def test_p10_each_parameter_without_identity_is_told(
+    memory: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where another one was told before."""
+
+    @cache_response(memory, "x")
+    async def function(one: object, two: object) -> None: ...
+
+    for _ in range(3):
+        await function(object(), 1)
+        await function(1, object())
+    told = [record.getMessage() for record in caplog.records]
+    assert ["'one'" in told[0], "'two'" in told[1], len(told)] == [True, True, 2]
+
+
+async def test_p10_a_cache_key_method_that_fails_is_told(
+    memory: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it raises, a `TypeError` as well."""
+
+    class Thing:
+        def __cache_key__(self) -> str:
+            raise TypeError("it has none yet")
+
+    @cache_response(memory, "x")
+    async def function(thing: Thing) -> int:
+        return 1
+
+    assert await function(Thing()) == 1
+    assert "runs uncached" in caplog.text
+    assert "it has none yet" in caplog.text
+
+
+async def test_a_call_that_does_not_fit_is_the_functions_own_error(
+    memory: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With any key, and nothing is logged."""
+    for key in (None, "{user_id}:{page}", lambda user_id, page: f"{user_id}:{page}"):
+        cached: Any = cache_response(memory, "x", key=key)(read)
+        write: Any = invalidate_cache(memory, "other:{user_id}")(read)
+        for function in (cached, write):
+            with pytest.raises(TypeError, match=r"read\(\) missing 1 required positional argument"):
+                await function()
+            with pytest.raises(
+                TypeError, match=r"read\(\) got an unexpected keyword argument 'usr'"
+            ):
+                await function(1, usr=2)
+    assert caplog.records == []
+
+
+# --- refresh in the background --------------------------------------------------------------------
+
+Current = Annotated[Session, Depends(session)]
+
+
+async def by_default(session: Session = Depends(session)) -> None: ...  # noqa: B008 - older examples
+async def annotated(session: Annotated[Session, Depends(session)]) -> None: ...
+async def aliased(session: Current) -> None: ...
+async def secured(session: Annotated[Session, Security(session, scopes=["me"])]) -> None: ...
+async def bare(session: Annotated[Session, Depends()]) -> None: ...
+async def optional(session: Current | None = None) -> None: ...
+async def answering(session: Response) -> None: ...
+async def asking(session: Request) -> None: ...
+async def maybe_asking(session: Request | None = None) -> None: ...
+async def scheduling(session: BackgroundTasks) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [by_default, annotated, aliased, secured, bare, answering, asking, maybe_asking, scheduling],
+)
+@pytest.mark.parametrize("ignore", [(), ("session",)])
+async def test_a_refresh_in_the_background_needs_nothing_of_the_request(
+    memory: CacheManager, function: Callable[..., Any], ignore: tuple[str, ...]
+) -> None:
+    """Ignored or not: what ends with the request is gone when the function runs."""
+    with pytest.raises(ValueError, match=r"'session' .*use refresh=\"inline\""):
+        cache_response(memory, "x", stale=60, refresh="background", ignore=ignore)(function)
+    cache_response(memory, "x", stale=60, ignore=ignore)(function)
+
+
+async def test_a_refresh_in_the_background_of_plain_arguments_is_taken(
+    memory: CacheManager,
+) -> None:
+    """Whatever FastAPI reads them from."""
+    cache_response(memory, "x", stale=60, refresh="background")(read)
