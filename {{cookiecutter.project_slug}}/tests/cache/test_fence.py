@@ -56,7 +56,7 @@ class Source:
         """Return a cached function that reads it."""
         names = ["value:{number}", "all"] if tags else []
 
-        @cache_response(manager, "source", key="value:{number}", tags=names)
+        @cache_response(manager, "source", key="value:{number}", ignore=("source",), tags=names)
         async def read(number: int, source: object = None) -> str:
             value = self.value
             self.reads += 1

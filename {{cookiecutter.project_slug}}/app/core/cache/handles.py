@@ -8,6 +8,7 @@ has no key: nothing is ever removed but the entry that was meant.
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi.params import Depends
@@ -64,6 +65,9 @@ class Handles:
         keyed = [name for name in calls.parameters.keyed if name not in handed]
         self._left = frozenset(whole.parameters).difference(keyed)
         self._first = next(iter(whole.parameters), "") if is_method else ""
+        defaults = [each.default for each in whole.parameters.values()]
+        filled_in = any(isinstance(each, (FieldInfo, Depends)) for each in defaults)
+        self._is_plain = not (self._left or filled_in)  # a call is what it looks like
         # As it is meant, with nothing in the places of what is left out, or as the function has it.
         ways = [[self._first, *keyed], list(whole.parameters), keyed]
         self._ways = list(map(self._of, ways))
@@ -73,7 +77,7 @@ class Handles:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...] = ()
     ) -> str:
         """Return the key of a call, below the manager's prefix."""
-        keys = self._keys("cache_key", self._meant("cache_key", args, kwargs, bound))
+        keys = self._keys("cache_key", args, kwargs, bound)
         return keys[0].removeprefix(f"{self._manager.key_prefix}:")
 
     async def invalidate(
@@ -83,7 +87,7 @@ class Handles:
 
         What could be meant in two ways, by place, is removed in both.
         """
-        keys = self._keys("invalidate", self._meant("invalidate", args, kwargs, bound))
+        keys = self._keys("invalidate", args, kwargs, bound)
         return all([await self._manager.delete_matching(KeyPattern((key,))) for key in keys])
 
     async def invalidate_all(self) -> bool:
@@ -107,10 +111,15 @@ class Handles:
     def _has_key(self, call: inspect.BoundArguments) -> bool:
         return self._calls.key(call.args, call.kwargs) is not None
 
-    def _keys(self, what: str, meant: list[inspect.BoundArguments]) -> list[str]:
-        """Return the keys that calls have; raises `TypeError` where none of them has one."""
+    def _keys(
+        self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...]
+    ) -> list[str]:
+        """Return the keys that may be meant; raises `TypeError` where there is none."""
+        if self._is_plain:
+            with suppress(TypeError):  # which is told below
+                return [self._calls.key_or_raise((*bound, *args), kwargs)]
         keys, first = [], None
-        for call in meant:
+        for call in self._meant(what, args, kwargs, bound):
             try:
                 keys.append(self._calls.key_or_raise(call.args, call.kwargs))
             except TypeError as error:
