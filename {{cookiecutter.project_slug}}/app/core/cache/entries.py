@@ -81,7 +81,7 @@ class Entry:
             about[_TAGS] = list(self._tags)
             about[_NONCES] = [(nonce or b"").decode() for nonce in nonces]
         try:
-            record = Record(_KIND, codec.encode_checked(value), about)
+            record = Record(_KIND, codec.encode_checked(value, codec.BY_HAND), about)
             data = record.to_bytes(self._key, _OWNER, compress_over=self._store.compress_over)
             self._store.refuse_large(data)
         except codec.UnstorableError as error:
