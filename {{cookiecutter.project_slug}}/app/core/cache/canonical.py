@@ -235,14 +235,19 @@ def _model_form(cls: type[BaseModel]) -> Form:
     all_names, whole = set(names), Whole(cls, names, MODEL_SLOTS)
 
     def parts(value: BaseModel) -> Iterable[object]:
-        state = whole.of(value)
-        were_set, extra, private = map(state.get, MODEL_SLOTS)
+        if whole.is_usual_model and (own := value.__dict__).keys() == all_names:  # as most are
+            fields = [own[name] for name in names]
+            were_set: Any = value.__pydantic_fields_set__
+            extra, private = value.__pydantic_extra__, value.__pydantic_private__
+        else:
+            state = whole.of(value)
+            fields = [state.get(name, _MISSING) for name in names]
+            were_set, extra, private = map(state.get, MODEL_SLOTS)
         if private:
             private = {
                 name: item for name, item in private.items() if item is not PydanticUndefined
             }
-        fields = [state.get(name, _MISSING) for name in names]
-        return [*fields, None if were_set == all_names else were_set, extra, private]
+        return (*fields, None if were_set == all_names else were_set, extra, private)
 
     return _form(cls, parts, names)
 

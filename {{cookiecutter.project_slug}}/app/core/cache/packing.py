@@ -90,7 +90,7 @@ def _pack_model(value: BaseModel, known: Known, classes: KnownClasses) -> object
 def _state_of(value: object, known: Known) -> dict[str, Any]:
     if known.whole is None:
         raise StateError(f"a {known.cls.__qualname__} cannot be seen as a whole")
-    return known.whole.of(value)
+    return dict(known.whole.of(value))
 
 
 def _pack_other(value: object, classes: KnownClasses) -> object:

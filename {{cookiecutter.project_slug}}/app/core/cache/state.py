@@ -55,6 +55,10 @@ class Whole:
         self._slots = _slots(cls)
         self._derived = _derived(cls) - self._names
         self._why_not = _why_not(cls, self._slots)
+        slots = {name for name, _ in self._slots}
+        self._has_dict_only = self.is_open and bool(cls.__dictoffset__) and not slots
+        self.is_usual_model = self.is_open and slots == {*MODEL_SLOTS} == {*besides}
+        """Whether instances are models without slots of their own."""
 
     @property
     def is_open(self) -> bool:
@@ -64,9 +68,11 @@ class Whole:
     def of(self, value: Any) -> dict[str, Any]:
         """Return the state of an instance: the fields that it has, and `ALIAS`, if there is one.
 
-        What a `cached_property` remembers is left out: it follows from the rest. Raises
-        `StateError` for an instance that has more.
+        It is not to be changed. What a `cached_property` remembers is left out: it follows from
+        the rest. Raises `StateError` for an instance that has more.
         """
+        if self._has_dict_only and value.__dict__.keys() <= self._names:
+            return value.__dict__  # type: ignore[no-any-return] # as most are
         if self._why_not is not None:
             raise StateError(self._why_not)
         state = dict(value.__dict__) if self.cls.__dictoffset__ else {}
