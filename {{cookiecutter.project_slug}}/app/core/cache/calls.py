@@ -19,7 +19,7 @@ from .canonical import UnkeyableError, text
 from .classes import KnownClasses
 from .fence import Fence, Found, How, Made
 from .freshness import Freshness, is_failure
-from .identity import identity, is_same
+from .identity import advice, identity, is_same, owner, unidentified
 from .injected import Changes
 from .keys import KeyBuilder, KeyFunction, Parameters, check_key_prefix
 from .leases import AWAY
@@ -75,6 +75,7 @@ class CachedCalls:
         freshness: Freshness,
         in_background: bool,
         logger: logging.Logger,
+        shared: bool = False,
     ) -> None:
         check_key_prefix(key_prefix)
         self._store, self._run, self._logger = store, run, logger
@@ -92,10 +93,11 @@ class CachedCalls:
         if vary and key is not None:
             raise ValueError(f"vary={tuple(vary)!r} has no place in a key of one's own, {key!r}")
         own = Template(key, self.parameters.signature.parameters) if isinstance(key, str) else key
-        self._owner = identity(func, self._classes)
+        who = identity(func, self._classes)
+        self._owner = owner(func, who, shared=shared)
         start = f"{store.key_prefix}:{key_prefix}"
         self._keys = KeyBuilder(
-            func, self.parameters, start=start, identity=self._owner, vary=self._vary, own=own
+            func, self.parameters, start=start, identity=who, vary=self._vary, own=own
         )
         self._has_own_key = own is not None
         self.family = KeyPattern((self._keys.start, ""))
@@ -104,7 +106,10 @@ class CachedCalls:
         self._derivations = derivations_of(tags)
         self._is_tagged = bool(self._tags or self._derivations)
         self._warned: set[str] = set()
-        _claim(store, func, text(start) + (text(key) if isinstance(key, str) else self._owner))
+        place = text(start) + (text(key) if isinstance(key, str) else who)
+        _claim(store, func, place, shared=shared)
+        if not shared and (unknown := unidentified(func)):
+            self._warn_once("shares no entries with other processes", advice(unknown))
 
     async def call(
         self,
@@ -491,15 +496,18 @@ def _as_text(nonces: Nonces) -> list[str]:
     return [(nonce or b"").decode() for nonce in nonces]
 
 
-def _claim(store: Store, func: Callable[..., Any], place: bytes) -> None:
+def _claim(store: Store, func: Callable[..., Any], place: bytes, *, shared: bool) -> None:
     """Take a place among the keys for `func`; refuse one that a different function has."""
     other = store.functions.setdefault(place, func)
-    if not is_same(func, other):
-        raise ValueError(
-            f"{func.__module__}.{func.__qualname__} would share its entries with another function: "
-            f"one of the same name, whose captured values cannot be told apart, or of the same "
-            f"key=; give each its own key_prefix= or key="
-        )
+    if is_same(func, other, shared=shared):
+        return
+    unknown = unidentified(func)
+    why = f"; {advice(unknown)}" if unknown else ""
+    raise ValueError(
+        f"{func.__module__}.{func.__qualname__} would share its entries with another function: "
+        f"one of the same name, whose captured values cannot be told apart, or of the same "
+        f"key=; give each its own key_prefix= or key={why}"
+    )
 
 
 def _checked_vary(vary: Collection[str], parameters: Parameters) -> tuple[str, ...]:

@@ -24,7 +24,16 @@ from pydantic import BaseModel, ByteSize, NameEmail
 from pydantic_core import PydanticUndefined, TzInfo
 
 from .names import class_name, described
-from .state import ALIAS, MODEL_SLOTS, StateError, Whole, has_more, is_named_tuple
+from .state import (
+    ALIAS,
+    MODEL_SLOTS,
+    StateError,
+    Whole,
+    has_more,
+    has_text,
+    is_instrumented,
+    is_named_tuple,
+)
 from .texts import PLAIN_TEXTS, SECRETS, URL_BASES, pg_uuid
 
 
@@ -203,9 +212,11 @@ def _instance(value: Any, unknown: Callable[[Any], str] | None = None) -> str:
             raise UnkeyableError(str(error)) from None
     if unknown is not None:
         return unknown(value)
-    raise UnkeyableError(
-        f"a {cls.__module__}.{cls.__qualname__} has no identity that outlives the process"
-    )
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if is_instrumented(cls):
+        raise UnkeyableError(f"a {name} is a row of an ORM, whose state lies in its session")
+    more = "; give str(value), where that says all of it" if has_text(cls) else ""
+    raise UnkeyableError(f"a {name} has no identity that outlives the process{more}")
 
 
 Form = tuple[type, str, Callable[[Any], Iterable[object]]]

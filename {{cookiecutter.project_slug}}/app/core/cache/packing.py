@@ -18,7 +18,15 @@ from pydantic_core import TzInfo, to_json
 from .canonical import is_named
 from .classes import Known, KnownClasses
 from .names import described
-from .state import ALIAS, MODEL_SLOTS, StateError, has_more, is_instrumented, is_named_tuple
+from .state import (
+    ALIAS,
+    MODEL_SLOTS,
+    StateError,
+    has_more,
+    has_text,
+    is_instrumented,
+    is_named_tuple,
+)
 from .texts import FACTORIES, SECRETS, TEXTS, pg_uuid, text_of
 
 _TAG = "$"
@@ -106,19 +114,21 @@ def _pack_other(value: object, classes: KnownClasses) -> object:
 
 
 def _advice(value: object, classes: KnownClasses) -> str:
-    cls = type(value)
+    """Return why a value is not stored, and what to do: in a function, or by hand."""
+    cls, give = type(value), "return" if classes.is_of_function else "store"
     name = f"{cls.__module__}.{cls.__qualname__}"
     if is_instrumented(cls):
-        return f"a {name} is a row of an ORM; give a Pydantic model or a dataclass made of it"
+        return f"a {name} is a row of an ORM; {give} what is made of it, by model_dump() for one"
     what = f"a {name} does not come back from JSON as it was"
     if isinstance(value, SECRETS):
-        return f"{what}: it is secret, and Redis would show it; give what may be seen"
-    nameable = isinstance(value, (BaseModel, Enum)) or is_dataclass(value) or is_named_tuple(cls)
-    if not nameable and TEXTS.get(cls.__name__) is not cls:
-        return f"{what}; give plain data, str(value) for one, a dataclass or a Pydantic model"
-    if classes.is_of_function:
-        return f"{what}; name the class in the return annotation of the cached function"
-    return f"{what}; give plain data, such as model_dump() or str() makes of it"
+        return f"{what}: it is secret, and Redis would show it; {give} what may be seen"
+    can_be_named = isinstance(value, (BaseModel, Enum)) or is_dataclass(value)
+    if can_be_named or is_named_tuple(cls) or TEXTS.get(cls.__name__) is cls:
+        if classes.is_of_function:
+            return f"{what}; name the class in the return annotation of the cached function"
+        return f"{what}; store plain data, what model_dump(), asdict() or str() makes of it"
+    more = ", a dataclass or a Pydantic model" if classes.is_of_function else ""
+    return f"{what}; {give} plain data{', str(value) for one' if has_text(cls) else ''}{more}"
 
 
 def _pack_itself(value: object, _classes: KnownClasses) -> object:

@@ -32,6 +32,11 @@ def is_instrumented(cls: type) -> bool:
     return any(mark in vars(base) for base in cls.__mro__ for mark in _INSTRUMENTED)
 
 
+def has_text(cls: type) -> bool:
+    """Whether a class says what the text of its instances is."""
+    return any("__str__" in vars(base) for base in cls.__mro__[:-1])
+
+
 def is_named_tuple(cls: type) -> bool:
     """Whether a class is a tuple of named items, whose instances have no slots besides."""
     plain = tuple.__basicsize__ + (cls.__dictoffset__ != 0) * _WORD
@@ -46,7 +51,7 @@ def has_more(value: object, *names: str) -> bool:
 class Whole:
     """Reads and restores the state of the instances of exactly `cls`, which has these fields.
 
-    `besides` are slots that are no fields.
+    `besides` are slots that are no fields: those of a model, which may lack any of its fields.
     """
 
     def __init__(self, cls: type, fields: Collection[str], besides: Collection[str] = ()) -> None:
@@ -56,6 +61,10 @@ class Whole:
         self._derived = _derived(cls) - self._names
         self._why_not = _why_not(cls, self._slots)
         slots = {name for name, _ in self._slots}
+        self.required = frozenset(
+            name for name in fields if not besides and (name in slots or not hasattr(cls, name))
+        )
+        """The fields for which the class has no default that would stand in."""
         self._has_dict_only = self.is_open and bool(cls.__dictoffset__) and not slots
         self.is_usual_model = self.is_open and slots == {*MODEL_SLOTS} == {*besides}
         """Whether instances are models without slots of their own."""
@@ -71,7 +80,7 @@ class Whole:
         It is not to be changed. What a `cached_property` remembers is left out: it follows from
         the rest. Raises `StateError` for an instance that has more.
         """
-        if self._has_dict_only and value.__dict__.keys() <= self._names:
+        if self._has_dict_only and value.__dict__.keys() == self._names:
             return value.__dict__  # type: ignore[no-any-return] # as most are
         if self._why_not is not None:
             raise StateError(self._why_not)
@@ -83,6 +92,8 @@ class Whole:
                 continue
         if not state.keys() <= self._names:
             self._leave_out(state)
+        if not state.keys() >= self.required:
+            raise StateError(f"this {_named(self.cls)} lacks some of its fields")
         return state
 
     def _leave_out(self, state: dict[str, Any]) -> None:

@@ -140,8 +140,6 @@ def _unpack_dataclass(content: Any, classes: KnownClasses) -> object:
     if known.whole is None:
         raise KeyError(name)
     _check_names(known, fields)
-    if any(field not in fields and not hasattr(known.cls, field) for field in known.whole.fields):
-        raise ValueError("a field is missing")
     state = {field: unpack(item, classes) for field, item in fields.items()}
     for each in alias:
         state[ALIAS] = classes.alias(each)
@@ -151,8 +149,9 @@ def _unpack_dataclass(content: Any, classes: KnownClasses) -> object:
 
 
 def _check_names(known: Known, fields: dict[str, Any]) -> None:
-    if known.whole is None or not known.whole.fields.keys() >= fields.keys():
-        raise ValueError("these are no fields of the class")
+    whole = known.whole
+    if whole is None or not whole.required <= fields.keys() <= whole.fields.keys():
+        raise ValueError("these are not the fields of the class")
 
 
 def _unpack_namedtuple(content: Any, classes: KnownClasses) -> object:
