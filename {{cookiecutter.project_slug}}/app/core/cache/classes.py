@@ -45,7 +45,8 @@ class KnownClasses:
         self._annotation, self.is_of_function = annotation, is_of_function
         self._texts: set[str] = set()
         self._shapes: dict[str, str] = {}
-        self._aliases: dict[str, object] = {}
+        self.aliases: dict[str, object] = {}
+        """The generic dataclasses with parameters, `Page[User]`, by what they are written down as."""
         found: dict[int, Known] = {}
         self._collect(annotation, {}, found)
         # Two classes of one name cannot be told apart when they come back: neither is stored.
@@ -95,10 +96,6 @@ class KnownClasses:
         """Whether the annotation names one of the classes in `TEXTS`, or stands for it."""
         return name in self._texts
 
-    def alias(self, name: str) -> Any:
-        """Return the generic class with its parameters of this name, or `None`."""
-        return self._aliases.get(name)
-
     def _collect(self, annotation: Any, seen: dict[int, Any], found: dict[int, Known]) -> None:
         """Collect from an annotation. `seen` holds what it names, so that no address is reused."""
         if id(annotation) in seen:
@@ -122,9 +119,9 @@ class KnownClasses:
     def _of_alias(self, alias: Any, origin: Any, arguments: tuple[Any, ...]) -> Iterable[object]:
         """Note `Page[User]`; return what its fields are with these parameters."""
         name = described(alias)
-        if name in self._aliases or len(self._aliases) >= _MOST_ALIASES:
+        if name in self.aliases or len(self.aliases) >= _MOST_ALIASES:
             return ()
-        self._aliases[name] = alias
+        self.aliases[name] = alias
         given = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False))
         return [_with(given, hint) for hint in _fields(origin).values()]
 

@@ -75,7 +75,7 @@ def _pack_fields(value: Any, known: Known, classes: KnownClasses) -> list[object
     if alias is None:
         return [fields]
     name = described(alias)
-    if classes.alias(name) != alias:
+    if classes.aliases.get(name) != alias:
         raise UnstorableError(
             f"this {known.cls.__qualname__} was made by {alias!r}, which the return annotation "
             f"does not name"

@@ -141,8 +141,8 @@ def _unpack_dataclass(content: Any, classes: KnownClasses) -> object:
         raise KeyError(name)
     _check_names(known, fields)
     state = {field: unpack(item, classes) for field, item in fields.items()}
-    for each in alias:
-        state[ALIAS] = classes.alias(each)
+    if alias:
+        state[ALIAS] = classes.aliases[alias[0]]
     value: object = object.__new__(known.cls)
     known.whole.restore(value, state)
     return value
