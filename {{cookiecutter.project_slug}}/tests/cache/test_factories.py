@@ -368,6 +368,63 @@ def holding(captured: Any) -> Callable[[], Any]:
     return lambda: captured
 
 
+def traced(tracer: Client) -> Callable[[Any], Any]:
+    """Return a decorator that has an object of its own."""
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        async def wrapper(*args: Any) -> str:
+            return f"{tracer.name} {await function(*args)}"
+
+        return wrapper
+
+    return decorate
+
+
+@traced(Client("module"))
+async def at_the_top() -> str:
+    """Return something, in a function of which there is one only."""
+    return "top"
+
+
+async def test_p8_what_a_decorator_captured_is_shared_with_nobody(
+    backend: MemoryBackend, told: Callable[[], list[str]]
+) -> None:
+    """It may decide about the result as well, but nobody who wrote the function can mend it."""
+    found = []
+    for name in ("a", "b", "a"):
+
+        @cache_response(CacheManager(backend), "traced")
+        @traced(Client(name))
+        async def inner() -> str:
+            return "inner"
+
+        found.append(await inner())
+    assert found == ["a inner", "b inner", "a inner"]
+    assert told() == []
+
+
+def test_p4_a_function_of_which_there_is_one_only_is_shared() -> None:
+    """Whatever its decorators have captured: it is the same in every process."""
+    assert owner(at_the_top, b"") == b""
+
+
+@pytest.mark.parametrize("wraps", [1, 2])
+def test_p8_a_client_behind_decorators_is_told(wraps: int, told: Callable[[], list[str]]) -> None:
+    """What counts is what the innermost function captured."""
+    client = Client("x")
+
+    async def inner() -> str:
+        return client.name
+
+    function: Any = inner
+    for _ in range(wraps):
+        function = traced(Client("tracer"))(function)
+    cache_response(CacheManager(MemoryBackend()), "wrapped")(function)
+    [warning] = told()
+    assert "'client'" in warning
+
+
 def test_p2_iterators_are_nobody_elses(told: Callable[[], list[str]]) -> None:
     """Nor are the records of what used them up."""
 

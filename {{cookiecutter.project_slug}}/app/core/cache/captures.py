@@ -49,6 +49,7 @@ class Captures:
         self.private: list[object] = []
         self.unknown: dict[str, object] = {}
         self._seen: dict[int, object] = {}
+        self._in_wrapper = False
 
     @classmethod
     def of(cls, func: Callable[..., object]) -> "Captures":
@@ -58,6 +59,8 @@ class Captures:
             found.written = found._function(func, "")
             if _LOCAL in func.__qualname__:
                 found.code = _written(func.__code__)
+            else:  # there is one of its name only, and what its decorators captured is the same
+                found.private, found.unknown = [], {}
         else:
             found.written = _name(func) + found._value(getattr(func, "__func__", None), "")
             found.written += found._value(getattr(func, "__self__", None), "self")
@@ -74,6 +77,7 @@ class Captures:
         if variable:
             written += _written(func.__code__) if _LOCAL in func.__qualname__ else b""
             written += self._value([func.__defaults__, func.__kwdefaults__], variable)
+        outer, self._in_wrapper = self._in_wrapper, "__wrapped__" in vars(func)
         for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
             if name in (func.__code__.co_name, "__class__"):  # it is itself, or its own class
                 continue
@@ -85,6 +89,7 @@ class Captures:
             if not variable and type(value) in _FILLED_LATER and not value:
                 self.objects.append(value)
             written += text(name) + self._value(value, place)
+        self._in_wrapper = outer
         wrapped = getattr(func, "__wrapped__", None)
         return written if wrapped is None else written + self._value(wrapped, variable)
 
@@ -105,7 +110,9 @@ class Captures:
         except (UnkeyableError, RecursionError):
             self.objects.append(value)
             self.private.append(value)
-            if not isinstance(value, Iterator):  # which is used up here, and is no client
+            # An iterator is used up here, and a decorator's own object, a tracer for one, is no
+            # concern of who wrote the function: nothing is told, and nothing is shared either.
+            if not (self._in_wrapper or isinstance(value, Iterator)):
                 self.unknown.setdefault(variable, value)
             return text(f"{type(value).__module__}.{type(value).__qualname__}")
 
