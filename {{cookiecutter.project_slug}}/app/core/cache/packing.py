@@ -46,7 +46,7 @@ def pack(value: object, classes: KnownClasses) -> object:
     if packer is not None:
         return packer(value, classes)
     known = classes.known(cls)
-    if known is None:
+    if known is None or is_instrumented(cls):
         return _pack_other(value, classes)
     try:
         return _pack_known(value, known, classes)
