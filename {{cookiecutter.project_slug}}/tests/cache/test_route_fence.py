@@ -61,6 +61,10 @@ class Gate:
 
         self.app = application(register, self.endpoint)
 
+    def __cache_key__(self) -> str:
+        """Say that one of these answers as another does."""
+        return "gate"
+
     async def ask(self, number: int) -> list[asyncio.Task[httpx2.Response]]:
         """Send so many requests; return when one runs the function and the others wait for it."""
         tasks = [asyncio.create_task(get(self.app)) for _ in range(number)]

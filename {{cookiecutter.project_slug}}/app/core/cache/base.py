@@ -224,7 +224,7 @@ class BytesBackend(CacheBackend):
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
         """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
-        return await self.set_bytes(key, codec.encode(value), expire)
+        return await self.set_bytes(key, codec.encode(value, codec.BY_HAND), expire)
 
 
 class UnavailableError(Exception):

@@ -22,7 +22,7 @@ from .classes import KnownClasses
 from .dependencies import Standing, reaches, standing, unseen
 from .fence import Fence, Found, How, Made
 from .freshness import Freshness, is_failure
-from .identity import identity, is_same
+from .identity import advice, identity, is_same, owner, unidentified
 from .injected import Changes
 from .keyfunctions import KeyFunction
 from .keys import KeyBuilder, Parameters, check_key_prefix, connection_among
@@ -129,10 +129,11 @@ class CachedCalls:
                 f"{', '.join(self._vary.names)} says"
             )
         own = Template(key, self.parameters.signature.parameters) if isinstance(key, str) else key
-        self._owner = identity(func, self._classes)
+        who = identity(func, self._classes)
+        self._owner = owner(func, who, shared=shared)
         start = f"{store.key_prefix}:{key_prefix}"
         self._keys = KeyBuilder(
-            func, self.parameters, start=start, identity=self._owner, vary=self._vary, own=own
+            func, self.parameters, start=start, identity=who, vary=self._vary, own=own
         )
         self.family = KeyPattern((self._keys.start, ""))
         """The pattern of all keys of this function."""
@@ -140,7 +141,10 @@ class CachedCalls:
         self._derivations = derivations_of(tags)
         self._is_tagged = bool(self._tags or self._derivations)
         self._warned: set[str] = set()
-        _claim(store, func, text(start) + (text(key) if isinstance(key, str) else self._owner))
+        place = text(start) + (text(key) if isinstance(key, str) else who)
+        _claim(store, func, place, shared=shared)
+        if not shared and (unknown := unidentified(func)):
+            self._warn_once("shares no entries with other processes", advice(unknown))
 
     async def requested(
         self,
@@ -678,15 +682,18 @@ def _as_text(nonces: Nonces) -> list[str]:
     return [(nonce or b"").decode("latin-1") for nonce in nonces]
 
 
-def _claim(store: Store, func: Callable[..., Any], place: bytes) -> None:
+def _claim(store: Store, func: Callable[..., Any], place: bytes, *, shared: bool) -> None:
     """Take a place among the keys for `func`; refuse one that a different function has."""
     other = store.functions.setdefault(place, func)
-    if not is_same(func, other):
-        raise ValueError(
-            f"{func.__module__}.{func.__qualname__} would share its entries with another function: "
-            f"one of the same name, whose captured values cannot be told apart, or of the same "
-            f"key=; give each its own key_prefix= or key="
-        )
+    if is_same(func, other, shared=shared):
+        return
+    unknown = unidentified(func)
+    why = f"; {advice(unknown)}" if unknown else ""
+    raise ValueError(
+        f"{func.__module__}.{func.__qualname__} would share its entries with another function: "
+        f"one of the same name, whose captured values cannot be told apart, or of the same "
+        f"key=; give each its own key_prefix= or key={why}"
+    )
 
 
 def _checked_method(method: str) -> str:

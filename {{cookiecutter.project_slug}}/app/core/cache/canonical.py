@@ -9,26 +9,32 @@ address is used again, for somebody else's object.
 """
 
 import dataclasses
+import re
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
-from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic import AnyUrl, BaseModel, SecretBytes, SecretStr
-from pydantic_core import PydanticUndefined
+from pydantic import BaseModel, ByteSize, NameEmail
+from pydantic_core import PydanticUndefined, TzInfo
+
+from .names import class_name, described
+from .state import (
+    ALIAS,
+    MODEL_SLOTS,
+    StateError,
+    Whole,
+    has_more,
+    has_text,
+    is_instrumented,
+    is_named_tuple,
+)
+from .texts import PLAIN_TEXTS, SECRETS, URL_BASES, pg_uuid
 
 
 class UnkeyableError(TypeError):
@@ -115,19 +121,52 @@ def _as_text(tag: str, form: Callable[[Any], str]) -> Callable[[Any], str]:
     return write
 
 
+def _ordered(value: OrderedDict[Any, object]) -> str:
+    _refuse_more(value)
+    return _items("M", list(map(canonical_text, value.items())))
+
+
+def _counter(value: Counter[Any]) -> str:
+    _refuse_more(value)
+    return f"C{_mapping(value)}"
+
+
+def _default(value: defaultdict[Any, object]) -> str:
+    return f"D{canonical_text((value.default_factory,))}{_mapping(value)}"
+
+
 def _moment(value: datetime | time) -> str:
-    return f"{value.replace(tzinfo=None).isoformat()}/{value.fold}/{_zone(value.tzinfo)}"
+    return f"{value.replace(tzinfo=None).isoformat()}/{value.fold}/{zone_name(value.tzinfo)}"
 
 
-def _zone(zone: tzinfo | None) -> str:
-    """Return what a zone is. Not its offset: that may be another zone's on the same day."""
+def zone_name(zone: tzinfo | None) -> str:
+    """Return what a zone is. Not its offset: that may be another zone's on the same day.
+
+    Raises `UnkeyableError` for a zone that has no name.
+    """
     if zone is None:
         return ""
-    if isinstance(zone, timezone):
+    kind = type(zone)
+    if kind is timezone:
         return f"{zone.utcoffset(None)}/{zone.tzname(None)}"
-    if isinstance(zone, ZoneInfo) and zone.key is not None:
-        return f"/{zone.key}"
-    raise UnkeyableError(f"a time zone of type {type(zone).__qualname__} has no name")
+    if kind is TzInfo:
+        return f"p/{zone.utcoffset(None)}"
+    if kind is ZoneInfo and is_named(zone):
+        return f"/{zone}"
+    raise UnkeyableError(f"a time zone of type {kind.__qualname__} has no name")
+
+
+def is_named(zone: Any) -> bool:
+    """Whether a `ZoneInfo` is the one of its name: one that was read from a file may be any."""
+    try:
+        return zone.key is not None and ZoneInfo(zone.key) is zone
+    except (KeyError, ValueError, OSError):  # there is none of this name
+        return False
+
+
+def _refuse_more(value: object) -> None:
+    if has_more(value):
+        raise UnkeyableError(f"this {type(value).__qualname__} has attributes of its own")
 
 
 _MOST_FREQUENT = (str, int, type(None))  # which `canonical_text` writes itself
@@ -142,20 +181,21 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     set: _sorted("e"),
     frozenset: _sorted("z"),
     dict: _mapping,
+    deque: lambda value: f"q{canonical_text((value.maxlen,))}{len(value)}:{canonical_text(value)}",
+    OrderedDict: _ordered,
+    Counter: _counter,
+    defaultdict: _default,
     Decimal: _as_text("c", str),
     UUID: lambda value: f"g{value.hex};",
     date: _as_text("y", date.isoformat),
     datetime: _as_text("w", _moment),
     time: _as_text("h", _moment),
     timedelta: lambda value: f"p{value.days}/{value.seconds}/{value.microseconds};",
+    timezone: _as_text("Z", zone_name),
+    ZoneInfo: _as_text("Z", zone_name),
+    TzInfo: _as_text("Z", zone_name),
+    re.Pattern: lambda value: f"r{canonical_text((value.pattern, value.flags))}",
 }
-
-_AS_TEXT = (
-    PurePath,
-    AnyUrl,
-    *(IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network),
-)
-_SECRETS = (SecretStr, SecretBytes)
 
 
 def _instance(value: Any, unknown: Callable[[Any], str] | None = None) -> str:
@@ -166,12 +206,17 @@ def _instance(value: Any, unknown: Callable[[Any], str] | None = None) -> str:
         form = _form_of.__wrapped__(cls)
     if form is not None:
         _, head, parts = form
-        return head + canonical_text(parts(value))
+        try:
+            return head + canonical_text(parts(value))
+        except StateError as error:
+            raise UnkeyableError(str(error)) from None
     if unknown is not None:
         return unknown(value)
-    raise UnkeyableError(
-        f"a {cls.__module__}.{cls.__qualname__} has no identity that outlives the process"
-    )
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if is_instrumented(cls):
+        raise UnkeyableError(f"a {name} is a row of an ORM, whose state lies in its session")
+    more = "; give str(value), where that says all of it" if has_text(cls) else ""
+    raise UnkeyableError(f"a {name} has no identity that outlives the process{more}")
 
 
 Form = tuple[type, str, Callable[[Any], Iterable[object]]]
@@ -188,23 +233,58 @@ def _form(cls: type, parts: Callable[[Any], Iterable[object]], names: Sequence[s
     return cls, f"o{_class(cls)}{_items('l', list(map(_text, names)))}", parts
 
 
+class _Missing:
+    """Stands for a field that an instance does not have."""
+
+
+_MISSING = _Missing()
+_WRITERS[_Missing] = lambda _: "x"
+
+
 def _model_form(cls: type[BaseModel]) -> Form:
     names = tuple(cls.model_fields)
+    all_names, whole = set(names), Whole(cls, names, MODEL_SLOTS)
 
     def parts(value: BaseModel) -> Iterable[object]:
-        fields, private = value.__dict__, value.__pydantic_private__
+        if whole.is_usual_model and (own := value.__dict__).keys() == all_names:  # as most are
+            fields = [own[name] for name in names]
+            were_set: Any = value.__pydantic_fields_set__
+            extra, private = value.__pydantic_extra__, value.__pydantic_private__
+        else:
+            state = whole.of(value)
+            fields = [state.get(name, _MISSING) for name in names]
+            were_set, extra, private = map(state.get, MODEL_SLOTS)
         if private:
             private = {
                 name: item for name, item in private.items() if item is not PydanticUndefined
             }
-        return [*map(fields.get, names), value.__pydantic_extra__, private]
+        return (*fields, None if were_set == all_names else were_set, extra, private)
 
     return _form(cls, parts, names)
 
 
 def _fields_form(cls: type, fields: Iterable[Any]) -> Form:
     names = [field.name for field in fields]
-    return _form(cls, lambda value: [getattr(value, name) for name in names], names)
+    whole = Whole(cls, names)
+
+    def parts(value: object) -> Iterable[object]:
+        state = whole.of(value)
+        alias = state.get(ALIAS)
+        fields = [state.get(name, _MISSING) for name in names]
+        return [*fields, None if alias is None else described(alias)]
+
+    return _form(cls, parts, names)
+
+
+def _exact_form(cls: type, part: Callable[[Any], object], *attributes: str) -> Form:
+    """Write down a part that is all there is, unless an instance has attributes besides."""
+
+    def parts(value: object) -> Iterable[object]:
+        if has_more(value, *attributes):
+            raise StateError(f"this {cls.__qualname__} has attributes of its own")
+        return (part(value),)
+
+    return _form(cls, parts)
 
 
 def _form_by(part: Callable[[Any], object]) -> Callable[[type], Form]:
@@ -215,9 +295,15 @@ def _is_subclass(*kinds: type) -> Callable[[type], bool]:
     return lambda cls: issubclass(cls, kinds)
 
 
+def _is_uuid(cls: type) -> bool:
+    if cls is pg_uuid():
+        return True
+    return issubclass(cls, UUID) and Whole(cls, ("int", "is_safe")).is_open
+
+
 # What makes an instance what it is, by the first of these that holds.
 _FORMS: tuple[tuple[Callable[[type], bool], Callable[[Any], Form]], ...] = (
-    (_is_subclass(type), _form_by(lambda value: (value.__module__, value.__qualname__))),
+    (_is_subclass(type), _form_by(lambda value: (value.__module__, class_name(value)))),
     (
         lambda cls: callable(getattr(cls, "__cache_key__", None)),
         _form_by(lambda value: value.__cache_key__()),
@@ -229,10 +315,18 @@ _FORMS: tuple[tuple[Callable[[type], bool], Callable[[Any], Form]], ...] = (
         lambda cls: hasattr(cls, "__attrs_attrs__"),
         lambda cls: _fields_form(cls, cls.__attrs_attrs__),
     ),
-    (_is_subclass(*_AS_TEXT), _form_by(str)),
-    (_is_subclass(*_SECRETS), _form_by(lambda value: value.get_secret_value())),
+    (is_named_tuple, lambda cls: _exact_form(cls, tuple)),
+    (lambda cls: any(cls is each for each in PLAIN_TEXTS), _form_by(str)),
+    (_is_uuid, lambda cls: _exact_form(cls, lambda value: value.hex)),
+    (_is_subclass(*URL_BASES), lambda cls: _exact_form(cls, str, "_url")),
+    (lambda cls: cls is ByteSize, lambda cls: _exact_form(cls, int)),
+    (lambda cls: cls is NameEmail, _form_by(lambda value: (value.name, value.email))),
+    (
+        _is_subclass(*SECRETS),
+        lambda cls: _exact_form(cls, lambda value: value.get_secret_value(), "_secret_value"),
+    ),
 )
 
 
 def _class(cls: type) -> str:
-    return _text(cls.__module__) + _text(cls.__qualname__)
+    return _text(cls.__module__) + _text(class_name(cls))

@@ -5,34 +5,62 @@ not choose a class.
 """
 
 import dataclasses
+import sys
 import typing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import Enum
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from starlette.responses import Response
+from typing_extensions import is_typeddict
+
+from .hints import RETURN, hints_of
+from .names import class_name, described
+from .state import MODEL_SLOTS, Whole, is_named_tuple
+from .texts import texts_of
+
+_MOST_ALIASES = 100  # a class may name itself with ever other parameters
+
+
+class Known(NamedTuple):
+    """A class under the name under which its instances are stored."""
+
+    cls: type
+    name: str
+    whole: Whole | None
+    """What reads the state of its instances; of models and dataclasses."""
 
 
 class KnownClasses:
-    """The dataclasses, Pydantic models, enums and responses in an annotation, nested ones too."""
+    """The dataclasses, Pydantic models, named tuples, enums and responses in an annotation.
 
-    def __init__(self, annotation: object = None) -> None:
-        self._annotation = annotation
-        self._names: dict[type, str] = {}
-        self._collect(annotation, {})
+    Those in the fields of these are known as well, and in those of a `TypedDict`.
+    """
+
+    def __init__(self, annotation: object = None, *, is_of_function: bool = True) -> None:
+        self._annotation, self.is_of_function = annotation, is_of_function
+        self._texts: set[str] = set()
+        self._shapes: dict[str, str] = {}
+        self.aliases: dict[str, object] = {}
+        """The generic dataclasses with parameters, `Page[User]`, by what they are written down as."""
+        found: dict[int, Known] = {}
+        self._collect(annotation, {}, found)
         # Two classes of one name cannot be told apart when they come back: neither is stored.
-        times = Counter(self._names.values())
-        self._names = {cls: name for cls, name in self._names.items() if times[name] == 1}
-        self._by_name = {name: cls for cls, name in self._names.items()}
+        times = Counter(known.name for known in found.values())
+        # By address, for a class may call itself equal to another.
+        self._known = {place: each for place, each in found.items() if times[each.name] == 1}
+        self._by_name = {known.name: known for known in self._known.values()}
 
     @classmethod
     def returned_by(cls, func: Callable[..., object]) -> "KnownClasses":
         """Collect from the return annotation of `func`; none where it cannot be resolved."""
         try:
-            return cls(typing.get_type_hints(func, include_extras=True).get("return"))
-        except Exception:  # a name that exists for type checkers only fails in many ways
+            return cls(hints_of(func).get(RETURN))
+        except Exception:  # a class may answer in many ways to the question what it is
             return cls()
 
     def fingerprint(self) -> str:
@@ -41,64 +69,131 @@ class KnownClasses:
         It changes when a field is added, removed, renamed or gets another type, so that it can
         keep apart what code of two versions has stored.
         """
-        shapes = [f"{name}({_shape(cls)})" for cls, name in self._names.items()]
-        return "|".join([_described(self._annotation), *sorted(shapes)])
+        shapes = [f"{name}({shape})" for name, shape in self._shapes.items()]
+        return "|".join([described(self._annotation), *sorted(shapes)])
+
+    def known(self, cls: type) -> Known | None:
+        """Return what is known of exactly `cls`, or `None`."""
+        return self._known.get(id(cls))
 
     def name_of(self, cls: type) -> str | None:
         """Return the name under which instances of exactly `cls` are stored, or `None`."""
-        return self._names.get(cls)
+        known = self.known(cls)
+        return None if known is None else known.name
 
     def named(self, name: str, kind: Callable[[type], bool]) -> Any:
         """Return the class of this kind stored as `name`; raises `KeyError` for any other name."""
-        cls = self._by_name[name]
-        if not kind(cls):
-            raise KeyError(name)
-        return cls
+        return self.stored_as(name, kind).cls
 
-    def _collect(self, annotation: object, seen: dict[int, object]) -> None:
+    def stored_as(self, name: str, kind: Callable[[type], bool]) -> Known:
+        """Return what is known of a class of this kind; raises `KeyError` for any other name."""
+        known = self._by_name[name]
+        if not kind(known.cls):
+            raise KeyError(name)
+        return known
+
+    def has_text_class(self, name: str) -> bool:
+        """Whether the annotation names one of the classes in `TEXTS`, or stands for it."""
+        return name in self._texts
+
+    def _collect(self, annotation: Any, seen: dict[int, Any], found: dict[int, Known]) -> None:
         """Collect from an annotation. `seen` holds what it names, so that no address is reused."""
         if id(annotation) in seen:
             return
         seen[id(annotation)] = annotation
-        for argument in typing.get_args(annotation):
-            self._collect(argument, seen)
-        self._collect(getattr(annotation, "__value__", None), seen)  # of `type Name = ...`
-        if isinstance(annotation, type) and not typing.get_args(annotation):
-            self._add(annotation, seen)
+        origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        parts = [*arguments, *_behind(annotation)]
+        if origin is typing.Literal:
+            parts = [type(argument) for argument in arguments]
+        elif origin is not None:
+            parts.append(origin)
+        if arguments and isinstance(origin, type) and dataclasses.is_dataclass(origin):
+            parts += self._of_alias(annotation, origin, arguments)
+        elif isinstance(annotation, type) and not arguments:
+            parts += self._of_class(annotation, found)
+        elif isinstance(annotation, (list, tuple)):  # the arguments of a `Callable`
+            parts += annotation
+        for part in parts:
+            self._collect(part, seen, found)
 
-    def _add(self, cls: type, seen: dict[int, object]) -> None:
-        if not (issubclass(cls, (BaseModel, Enum, Response)) or dataclasses.is_dataclass(cls)):
-            return
-        self._names[cls] = f"{cls.__module__}.{cls.__qualname__}"
-        for annotation in _fields(cls).values():
-            self._collect(annotation, seen)
+    def _of_alias(self, alias: Any, origin: Any, arguments: tuple[Any, ...]) -> Iterable[object]:
+        """Note `Page[User]`; return what its fields are with these parameters."""
+        name = described(alias)
+        if name in self.aliases or len(self.aliases) >= _MOST_ALIASES:
+            return ()
+        self.aliases[name] = alias
+        given = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False))
+        return [_with(given, hint) for hint in _fields(origin).values()]
+
+    def _of_class(self, cls: type, found: dict[int, Known]) -> Iterable[object]:
+        """Note a class, if it is one that is stored; return what its fields are."""
+        self._texts |= texts_of(cls)
+        is_model = issubclass(cls, BaseModel)
+        has_state = is_model or dataclasses.is_dataclass(cls)
+        is_stored = has_state or issubclass(cls, (Enum, Response)) or is_named_tuple(cls)
+        if not is_stored and not is_typeddict(cls):
+            return ()
+        fields, name = _fields(cls), f"{cls.__module__}.{class_name(cls)}"
+        shape = sorted(f"{field}:{described(kind)}" for field, kind in fields.items())
+        self._shapes[name] = ",".join(cls.__members__ if issubclass(cls, Enum) else shape)
+        if is_stored:
+            whole = Whole(cls, fields, MODEL_SLOTS if is_model else ()) if has_state else None
+            found[id(cls)] = Known(cls, name, whole)
+        return [*fields.values(), *getattr(cls, "__orig_bases__", ())]
 
 
-def _fields(cls: type) -> dict[str, object]:
+def _behind(annotation: Any) -> list[Any]:
+    """Return what stands behind a `NewType`, a `type` alias, a type variable."""
+    behind = [
+        getattr(annotation, name, None)
+        for name in ("__supertype__", "__value__", "__bound__", "__default__")
+    ]
+    return [*behind, *(getattr(annotation, "__constraints__", None) or ())]
+
+
+def _with(given: dict[Any, Any], hint: Any) -> Any:
+    """Return an annotation with these parameters in their places."""
+    parameters = getattr(hint, "__parameters__", ())
+    if isinstance(hint, typing.TypeVar):
+        return given.get(hint, hint)
+    if isinstance(hint, type) or not parameters:
+        return hint
+    return hint[tuple(given.get(parameter, parameter) for parameter in parameters)]
+
+
+def _fields(cls: Any) -> dict[str, Any]:
+    """Return the fields of a class, and their types."""
     if issubclass(cls, BaseModel):
+        if not cls.__pydantic_complete__:  # it names a class that was not there yet
+            with suppress(Exception):
+                cls.model_rebuild(raise_errors=False)
         return {name: field.annotation for name, field in cls.model_fields.items()}
     if dataclasses.is_dataclass(cls):
-        hints = typing.get_type_hints(cls)
-        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
-    return {}
+        hints = _hints(cls)
+        return {field.name: hints.get(field.name, field.type) for field in dataclasses.fields(cls)}
+    if is_named_tuple(cls):
+        hints = _hints(cls)
+        return {name: hints.get(name, Any) for name in cls._fields}
+    return _hints(cls) if is_typeddict(cls) else {}
 
 
-def _shape(cls: type) -> str:
-    if issubclass(cls, Enum):
-        return ",".join(cls.__members__)
-    return ",".join(f"{name}:{_described(kind)}" for name, kind in sorted(_fields(cls).items()))
-
-
-def _described(annotation: object) -> str:
-    """Write down an annotation. Not by `repr`, in which an address may stand."""
-    if typing.get_origin(annotation) is typing.Literal:
-        return f"Literal{typing.get_args(annotation)!r}"
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _described(typing.get_args(annotation)[0])
-    arguments = ",".join(map(_described, typing.get_args(annotation)))
-    kind = typing.get_origin(annotation) or annotation
-    name = getattr(kind, "__qualname__", None) or getattr(kind, "__name__", type(kind).__name__)
-    return f"{getattr(kind, '__module__', '')}.{name}[{arguments}]"
+def _hints(cls: Any) -> dict[str, Any]:
+    """Return what the annotations of a class mean, each resolved for itself if need be."""
+    with suppress(Exception):
+        return typing.get_type_hints(cls, include_extras=True)
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        names = vars(sys.modules.get(base.__module__, typing))
+        with suppress(Exception):
+            for name, annotation in vars(base).get("__annotations__", {}).items():
+                one = SimpleNamespace(__annotations__={name: annotation})
+                with suppress(Exception):  # a name that exists for type checkers only
+                    found |= typing.get_type_hints(
+                        one, names, dict(vars(base)), include_extras=True
+                    )
+    return found
 
 
 NO_CLASSES = KnownClasses()
+BY_HAND = KnownClasses(is_of_function=False)
+"""For what is stored by hand: there is no annotation in which a class could be named."""

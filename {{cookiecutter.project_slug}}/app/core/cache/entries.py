@@ -96,7 +96,7 @@ class Entry:
         store = self._store
         if len(self._tags) > MOST_TAGS:
             raise codec.UnstorableError(f"it has {len(self._tags)} tags, more than {MOST_TAGS}")
-        record = Record(_KIND, codec.encode_checked(value), about)
+        record = Record(_KIND, codec.encode_checked(value, codec.BY_HAND), about)
         store.refuse_large(record.payload)  # also if it becomes smaller by compression
         data = record.to_bytes(self._key, _OWNER, compress_over=store.compress_over)
         store.refuse_large(data)

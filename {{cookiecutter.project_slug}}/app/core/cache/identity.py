@@ -1,84 +1,99 @@
 """Which function it is: what keeps the entries of two functions apart that have one name.
 
 A function is known by its module and qualified name, by the shape of what it returns, and by what
-it captured if it is a closure. A factory of routers makes many functions of one name; they differ
-in what they captured: a class, a table's name, another function. Where that has no identity, the
-second function of the name is refused, for it would answer with the first one's results.
+it captured if it is a closure. A factory of routers makes many functions of one name; they differ in
+what they captured: a class, settings, another function.
+
+Its records bear more: the code of a function that was made inside another one, and a token of each
+object without identity that it captured, as a client or an engine. That may decide about the result,
+and nobody can tell in another process whether it is the same there. So such records are of use to no
+other function and to no other process; the keys are the same, so that an invalidation finds them all.
 """
 
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum
-from types import FunctionType, MethodType, ModuleType
-from typing import Any
-from uuid import UUID
+from contextlib import suppress
+from secrets import token_bytes
+from types import CellType
+from weakref import ref
 
-from .canonical import UnkeyableError, canonical, text
+from .canonical import text
+from .captures import Captures
 from .classes import KnownClasses
 
-_ATOMS = (
-    *(type(None), bool, int, float, complex, str, bytes, Decimal, UUID),
-    *(date, datetime, time, timedelta),
-)
-_OPAQUE = b"?"
-_EMPTY = object()  # stands for a variable of a closure that has no value yet
+_TOKEN_BYTES = 16
 
 
 def identity(func: Callable[..., object], classes: KnownClasses) -> bytes:
     """Return what tells `func` from other functions, the same in every process."""
-    return _named(func) + text(classes.fingerprint()) + _captures(func)
+    return text(classes.fingerprint()) + Captures.of(func).written
 
 
-def is_same(one: Callable[..., object], other: Callable[..., object]) -> bool:
-    """Whether two functions of one identity are surely the same: same code, same captures."""
+def is_same(
+    one: Callable[..., object], other: Callable[..., object], *, shared: bool = False
+) -> bool:
+    """Whether two functions are surely the same: same code, and same captures at this moment.
+
+    With `shared`, objects without identity count as the same.
+    """
     if one is other:
         return True
-    if not isinstance(one, FunctionType) or not isinstance(other, FunctionType):
+    if getattr(one, "__code__", None) != getattr(other, "__code__", None):
         return False
-    if one.__code__ != other.__code__:
+    first, second = Captures.of(one), Captures.of(other)
+    if first.written != second.written or len(first.objects) != len(second.objects):
         return False
-    pairs = zip(_cells(one), _cells(other), strict=True)
-    return all(_is_same_value(first, second) for first, second in pairs)
+    pairs = zip(first.objects, second.objects, strict=True)
+    return shared or all(mine is yours for mine, yours in pairs)
 
 
-def _named(func: Callable[..., object]) -> bytes:
-    return text(func.__module__ or "") + text(func.__qualname__)
+def unidentified(func: Callable[..., object]) -> dict[str, object]:
+    """Return what `func` captured that has no identity, by the name of the variable."""
+    return Captures.of(func).unknown
 
 
-def _cells(func: Callable[..., object]) -> list[object]:
-    found: list[object] = []
-    for cell in getattr(func, "__closure__", None) or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:
-            found.append(_EMPTY)
-    return found
+def advice(unknown: dict[str, object]) -> str:
+    """Return a sentence that says what was captured without an identity, and what to do."""
+    which = " and ".join(f"{name}, {_what(value)}" for name, value in unknown.items())
+    return (
+        f"it captured {which}, without an identity that outlives the process; pass it as an "
+        f"argument, capture plain data instead (a name, a URL), give its class a __cache_key__ "
+        f"method, or say shared=True, if the answer is the same for everybody whatever it is"
+    )
 
 
-def _captures(func: Callable[..., object]) -> bytes:
-    return b"".join(map(_captured, _cells(func)))
+def _what(value: object) -> str:
+    cls = type(value)
+    if cls is CellType:
+        return "which has no value yet (define it further up)"
+    return f"a {cls.__module__}.{cls.__qualname__}"
 
 
-def _captured(value: object) -> bytes:
-    """Write down a captured value; what has no identity as one that is not known."""
-    if isinstance(value, FunctionType):
-        return _named(value) + _captures(value)
-    if isinstance(value, ModuleType):
-        return text(value.__name__)
-    try:
-        return canonical(value)
-    except (UnkeyableError, RecursionError):
-        return _OPAQUE
+class Tokens:
+    """A random token for each object, as long as that lives: its address will be another's."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[int, tuple[ref[object], bytes]] = {}
+
+    def of(self, value: object) -> bytes:
+        """Return the token of an object; a new one each time, where it cannot be watched."""
+        place = id(value)
+        known = self._tokens.get(place)
+        if known is not None and known[0]() is value:
+            return known[1]
+        token = token_bytes(_TOKEN_BYTES)
+        with suppress(TypeError):  # of what cannot be referred to weakly
+            self._tokens[place] = ref(value), token
+        return token
 
 
-def _is_same_value(one: Any, other: Any) -> bool:
-    """Whether two captured values are one object, or equal for ever."""
-    if one is other:
-        return True
-    if isinstance(one, (FunctionType, MethodType)):
-        return is_same(one, other)
-    if type(one) is not type(other) or not (isinstance(one, Enum) or type(one) in _ATOMS):
-        both_tuples = type(one) is tuple and type(other) is tuple and len(one) == len(other)
-        return both_tuples and all(map(_is_same_value, one, other))
-    return canonical(one) == canonical(other)
+_TOKENS = Tokens()  # of all managers: the same object in two of them is the same
+
+
+def owner(func: Callable[..., object], who: bytes, *, shared: bool = False) -> bytes:
+    """Return what the records of `func` bear, if `who` is its identity.
+
+    With `shared`, the answer is the same for everybody, whatever was captured.
+    """
+    captures = Captures.of(func)
+    tokens = [] if shared else map(_TOKENS.of, captures.private)
+    return who + captures.code + b"".join(tokens)

@@ -24,6 +24,7 @@ from fastapi.security import SecurityScopes
 from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from typing_extensions import is_typeddict
 
 from .canonical import (
     UnkeyableError,
@@ -420,13 +421,33 @@ def _picker(places: list[Any]) -> Callable[[Any], tuple[object, ...]]:
     return itemgetter(*places)
 
 
-def _class_of(annotation: object) -> type:
-    """Return the class that an annotation is, or may be besides `None`; else `object`."""
-    choices = [each for each in typing.get_args(annotation) if each is not type(None)]
-    if len(choices) == 1 and typing.get_origin(annotation) in _UNIONS:
-        annotation = choices[0]
+def _class_of(annotation: Any) -> type:
+    """Return the class that an annotation is, or may be besides `None`; else `object`.
+
+    What only has a name of its own for something else, a `NewType` for one, is that; a `TypedDict`
+    is a dict.
+    """
+    while annotation is not None:
+        origin = typing.get_origin(annotation)
+        choices = [each for each in typing.get_args(annotation) if each is not type(None)]
+        is_one = origin is typing.Annotated or (origin in _UNIONS and len(choices) == 1)
+        inner = choices[0] if is_one else _stands_for(origin or annotation)
+        if inner is None:
+            break
+        annotation = inner
     kind = typing.get_origin(annotation) or annotation
+    if is_typeddict(kind):
+        return dict
     return kind if isinstance(kind, type) else object
+
+
+def _stands_for(annotation: Any) -> Any:
+    """Return what a `NewType`, a `type` alias or a bound type variable stands for, or `None`."""
+    if isinstance(annotation, type):
+        return None
+    names = ("__supertype__", "__value__", "__bound__")
+    found = (getattr(annotation, name, None) for name in names)
+    return next((each for each in found if each is not None), None)
 
 
 def _refuse_unkeyable(func: Callable[..., object], name: str, annotation: object) -> None:

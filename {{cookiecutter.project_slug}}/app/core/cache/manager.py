@@ -133,7 +133,7 @@ class CacheManager:
             logger.debug("not stored %s", Shown(full))
             return False
         try:
-            data = codec.encode(value)
+            data = codec.encode(value, codec.BY_HAND)
             self.refuse_large(data)
             if self.backend.keeps_bytes:
                 storing = self.backend.set_bytes(full, data, expire)

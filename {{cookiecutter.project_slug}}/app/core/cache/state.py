@@ -1,0 +1,156 @@
+"""The whole state of an object, or none of it.
+
+An instance is what stands in its `__dict__` and in the slots of its classes. Where that is more than
+the fields of its class, or where a part of it lies below Python, nothing is said of the instance: a
+part of its state would make two different instances look alike.
+
+What an ORM instruments is never looked into: its state lies in a session, and to read an attribute of
+it may ask the database. So attributes are not read here, but what they stand in.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+ALIAS = "__orig_class__"
+"""Where `typing` notes that an instance was made by `Page[User](...)`."""
+
+MODEL_SLOTS = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+"""What Pydantic keeps of a model besides its fields."""
+
+_INSTRUMENTED = ("_sa_instance_state", "_sa_class_manager")  # of SQLAlchemy, and what builds on it
+_WORD = object.__basicsize__ // 2  # bytes of a pointer; an object begins with two
+
+
+class StateError(TypeError):
+    """The state of an object cannot be seen as a whole."""
+
+
+def is_instrumented(cls: type) -> bool:
+    """Whether an ORM keeps the state of a class's instances."""
+    return any(mark in vars(base) for base in cls.__mro__ for mark in _INSTRUMENTED)
+
+
+def has_text(cls: type) -> bool:
+    """Whether a class says what the text of its instances is."""
+    return any("__str__" in vars(base) for base in cls.__mro__[:-1])
+
+
+def is_named_tuple(cls: type) -> bool:
+    """Whether a class is a tuple of named items, whose instances have no slots besides."""
+    plain = tuple.__basicsize__ + (cls.__dictoffset__ != 0) * _WORD
+    return issubclass(cls, tuple) and hasattr(cls, "_fields") and cls.__basicsize__ <= plain
+
+
+def has_more(value: object, *names: str) -> bool:
+    """Whether an instance has attributes of its own besides these. Slots are not looked at."""
+    return not getattr(value, "__dict__", {}).keys() <= set(names)
+
+
+class Whole:
+    """Reads and restores the state of the instances of exactly `cls`, which has these fields.
+
+    `besides` are slots that are no fields: those of a model, which may lack any of its fields.
+    """
+
+    def __init__(self, cls: type, fields: Collection[str], besides: Collection[str] = ()) -> None:
+        self.cls, self.fields = cls, dict.fromkeys(fields)
+        self._names = frozenset([*fields, *besides])
+        self._slots = _slots(cls)
+        self._derived = _derived(cls) - self._names
+        self._why_not = _why_not(cls, self._slots)
+        slots = {name for name, _ in self._slots}
+        self.required = frozenset(
+            name for name in fields if not besides and (name in slots or not hasattr(cls, name))
+        )
+        """The fields for which the class has no default that would stand in."""
+        self._has_dict_only = self.is_open and bool(cls.__dictoffset__) and not slots
+        self.is_usual_model = self.is_open and slots == {*MODEL_SLOTS} == {*besides}
+        """Whether instances are models without slots of their own."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the state of instances can be seen as a whole."""
+        return self._why_not is None
+
+    def of(self, value: Any) -> dict[str, Any]:
+        """Return the state of an instance: the fields that it has, and `ALIAS`, if there is one.
+
+        It is not to be changed. What a `cached_property` remembers is left out: it follows from
+        the rest. Raises `StateError` for an instance that has more.
+        """
+        if self._has_dict_only and value.__dict__.keys() == self._names:
+            return value.__dict__  # type: ignore[no-any-return] # as most are
+        if self._why_not is not None:
+            raise StateError(self._why_not)
+        state = dict(value.__dict__) if self.cls.__dictoffset__ else {}
+        for name, slot in self._slots:
+            try:
+                state[name] = slot.__get__(value)
+            except AttributeError:  # it is empty
+                continue
+        if not state.keys() <= self._names:
+            self._leave_out(state)
+        if not state.keys() >= self.required:
+            raise StateError(f"this {_named(self.cls)} lacks some of its fields")
+        return state
+
+    def _leave_out(self, state: dict[str, Any]) -> None:
+        more = state.keys() - self._names
+        if not more.isdisjoint(_INSTRUMENTED):
+            raise StateError(_row(self.cls))
+        for name in more & self._derived:
+            del state[name]
+        more = more - self._derived - {ALIAS}
+        if more:
+            names = ", ".join(map(repr, sorted(map(str, more))))
+            raise StateError(f"this {_named(self.cls)} has state that is no field: {names}")
+
+    def restore(self, value: Any, state: Mapping[str, Any]) -> None:
+        """Give an instance without state the state of another."""
+        slots = dict(self._slots)
+        for name, item in state.items():
+            if name in slots:
+                slots[name].__set__(value, item)
+            else:
+                value.__dict__[name] = item
+
+
+def _slots(cls: type) -> list[tuple[str, Any]]:
+    return [
+        (name, each)
+        for base in cls.__mro__
+        for name, each in vars(base).items()
+        if type(each) is MemberDescriptorType
+    ]
+
+
+def _derived(cls: type) -> frozenset[str]:
+    """Return the names of what is computed from the rest of an instance and remembered there."""
+    found: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        found.update(vars(base))
+    return frozenset(name for name, each in found.items() if isinstance(each, cached_property))
+
+
+def _why_not(cls: type, slots: list[tuple[str, Any]]) -> str | None:
+    """Return why the state of no instance can be seen as a whole, or `None`."""
+    if is_instrumented(cls):
+        return _row(cls)
+    size = object.__basicsize__ + _WORD * (
+        len(slots) + (cls.__weakrefoffset__ > 0) + (cls.__dictoffset__ > 0)
+    )
+    is_open = cls.__basicsize__ == size and not cls.__itemsize__ and len(dict(slots)) == len(slots)
+    own = (vars(base)["__dict__"] for base in cls.__mro__ if "__dict__" in vars(base))
+    if is_open and all(type(each) is GetSetDescriptorType for each in own):
+        return None
+    return f"a {_named(cls)} has state that cannot be seen from Python"
+
+
+def _row(cls: type) -> str:
+    return f"a {_named(cls)} is a row of an ORM, whose state lies in its session"
+
+
+def _named(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
