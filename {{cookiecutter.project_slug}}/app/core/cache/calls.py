@@ -53,8 +53,8 @@ class Store(Protocol):
 
     fence: Fence
 
-    def refuse_large(self, data: bytes) -> None:
-        """Raise `UnstorableError` if `data` is too large to be stored."""
+    def refuse_large(self, data: bytes, key: str | None = None) -> None:
+        """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
 
 
 class CachedCalls:
@@ -372,12 +372,14 @@ class CachedCalls:
 
     def _data(self, key: str, make: Callable[[], Record | None]) -> bytes | None:
         """Return a record as it is stored, or `None`; a result that has none is warned of once."""
+        if key in self._store.fence.too_large:
+            return None
         try:
             record = make()
             if record is None:
                 return None
             data = record.to_bytes(key, self._owner, compress_over=self._store.compress_over)
-            self._store.refuse_large(data)
+            self._store.refuse_large(data, key)
         except codec.UnstorableError as error:
             self._warn_once("is not stored", str(error))
             return None

@@ -28,6 +28,7 @@ from starlette.concurrency import run_in_threadpool
 
 from .calls import CachedCalls
 from .canonical import UnkeyableError
+from .exceptions import without_frames_of
 from .keys import KeyFunction, Parameters
 from .patterns import WILDCARD, KeyPattern
 from .tags import Tag, templates_of
@@ -176,7 +177,11 @@ def cache_response(
 
         @functools.wraps(func)
         async def cached(*args: Any, **kwargs: Any) -> Any:
-            return await calls.call(args, kwargs)
+            try:
+                return await calls.call(args, kwargs)
+            except Exception as error:
+                without_frames_of(__package__, error)
+                raise
 
         def cache_key(*args: Any, **kwargs: Any) -> str | None:
             return calls.key(args, kwargs)

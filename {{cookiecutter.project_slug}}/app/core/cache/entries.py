@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from . import codec
 from .base import Nonces
-from .fence import Found, Made
+from .fence import Fence, Found, Made
 from .freshness import Freshness, is_failure
 from .record import Record
 
@@ -28,9 +28,10 @@ class Store(Protocol):
     """What an entry needs of a manager."""
 
     compress_over: int
+    fence: Fence
 
-    def refuse_large(self, data: bytes) -> None:
-        """Raise `UnstorableError` if `data` is too large to be stored."""
+    def refuse_large(self, data: bytes, key: str | None = None) -> None:
+        """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
 
 
 class Entry:
@@ -75,7 +76,7 @@ class Entry:
     def made(self, value: Any, nonces: Nonces, cost: float) -> Made:
         """Make a record of a value that took `cost` seconds to compute."""
         about, ms = self._freshness.stamp(cost)
-        if value is LEFT_OUT:
+        if value is LEFT_OUT or self._key in self._store.fence.too_large:
             return Made(value, None, ms)
         if self._tags:
             about[_TAGS] = list(self._tags)
@@ -83,7 +84,7 @@ class Entry:
         try:
             record = Record(_KIND, codec.encode_checked(value), about)
             data = record.to_bytes(self._key, _OWNER, compress_over=self._store.compress_over)
-            self._store.refuse_large(data)
+            self._store.refuse_large(data, self._key)
         except codec.UnstorableError as error:
             self._logger.warning("not stored at %s: %s", self._key, error)
             return Made(value, None, ms)

@@ -13,7 +13,7 @@ from .base import CacheBackend, UnavailableError, milliseconds
 from .breaker import past_the_breaker
 from .decorators import cache_response, invalidate_cache
 from .entries import LEFT_OUT, Entry, Factory, called, parsed, tags_of, value_of
-from .fence import Fence, Made, computes_here
+from .fence import LOCK_TIMEOUT, Fence, Made, computes_here
 from .freshness import Freshness
 from .journal import InvalidationEvent, Journal, Listener
 from .leases import TAG_MS, is_lease
@@ -44,7 +44,8 @@ class CacheManager:
     backend's. `default_ttl`, in seconds, holds where no `expire` is given. An entry of more than
     `max_entry_bytes` is not stored. What decorators store is compressed if it has more than
     `compress_over` bytes; with 0 nothing is. What was computed lives up to `ttl_jitter` of its time
-    shorter, so that what was stored together does not expire together.
+    shorter, so that what was stored together does not expire together. A call that finds somebody
+    else computing what it wants waits for `lock_timeout` seconds at most, then computes for itself.
 
     No method raises because the backend is away, slow or answers with an error: `get` then
     returns the default, all others `False`. Wrong arguments raise `TypeError` or `ValueError`.
@@ -61,6 +62,7 @@ class CacheManager:
         max_entry_bytes: int = DEFAULT_MAX_ENTRY_BYTES,
         compress_over: int = 0,
         ttl_jitter: float = DEFAULT_TTL_JITTER,
+        lock_timeout: float = LOCK_TIMEOUT,
         on_event: Listener | None = None,
     ) -> None:
         if not isinstance(backend, CacheBackend):
@@ -87,7 +89,7 @@ class CacheManager:
             logger=logger,
             listener=self._heard,
         )
-        self.fence = Fence(backend, self._outage, self.journal)
+        self.fence = Fence(backend, self._outage, self.journal, lock_timeout=lock_timeout)
         backend.on_recovery(self._recover)
         self.journal.is_repeated = backend.on_takeover(self.journal.repeat)
 
@@ -393,9 +395,11 @@ class CacheManager:
         expire = self.default_ttl if expire is None else expire
         return Freshness.of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
 
-    def refuse_large(self, data: bytes) -> None:
-        """Raise `UnstorableError` if `data` is too large to be stored."""
+    def refuse_large(self, data: bytes, key: str | None = None) -> None:
+        """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
         if len(data) > self.max_entry_bytes:
+            if key is not None:
+                self.fence.too_large.add(key)
             raise codec.UnstorableError(
                 f"it has {len(data)} bytes, more than the {self.max_entry_bytes} of "
                 f"CACHE_MAX_ENTRY_BYTES"

@@ -11,6 +11,7 @@ from .backends import MemoryBackend, RedisBackend, Tls
 from .backends.redis import DEFAULT_NEAR_BYTES, DEFAULT_OPERATION_TIMEOUT, addresses
 from .base import DEFAULT_KEY_PREFIX, CacheBackend
 from .config import CacheConfigError
+from .fence import LOCK_TIMEOUT
 from .manager import DEFAULT_MAX_ENTRY_BYTES, DEFAULT_TTL, DEFAULT_TTL_JITTER
 
 
@@ -107,6 +108,10 @@ class CacheSettings(BaseSettings):
 
     cache_ttl_jitter: float = Field(
         default=DEFAULT_TTL_JITTER, ge=0, le=0.5, description="a part of the time to live, 0 to 0.5"
+    )
+
+    cache_lock_timeout: float = Field(
+        default=LOCK_TIMEOUT, gt=0, le=3600, description="seconds, more than 0, at most 3600"
     )
 
     @classmethod
