@@ -184,11 +184,11 @@ class Fill:
         """
         stored = False
         try:
-            if failed:
+            if data is None and failed:
                 self._flight.rest = BACK_OFF_MS
             elif data is None and self._flight.claim:
                 await self._leases.withdraw(self._flight)
-            if data is not None and self._made.keep:
+            elif data is not None and self._made.keep:
                 stored = await self._leases.store(self._flight, data, self._made.ms)
             return How.STORED if stored else How.COMPUTED
         finally:
