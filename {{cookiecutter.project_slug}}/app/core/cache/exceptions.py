@@ -14,6 +14,9 @@ from typing import Any
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement, or by an extension
 _POINTER = 8
+_EMPTY = object()
+_OF_EACH = ("args", "__context__", "__cause__", "__suppress_context__")
+"""What every exception has; a cause, when it is set, suppresses the context."""
 
 
 def own(error: Exception, traceback: TracebackType | None) -> Exception:
@@ -34,7 +37,7 @@ def without_frames_of(package: str | None, error: BaseException) -> None:
     while traceback is not None and traceback.tb_frame.f_globals.get("__package__") == package:
         traceback = traceback.tb_next
     if traceback is not None:
-        error.__traceback__ = traceback
+        error.with_traceback(traceback)
 
 
 def _copy(error: Exception) -> Exception | None:
@@ -47,12 +50,11 @@ def _copy(error: Exception) -> Exception | None:
     seen: dict[int, Any] = {}
     args = _unshared(error.args, seen)
     copy: Exception = base.__new__(cls, *args)
-    copy.args = args
     for slot in _slots(cls):
         _fill(slot, error, copy, seen)
     copy.__dict__.update({name: _unshared(value, seen) for name, value in vars(error).items()})
-    copy.__cause__, copy.__context__ = error.__cause__, error.__context__
-    copy.__suppress_context__ = error.__suppress_context__
+    for name in _OF_EACH:
+        object.__setattr__(copy, name, args if name == "args" else getattr(error, name))
     return copy
 
 
@@ -79,16 +81,23 @@ def _slots(cls: type) -> list[MemberDescriptorType]:
 def _fill(
     slot: MemberDescriptorType, error: Exception, copy: Exception, seen: dict[int, Any]
 ) -> None:
-    """Put into a slot of the copy what is in that of the original; one may be empty."""
-    try:
-        value = slot.__get__(error)
-    except AttributeError:
+    """Put into a slot of the copy what is in that of the original."""
+    value = _value(slot, error)
+    if value is _value(slot, copy):  # both are empty, or both were filled when they were made
         return
     try:
         slot.__set__(copy, _unshared(value, seen))
-    except (AttributeError, TypeError):  # it is filled when it is made, and cannot be changed
-        if slot.__get__(copy) != value:
+    except (AttributeError, TypeError):  # it cannot be changed
+        if _value(slot, copy) != value:
             raise
+
+
+def _value(slot: MemberDescriptorType, error: Exception) -> Any:
+    """Return what is in a slot; one that is empty may be `None`, if it is one of Python's own."""
+    try:
+        return slot.__get__(error)
+    except AttributeError:
+        return _EMPTY
 
 
 def _unshared(value: Any, seen: dict[int, Any]) -> Any:

@@ -368,12 +368,12 @@ class Fence:
             )
             return {flight.key: made.get(flight.key) for flight in led}
         except Exception as error:
-            landed = Landed.failed(error)
-            how = {flight.key: landed for flight in led}
+            how = dict.fromkeys((flight.key for flight in led), Landed.failed(error))
             raise
         finally:
             for flight in flights:
                 self._end(flight, how.get(flight.key, ALONE if how else AGAIN))
+            how = {}  # a traceback in it would hold this very frame
 
     async def _computed_many(
         self, flights: list[Flight], compute: Callable[[list[str]], Awaitable[dict[str, Made]]]
@@ -552,6 +552,7 @@ class Fence:
         finally:
             if fill is None:
                 self._end_led(flight, how)
+            how = AGAIN  # a traceback in it would hold this very frame
 
     def _end_led(self, flight: Flight, how: Landed) -> None:
         self._learn(flight.key, how)
