@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
 from redis import Redis
 
-from app.core.cache import CacheManager, CacheSettings, MemoryBackend, cache_response
+from app.core.cache import CacheManager, CacheSettings, MemoryBackend, cache_response, leases
 from app.core.cache.leases import LEASE_MS, is_lease
 from tests.cache.conftest import OURS, SIX_METHODS, new_backend, redis_backend
 from tests.cache.faults import eventually, soon
@@ -135,7 +136,7 @@ async def test_p5_those_who_wait_still_get_what_was_computed_instead(
     await slow.running.wait()
     first = asyncio.create_task(read())
     await joined(two[0], 1)
-    two[0].fence._lock_timeout = 60.0
+    two[0].fence.lock_timeout = 60.0
     later = [asyncio.create_task(read()) for _ in range(5)]
     await joined(two[0], 6)
     elsewhere = asyncio.create_task(slow.cached(two[1])())
@@ -148,14 +149,14 @@ async def test_p5_a_result_that_is_nobody_elses_sends_them_away_too(
     our_manager: CacheManager,
 ) -> None:
     """Who waits for a stuck leader need not wait for what will not be shared."""
-    our_manager.fence._lock_timeout = PATIENCE
+    our_manager.fence.lock_timeout = PATIENCE
     slow = Slow()
     read = slow.cached(our_manager, make=lambda _: object())
     leader = asyncio.create_task(read())
     await slow.running.wait()
     first = asyncio.create_task(read())
     await joined(our_manager, 1)
-    our_manager.fence._lock_timeout = 60.0
+    our_manager.fence.lock_timeout = 60.0
     later = [asyncio.create_task(read()) for _ in range(5)]
     await joined(our_manager, 6)
     await soon(asyncio.gather(first, *later))
@@ -192,7 +193,7 @@ async def test_p5_the_wait_is_that_of_a_call_and_not_of_each_leader(
     our_manager: CacheManager,
 ) -> None:
     """Who goes from one leader to the next does not begin to wait anew."""
-    our_manager.fence._lock_timeout = 1.0
+    our_manager.fence.lock_timeout = 1.0
     slow = Slow()
     slow.held = 2
     read = slow.cached(our_manager)
@@ -310,3 +311,32 @@ def test_the_lock_timeout_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CacheSettings.load().cache_lock_timeout == 5.0
     monkeypatch.setenv("CACHE_LOCK_TIMEOUT", "0.5")
     assert CacheSettings.load().cache_lock_timeout == 0.5
+
+
+async def test_p5_close_does_not_wait_for_a_function_that_never_ends(
+    our_manager: CacheManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that computes a stale entry anew in the background is cancelled after a while."""
+    monkeypatch.setattr(leases, "SETTLE_SECONDS", PATIENCE)
+    ended: list[BaseException] = []
+    runs: list[int] = []
+
+    @cache_response(
+        our_manager, "slow", timedelta(milliseconds=100), stale=60, refresh="background"
+    )
+    async def read() -> str:
+        runs.append(1)
+        try:
+            if len(runs) > 1:
+                await asyncio.Event().wait()
+        except BaseException as error:
+            ended.append(error)
+            raise
+        return "value"
+
+    await read()
+    await elapse(0.1)
+    await read()
+    await eventually(lambda: len(runs) == 2)
+    await soon(our_manager.close())
+    assert [type(error) for error in ended] == [asyncio.CancelledError]

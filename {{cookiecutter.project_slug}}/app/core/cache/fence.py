@@ -13,10 +13,9 @@ What stands at a key is nothing, a lease, or a record, and it changes only like 
         `freshness`) is replaced by the next one, over its own head, while it goes on being served
 
 A lease is `lease/1 <token> <digest of tag nonces>`. Its token begins with the number of the manager
-that has put it there, the rest is random; its time is short, and the leader renews it while the
-function runs. Each arrow is one atomic command on one key, so that one
-server and a cluster do the same. The idea is that of Nishtala et al., "Scaling Memcache at
-Facebook", NSDI 2013.
+that has put it there, and the rest is random. Its time is short; the leader renews it while the
+function runs. Each arrow is one atomic command on one key, so that one server and a cluster do the
+same. The idea is that of Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.
 
 **Why no read is stale after an invalidation (P3).** Let an invalidation of K return, and a read of
 K start after that. The value that it returns comes from one of these:
@@ -33,7 +32,7 @@ K start after that. The value that it returns comes from one of these:
 4. Its own computation. If it has waited long enough (see below), its record may replace the very
    lease that it waited for: that stood at K before its function ran, and, as nobody puts a lease
    twice, without a gap until then. So 1 holds for it as for that lease's own leader, whose record
-   then comes too late. Otherwise what it has waited for in vain is of no consequence to others.
+   then comes too late.
 
 For tags the nonces say the same. They were read before the function ran, and the record keeps them;
 an invalidation sets new ones, so an older record is of no use, and neither is a lease or a flight
@@ -49,18 +48,18 @@ next leader replaces it. If that were wrong, one more would compute, and the fir
 **Nobody waits for long (P5).** A call waits for others, be they flights or leases, for `lock_timeout`
 in all. Then it computes for itself, at once; the first of those who does so puts its record where
 the lease is, as said above, and sends those who still wait to look there. A lease that never ends
-by itself, as one put there by hand, is given an end on that occasion. What comes after P5: the
+by itself, as one put there by hand, is given an end on that occasion. Here P5 goes before P4: the
 function runs more than once.
 
 **What is nobody else's** is not waited for. If what a call has computed must neither be stored nor
 shared, its key is noted for a few seconds in this process: its callers then compute at once, each
 for himself, without a lease and without a flight, and nothing of that is stored or shared (Varnish
-calls it hit-for-miss). So it can neither be stale (P3, 4) nor stop others, in other processes, from
-filling the key. The first result that may be stored clears the note, and the next call leads.
+calls it hit-for-miss). So each of them is a case of 4, and stops nobody elsewhere from filling the
+key. The first result that may be stored clears the note, and the next call leads.
 
-While the backend is away, flights alone hold, within each process, and
-what this process invalidates meanwhile takes its flights out of the way. What the `journal` covers is
-treated as if the backend were away.
+**While the backend is away**, flights alone hold, within each process, and what this process
+invalidates meanwhile takes its flights out of the way. What the `journal` covers is treated as if
+the backend were away.
 
 **A refresh that gets an answer** which is no failure ends the old record, whatever the answer is: the
 new record replaces it, and what has none (a 404, a result that must not be stored) removes it, by
@@ -225,7 +224,7 @@ class Fence:
         self._outage = outage
         self.flights = Flights(atomic=backend.atomic)
         self.leases = Leases(backend, outage, journal)
-        self._lock_timeout = lock_timeout
+        self.lock_timeout = lock_timeout
         self._apart = Lately()
         """Keys whose results were nobody else's."""
         self.too_large = Lately()
@@ -269,7 +268,7 @@ class Fence:
                 found, online = found if now == found.nonces else None, now is not None
             if found is not None and not found.due:
                 return Served(found.value, How.HIT)
-            until = until or _in(self._lock_timeout)
+            until = until or _in(self.lock_timeout)
             flight, served = self.flights.get(key), None
             if found is not None:
                 served = await self._serve(Flight(key, tags), call, standing or b"", nonces, found)

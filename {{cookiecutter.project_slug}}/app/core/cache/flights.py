@@ -69,13 +69,17 @@ class Flight:
     """Whether it has not landed."""
     blocked_on: list["Flight"] = field(default_factory=list)
     """What its function waits for."""
-    followers: list[asyncio.Future[Landed]] = field(default_factory=list)
+    followers: dict[asyncio.Future[Landed], None] = field(default_factory=dict)
+    """In the order in which they came."""
 
     async def join(self) -> Landed:
         """Wait until it ends."""
         future: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
-        self.followers.append(future)
-        return await future
+        self.followers[future] = None
+        try:
+            return await future
+        finally:
+            self.followers.pop(future, None)  # whoever has lost patience is not to pile up
 
     def waits_for_any_of(self, flights: Collection["Flight"]) -> bool:
         """Whether its function waits, by whatever detour, for one of `flights`."""
@@ -88,7 +92,7 @@ class Flight:
 
     def tell(self, how: Landed) -> None:
         """Tell those who follow now; it goes on."""
-        followers, self.followers = self.followers, []
+        followers, self.followers = self.followers, {}
         for follower in followers:
             if not follower.done():
                 follower.set_result(how)

@@ -24,6 +24,7 @@ T = TypeVar("T")
 LEASE_MS = 3000
 """How long a leader that was killed holds up the others, in milliseconds."""
 RENEW_SECONDS = 1.0
+SETTLE_SECONDS = 5.0
 TAG_MS = 30 * 24 * 60 * 60 * 1000
 """How long a tag's nonce is kept; an entry that lives longer ends with it."""
 
@@ -271,9 +272,15 @@ class Leases:
             self._orphans.pop(lease, None)
 
     async def settle(self) -> None:
-        """Wait for what was left to be done afterwards in this event loop: a round trip or two."""
+        """Wait for what was left to be done afterwards in this event loop: a round trip or two.
+
+        A function that runs in the background has `SETTLE_SECONDS`; then it is cancelled.
+        """
         loop = asyncio.get_running_loop()
         while tasks := [task for task in self._tasks if task.get_loop() is loop]:
+            _, late = await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
+            for task in late:
+                task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._tasks.difference_update(tasks)  # `gather` does not let done ones call back
         await self._release.leave()  # after them: one of them may have sent it
