@@ -36,7 +36,7 @@ _VALUES_EACH: Final = {b"*": 1, b"~": 1, b">": 1, b"%": 2}  # an entry of a map 
 
 P = ParamSpec("P")
 Kind = Literal[
-    "delay", "trickle", "stall", "cut", "reset", "garbage", "noise", "duplicate", "shift"
+    "delay", "trickle", "short", "stall", "cut", "reset", "garbage", "noise", "duplicate", "shift"
 ]
 Direction = Literal["request", "reply"]
 
@@ -47,6 +47,7 @@ class Fault:
 
     delay      it comes `seconds` late
     trickle    it comes at `rate` bytes a second
+    short      `after` bytes of it come, or all but the last -`after`, and then the next one
     stall      `after` bytes of it come, and then nothing more in this direction of the connection
     cut        `after` bytes of it come, and then the end of the connection
     reset      the same, but the client sees a reset
@@ -311,6 +312,8 @@ class _Way:
                 await self._pass(message.data)
             case "trickle":
                 await self._pass(message.data, fault.rate)
+            case "short":
+                await self._pass(message.data[: fault.after])
             case "garbage":
                 await self._pass(fault.junk)
             case "noise":

@@ -59,6 +59,7 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "CACHE_MAX_ENTRY_BYTES": "1000",
         "CACHE_COMPRESS_OVER": "500",
         "CACHE_TTL_JITTER": "0.1",
+        "CACHE_LOCK_TIMEOUT": "2.5",
         "CACHE_OPERATION_TIMEOUT": "0.5",
         "CACHE_NEAR_SIZE": "1000",
         "CACHE_NEAR_BYTES": "2000000",
@@ -89,6 +90,7 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "cache_max_entry_bytes": 1000,
         "cache_compress_over": 500,
         "cache_ttl_jitter": 0.1,
+        "cache_lock_timeout": 2.5,
         "cache_operation_timeout": 0.5,
         "cache_near_size": 1000,
         "cache_near_bytes": 2_000_000,
@@ -118,6 +120,7 @@ def test_the_managers_own_settings_reach_it(monkeypatch: pytest.MonkeyPatch) -> 
         "CACHE_MAX_ENTRY_BYTES": "1000",
         "CACHE_COMPRESS_OVER": "500",
         "CACHE_TTL_JITTER": "0.1",
+        "CACHE_LOCK_TIMEOUT": "2.5",
     }.items():
         monkeypatch.setenv(name, value)
     manager = CacheFactory.create_cache_manager()
@@ -125,7 +128,7 @@ def test_the_managers_own_settings_reach_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert repr(manager.backend) == "RedisBackend(host='redis', port=6380, db=3)"
     assert (manager.key_prefix, manager.default_ttl) == ("shop:eu", 60)
     assert (manager.max_entry_bytes, manager.compress_over) == (1000, 500)
-    assert manager.ttl_jitter == 0.1
+    assert (manager.ttl_jitter, manager.fence.lock_timeout) == (0.1, 2.5)
     assert (CacheFactory.get_cache_key_prefix(), CacheFactory.get_default_ttl()) == ("shop:eu", 60)
 
 
@@ -249,6 +252,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("CACHE_MAX_ENTRY_BYTES", "0", "1 or more"),
         ("CACHE_COMPRESS_OVER", "-1", "0 for no compression"),
         ("CACHE_TTL_JITTER", "0.6", "0 to 0.5"),
+        ("CACHE_LOCK_TIMEOUT", "0", "more than 0"),
         ("CACHE_KEY_PREFIX", "x" * 101, "1 to 100"),
     ],
 )

@@ -260,6 +260,18 @@ def test_a_stalled_reply_stays_a_part(proxy: FaultProxy, wire: Callable[[], Wire
     eventually(lambda: proxy.open == 1)
 
 
+@pytest.mark.parametrize("after", [5, -3])
+def test_a_short_reply_is_followed_by_the_next(
+    proxy: FaultProxy, wire: Callable[[], Wire], after: int
+) -> None:
+    """Its beginning comes, and the connection goes on."""
+    asking = wire()
+    proxy.inject(Fault("short", times=1, after=after))
+    asking.send("ECHO", "on")
+    asking.send("ECHO", "by")
+    assert asking.take(5 + 8) == b"$2\r\no" + b"$2\r\nby\r\n"
+
+
 def test_a_cut_reply_ends_the_connection(proxy: FaultProxy, wire: Callable[[], Wire]) -> None:
     """After so many bytes, in good order, and more requests than one under way."""
     one = wire()

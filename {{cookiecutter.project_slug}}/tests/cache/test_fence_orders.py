@@ -14,7 +14,8 @@ import pytest
 
 from app.core.cache.backends import MemoryBackend
 from app.core.cache.base import CacheBackend, Nonces, new_nonce
-from app.core.cache.fence import Call, Fence, Found, Made
+from app.core.cache.fence import Call, Fence, Found, Made, Served
+from app.core.cache.flights import Flight
 from app.core.cache.leases import Leases, is_lease
 from app.core.cache.manager import CacheManager
 from app.core.cache.outage import Outage
@@ -127,11 +128,13 @@ class Steps(Leases):
 class Process(Fence):
     """A process."""
 
+    steps = Steps
+
     def __init__(self, backend: CacheBackend, memory: MemoryBackend, schedule: Schedule) -> None:
         journal = CacheManager(backend).journal  # in which nothing comes
         outage = Outage("the model", logging.getLogger(__name__))
         super().__init__(backend, outage, journal)
-        self.leases = steps = Steps(backend, outage, journal)
+        self.leases = steps = self.steps(backend, outage, journal)
         steps.memory, steps.schedule = memory, schedule
 
 
@@ -147,9 +150,9 @@ class World:
         self.memory._put(TAG, new_nonce(), 60)  # to make it is no step of interest
         self._server = server
 
-    def process(self) -> Process:
+    def process(self, kind: type[Process] = Process) -> Process:
         """Start a process."""
-        return Process(self._server(self.memory, self.schedule), self.memory, self.schedule)
+        return kind(self._server(self.memory, self.schedule), self.memory, self.schedule)
 
     async def read(self, process: Process, tags: tuple[str, ...] = ()) -> str:
         """Read the key in a process."""
@@ -317,3 +320,66 @@ def test_the_explorer_tries_every_order() -> None:
 
     assert all_schedules(scenario) == 6
     assert len(seen) == 6
+
+
+class Impatient(Steps):
+    """A process that waits for another one's lease for a step, and then has waited long enough."""
+
+    async def wait(self, key: str, lease: bytes) -> bool:
+        await self.schedule.step()
+        raise TimeoutError
+
+
+class ImpatientProcess(Process):
+    """One that has no patience with its own flights either."""
+
+    steps = Impatient
+
+    async def _follow(self, flight: Flight, call: Call, *_: Any, **__: Any) -> Served:
+        await self.leases.schedule.step()  # type: ignore[attr-defined]
+        return await self._overdue(flight, call)
+
+
+def impatient(how: str, one_process: bool) -> Scenario:
+    """A filler, an invalidator, and who comes after that, all without patience."""
+
+    async def scenario(schedule: Schedule) -> None:
+        world = World(schedule)
+        first = world.process(ImpatientProcess)
+        second = first if one_process else world.process(ImpatientProcess)
+
+        async def fill() -> None:
+            await world.read(first, tags_for(how))
+
+        async def read_late() -> None:
+            await schedule.step(lambda: world.invalidated)
+            assert await world.read(second, tags_for(how)) == "new"
+
+        await schedule.run(fill(), read_late(), world.write(how))
+        for process in (first, second, world.process()):
+            await schedule.run(check_new(world, process, how))
+
+    return scenario
+
+
+@pytest.mark.parametrize("one_process", [True, False], ids=["one process", "two processes"])
+@pytest.mark.parametrize("how", WAYS)
+def test_p3_who_has_lost_patience_stores_nothing_old(how: str, one_process: bool) -> None:
+    """Whatever the order: his record takes the place of a lease that stood there all the while."""
+    assert all_schedules(impatient(how, one_process)) > 50
+
+
+def test_p3_nor_does_who_lost_it_before_the_lease_was_there() -> None:
+    """He follows a flight that has not taken off: nothing stood at the key while he computed."""
+
+    async def scenario(schedule: Schedule) -> None:
+        world = World(schedule)
+        process = world.process(ImpatientProcess)
+
+        async def fill() -> None:
+            await world.read(process)
+
+        await schedule.run(fill(), fill(), world.write("delete"))
+        await schedule.run(check_new(world, world.process(), "delete"))
+
+    assert all_schedules(scenario) > 50

@@ -1,10 +1,12 @@
-"""`get`, `get_many` and `exists` give one answer: what `set` and `get_or_set` stored is there."""
+"""`get`, `get_many` and `exists` give one answer: what was stored is there for all."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
@@ -32,26 +34,52 @@ async def test_what_was_set_is_there(manager: CacheManager, value: Any) -> None:
     assert await answers(manager, "key") == {True}
 
 
-async def test_an_entry_of_a_function_is_no_value(manager: CacheManager) -> None:
-    """All three say that nothing is there; by hand it can be removed, and no more."""
+class User(BaseModel):
+    """A user, as functions return it."""
+
+    name: str
+
+
+async def test_an_entry_of_a_function_is_there(manager: CacheManager) -> None:
+    """All three say so, and it is what the call returns; by hand it can be removed."""
     runs: list[str] = []
 
     @cache_response(manager, "user", key="{name}")
-    async def user(name: str) -> str:
+    async def user(name: str) -> User:
         runs.append(name)
-        return name
+        return User(name=name)
 
+    key = user.cache_key("ada")
     removals: list[Callable[[], Awaitable[object]]] = [
-        lambda: manager.delete("user:ada"),
-        lambda: manager.delete_many(["user:ada"]),
-        lambda: manager.invalidate("user:ada"),
+        lambda: manager.delete(key),
+        lambda: manager.delete_many([key]),
+        lambda: manager.invalidate(key),
         lambda: manager.invalidate("user:*"),
     ]
     for number, remove in enumerate(removals, 1):
-        assert [await user("ada"), await user("ada")] == ["ada"] * 2
-        assert await answers(manager, "user:ada") == {False}
+        assert [await user("ada"), await user("ada")] == [User(name="ada")] * 2
+        assert await answers(manager, key) == {True}
+        assert await manager.get(key) == User(name="ada")
         assert await remove()
+        assert await answers(manager, key) == {False}
         assert len(runs) == number
+
+
+async def test_an_entry_that_is_more_than_a_value_is_not_there(manager: CacheManager) -> None:
+    """One that has tags, and one of a response, can be removed by hand, and no more."""
+
+    @cache_response(manager, "tagged", tags=["users"])
+    async def tagged() -> int:
+        return 1
+
+    @cache_response(manager, "response")
+    async def response() -> JSONResponse:
+        return JSONResponse(1)
+
+    for function in (tagged, response):
+        await function()
+        assert await answers(manager, function.cache_key()) == {False}
+        assert await manager.delete(function.cache_key()) is True
 
 
 async def test_what_is_being_computed_is_not_there_yet(manager: CacheManager) -> None:

@@ -29,7 +29,7 @@ from .keys import KeyBuilder, Parameters, check_key_prefix, connection_among
 from .leases import AWAY
 from .near import Kept
 from .patterns import KeyPattern
-from .record import Record, is_plausible, plain_payload
+from .record import Record, is_plausible, owner_digest, plain_payload
 from .remedies import kind_of
 from .sending import Sending, sending_to
 from .sent import Sent
@@ -61,11 +61,12 @@ class Store(Protocol):
     compress_over: int
     max_entry_bytes: int
     functions: dict[bytes, Callable[..., Any]]
+    readers: dict[bytes, tuple[bytes, KnownClasses]]
 
     fence: Fence
 
-    def refuse_large(self, data: bytes) -> None:
-        """Raise `UnstorableError` if `data` is too large to be stored."""
+    def refuse_large(self, data: bytes, key: str | None = None) -> None:
+        """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ class CachedCalls:
         own = Template(key, self.parameters.signature.parameters) if isinstance(key, str) else key
         who = identity(func, self._classes)
         self._owner = owner(func, who, shared=shared)
+        store.readers[owner_digest(self._owner)] = self._owner, self._classes
         start = f"{store.key_prefix}:{key_prefix}"
         self._keys = KeyBuilder(
             func, self.parameters, start=start, identity=who, vary=self._vary, own=own
@@ -249,6 +251,8 @@ class CachedCalls:
             return self._handed_out(hit, args, kwargs, sending, asked)
         call = _OneCall(self, key, args, kwargs, sending, asked)
         served = await fence.run(key, tags, call, seen=seen)
+        if served.how is How.STALE and call.watch is not None:
+            call.watch.undo()  # what a refresh has done that failed
         if sending is not None and served.fill is not None and call.record is not None:
             sending.wait(served.fill, call.record, partial(self._note, key))
             return served.value[0]
@@ -468,6 +472,7 @@ class CachedCalls:
         self._logger.debug("miss %s", key)
         injected = call.asked.injected
         watch = Watch(call.args, call.kwargs, injected, is_shared=self._is_shared)
+        call.watch = watch
         began = time.monotonic()
         try:
             value = await self._run(*watch.args, **watch.kwargs)
@@ -537,6 +542,8 @@ class CachedCalls:
 
     def _data(self, key: str, make: Callable[[], Record | None]) -> bytes | None:
         """Return a record as it is stored, or `None`; a result that has none is warned of once."""
+        if key in self._store.fence.too_large:
+            return None
         try:
             record = make()
             if record is None:
@@ -544,7 +551,7 @@ class CachedCalls:
             self._store.refuse_large(record.payload)
             self._kinds.add(record.kind)  # a function need not do what its annotation says
             data = record.to_bytes(key, self._owner, compress_over=self._store.compress_over)
-            self._store.refuse_large(data)
+            self._store.refuse_large(data, key)
         except codec.UnstorableError as error:
             self._warn_once("is not stored", str(error))
             return None
@@ -652,6 +659,8 @@ class _OneCall:
         self.sending, self.asked = sending, asked
         self.is_private = False
         """Whether what the function raised is this caller's own."""
+        self.watch: Watch | None = None
+        """What the function did, if it ran."""
         self.in_background = calls.in_background
         self.record: Callable[[Response], bytes | None] | None = None
         """What makes a record of the response, if it is to be made of that."""
@@ -662,7 +671,7 @@ class _OneCall:
 
     def failed(self, value: Any) -> bool:
         """Whether a result tells of a failure, so that an old one is better."""
-        return is_failure(value[0])
+        return is_failure(value[0]) or (self.watch is not None and self.watch.has_failed())
 
     def reads(self) -> set[str]:
         """Return what of the request is in the key, in the words in which it is noted."""

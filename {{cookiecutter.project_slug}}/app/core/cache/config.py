@@ -45,6 +45,7 @@ class CacheFactory:
             max_entry_bytes=settings.cache_max_entry_bytes,
             compress_over=settings.cache_compress_over,
             ttl_jitter=settings.cache_ttl_jitter,
+            lock_timeout=settings.cache_lock_timeout,
         )
         _tell(manager)
         return manager

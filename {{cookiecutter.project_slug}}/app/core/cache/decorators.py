@@ -28,6 +28,7 @@ from starlette.responses import Response
 from .calls import CachedCalls
 from .canonical import UnkeyableError
 from .checks import check_background, check_manager, check_times
+from .exceptions import without_frames_of
 from .families import expect_keys, tell_of_void
 from .handles import Handles
 from .hidden import CONNECTION, SignatureForFastAPI, taken, without_hidden
@@ -224,9 +225,13 @@ def cache_response(
 
         @functools.wraps(func)
         async def cached(*args: Any, **kwargs: Any) -> Any:
-            if connection in kwargs:  # FastAPI calls, for a request
-                return await calls.requested(args, kwargs, *taken(kwargs))
-            return await calls.call(args, kwargs)
+            try:
+                if connection in kwargs:  # FastAPI calls, for a request
+                    return await calls.requested(args, kwargs, *taken(kwargs))
+                return await calls.call(args, kwargs)
+            except Exception as error:
+                without_frames_of(__package__, error)
+                raise
 
         is_method = kind is not None and kind != "static"
         handles = Handles(

@@ -11,20 +11,27 @@ from starlette.concurrency import run_in_threadpool
 
 from . import codec
 from .base import Nonces
-from .fence import Found, Made
+from .classes import NO_CLASSES, KnownClasses
+from .fence import Fence, Found, Made
 from .freshness import Freshness, is_failure
-from .record import Record, names_its_key
+from .record import Record, names_its_key, owner_of
 from .shown import Shown
 from .tags import MOST_TAGS, checked_tag_keys
 
 _OWNER = b"get_or_set"
 _KIND = b"value"
 _TAGS, _NONCES = "tags", "nonces"
+_OF_AGE = frozenset({"until", "cost", "zlib"})
+"""What a record may say besides that is a value, and nothing more."""
 
 Factory = Callable[[], Any]
 
 LEFT_OUT: Any = object()
 """What a factory returns that has no value: nobody who waits for it may have that."""
+
+
+Reader = tuple[bytes, KnownClasses]
+"""What reads a plain record of a decorated function: what its records bear, and its classes."""
 
 
 class Store(Protocol):
@@ -33,15 +40,17 @@ class Store(Protocol):
     key_prefix: str
     compress_over: int
     max_entry_bytes: int
+    fence: Fence
+    readers: dict[bytes, Reader]
 
-    def refuse_large(self, data: bytes) -> None:
-        """Raise `UnstorableError` if `data` is too large to be stored."""
+    def refuse_large(self, data: bytes, key: str | None = None) -> None:
+        """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
 
 
 class Entry:
     """One entry, as the fence knows it: a key, its tags, and who computes it."""
 
-    in_background = False
+    in_background = is_private = False
 
     def __init__(
         self,
@@ -80,7 +89,7 @@ class Entry:
     def made(self, value: Any, nonces: Nonces, cost: float) -> Made:
         """Make a record of a value that took `cost` seconds to compute."""
         about, ms = self._freshness.stamp(cost)
-        if value is LEFT_OUT:
+        if value is LEFT_OUT or self._key in self._store.fence.too_large:
             return Made(value, None, ms)
         if self._tags:
             about[_TAGS] = list(self._tags)
@@ -97,9 +106,9 @@ class Entry:
         if len(self._tags) > MOST_TAGS:
             raise codec.UnstorableError(f"it has {len(self._tags)} tags, more than {MOST_TAGS}")
         record = Record(_KIND, codec.encode_checked(value, codec.BY_HAND), about)
-        store.refuse_large(record.payload)  # also if it becomes smaller by compression
+        store.refuse_large(record.payload, self._key)  # also if it becomes smaller
         data = record.to_bytes(self._key, _OWNER, compress_over=store.compress_over)
-        store.refuse_large(data)
+        store.refuse_large(data, self._key)
         return data
 
 
@@ -112,33 +121,46 @@ class Standing:
     """The keys of its tags."""
     nonces: tuple[str, ...] = ()
     """What their nonces have to be."""
+    classes: KnownClasses = NO_CLASSES
 
     def value(self, now: Nonces = ()) -> tuple[bool, Any]:
         """Return whether it is of use while its tags have these nonces, and its value."""
         if (self.nonces or now) and [*self.nonces] != _as_text(now):
             return False, None
         try:
-            return True, codec.decode(self.payload)
+            return True, codec.decode(self.payload, self.classes)
         except codec.CorruptError:
             return False, None
 
 
 def standing(store: Store, key: str, data: bytes | None) -> Standing | None:
-    """Return what was set by hand at a key, or computed by `get_or_set`; `None` for all else.
+    """Return what was set by hand at a key, or computed by `get_or_set` or a decorated function.
 
-    That is nothing, a lease, an entry of a decorated function, or damaged. Never raises.
+    `None` for all else: that is nothing, a lease, damaged, or of a function that this process does
+    not know, or an entry of one that has tags or is more than a value. Never raises.
     """
     if data is None:
         return None
     try:
         record = _record_at(store, key, data)
         if record is None:
-            return None if names_its_key(data) else Standing(data)
+            return _of_a_function(store, key, data) if names_its_key(data) else Standing(data)
         tags = checked_tag_keys(record.about.get(_TAGS, []), store.key_prefix)
         nonces = tuple(record.about.get(_NONCES, []))
         return Standing(record.payload, tags, nonces)
     except Exception:  # bytes from outside, damaged in a way of their own
         return None
+
+
+def _of_a_function(store: Store, key: str, data: bytes) -> Standing | None:
+    reader = store.readers.get(owner_of(key, data))
+    if reader is None:
+        return None
+    owner, classes = reader
+    record = Record.from_bytes(key, data, owner, largest=store.max_entry_bytes)
+    if record is None or record.kind != _KIND or not _OF_AGE.issuperset(record.about):
+        return None
+    return Standing(record.payload, classes=classes)
 
 
 async def called(factory: Callable[..., Any], *args: Any) -> Any:

@@ -12,10 +12,10 @@ What stands at a key is nothing, a lease, or a record, and it changes only like 
         an explicit `set` puts its value there, whatever stood before; a record that is due (see
         `freshness`) is replaced by the next one, over its own head, while it goes on being served
 
-A lease is `lease/1 <token> <digest of tag nonces>`. Its token is random and its time short; the
-leader renews it while the function runs. Each arrow is one atomic command on one key, so that one
-server and a cluster do the same. The idea is that of Nishtala et al., "Scaling Memcache at
-Facebook", NSDI 2013.
+A lease is `lease/1 <token> <digest of tag nonces>`. Its token begins with the number of the manager
+that has put it there, and the rest is random. Its time is short; the leader renews it while the
+function runs. Each arrow is one atomic command on one key, so that one server and a cluster do the
+same. The idea is that of Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.
 
 **Why no read is stale after an invalidation (P3).** Let an invalidation of K return, and a read of
 K start after that. The value that it returns comes from one of these:
@@ -29,7 +29,10 @@ K start after that. The value that it returns comes from one of these:
    seen that flight's lease at K itself: then no invalidation came since the function started. One
    whose function has not started may be joined by all.
 3. A lease of another process: it waits, and looks again.
-4. Its own computation.
+4. Its own computation. If it has waited long enough (see below), its record may replace the very
+   lease that it waited for: that stood at K before its function ran, and, as nobody puts a lease
+   twice, without a gap until then. So 1 holds for it as for that lease's own leader, whose record
+   then comes too late.
 
 For tags the nonces say the same. They were read before the function ran, and the record keeps them;
 an invalidation sets new ones, so an older record is of no use, and neither is a lease or a flight
@@ -38,31 +41,59 @@ with other nonces: it is replaced, or not joined.
 **Why the function runs once (P4).** `acquire` sets what is absent, so that one of many has the
 lease. In its process the others join its flight; in another they wait until something else stands at
 the key. A leader that dies leaves a lease that ends by itself after `LEASE_MS`, however long the
-function would have taken. While the backend is away, flights alone hold, within each process, and
-what this process invalidates meanwhile takes its flights out of the way. What the `journal` covers
-is treated as if the backend were away.
+function would have taken. A lease of this manager under which nothing is under way any more, or of
+which it never knew that it was put there, is recognised by its number and holds up nobody here: the
+next leader replaces it. If that were wrong, one more would compute, and the first not be stored.
+
+**Nobody waits for long (P5).** A call waits for others, be they flights or leases, for `lock_timeout`
+in all. Then it computes for itself, at once; the first of those who does so puts its record where
+the lease is, as said above, and sends those who still wait to look there. A lease that never ends
+by itself, as one put there by hand, is given an end on that occasion. Here P5 goes before P4: the
+function runs more than once.
+
+**What is nobody else's** is not waited for. If what a call has computed must neither be stored nor
+shared, its key is noted for a few seconds in this process: its callers then compute at once, each
+for himself, without a lease and without a flight, and nothing of that is stored or shared (Varnish
+calls it hit-for-miss). So each of them is a case of 4, and stops nobody elsewhere from filling the
+key. The first result that may be stored clears the note, and the next call leads.
+
+**While the backend is away**, flights alone hold, within each process, and what this process
+invalidates meanwhile takes its flights out of the way. What the `journal` covers is treated as if
+the backend were away.
+
+**A refresh that gets an answer** which is no failure ends the old record, whatever the answer is: the
+new record replaces it, and what has none (a 404, a result that must not be stored) removes it, by
+comparing its head as well (RFC 9111, 4.3.3). A failure leaves it (RFC 5861, stale-if-error).
 
 **What an endpoint sends** is known only when FastAPI has rendered what the function returned. Its
 flight then goes on until that is done, as if the function took so much longer (see `Fill`).
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from . import leases
 from .base import CacheBackend, Nonces
+from .exceptions import own
 from .flights import AGAIN, ALONE, Flight, Flights, Landed
 from .freshness import BACK_OFF_MS, is_answer
 from .journal import Journal
+from .lately import Lately
 from .leases import AWAY, Leases, Look, is_lease, is_of
 from .loops import insist_on_asyncio
 from .near import Kept
 from .outage import Outage
 from .status import Outcome
+
+T = TypeVar("T")
+
+LOCK_TIMEOUT = 5.0
+"""How long a call waits for others, in seconds, before it computes for itself."""
 
 _leading: ContextVar[frozenset[Flight]] = ContextVar("leading", default=frozenset())
 """The flights whose functions have called, one from within the other, what runs here."""
@@ -121,6 +152,8 @@ class Call(Protocol):
 
     in_background: bool
     """Whether a record that is due is computed in a task of its own."""
+    is_private: bool
+    """Whether what its function raised is for this caller only."""
 
     def read(self, data: bytes, nonces: Nonces) -> Found | None:
         """Return what a record holds, or `None` if it is of no use."""
@@ -129,7 +162,7 @@ class Call(Protocol):
         """Whether a result tells of a failure, so that an old one is better."""
 
     async def compute(self, nonces: Nonces) -> Made:
-        """Run the function. Its exceptions are its caller's, and its followers'."""
+        """Run the function. Its exceptions are its followers', too, unless they are private."""
 
 
 class Fill:
@@ -146,19 +179,26 @@ class Fill:
         self._leases, self._flight, self._made, self._end = leases, flight, made, end
         leases.arm(flight)
 
-    async def finish(self, data: bytes | None) -> How:
-        """Store a record, or none, and hand it to those who wait for it."""
+    async def finish(self, data: bytes | None, *, failed: bool = False) -> How:
+        """Store a record, or none, and hand it to those who wait for it.
+
+        Without one, `failed` says that this tells of a failure: an older record is better.
+        """
         stored = False
         try:
-            if data is not None and self._made.keep:
+            if data is None and failed:
+                self._flight.rest = BACK_OFF_MS
+            elif data is None and self._flight.claim:
+                await self._leases.withdraw(self._flight)
+            elif data is not None and self._made.keep:
                 stored = await self._leases.store(self._flight, data, self._made.ms)
             return How.STORED if stored else How.COMPUTED
         finally:
-            self._land(ALONE if data is None else Landed(data=data))
+            self._land(_shared(data))
 
     def abandon(self, error: BaseException) -> None:
         """Tell those who wait why there is none: what the caller got, unless he was cancelled."""
-        self._land(Landed(error=error) if isinstance(error, Exception) else AGAIN)
+        self._land(Landed.failed(error) if isinstance(error, Exception) else AGAIN)
 
     def _land(self, how: Landed) -> None:
         if self._flight.renewal is not None:
@@ -167,14 +207,31 @@ class Fill:
 
 
 class Fence:
-    """Reads and computes entries of one backend by the protocol above."""
+    """Reads and computes entries of one backend by the protocol above.
 
-    def __init__(self, backend: CacheBackend, outage: Outage, journal: Journal) -> None:
+    A call waits for others for `lock_timeout` seconds at most.
+    """
+
+    def __init__(
+        self,
+        backend: CacheBackend,
+        outage: Outage,
+        journal: Journal,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+    ) -> None:
+        if isinstance(lock_timeout, bool) or not 0 < lock_timeout < math.inf:
+            raise ValueError(f"{lock_timeout=} must be a number of seconds, more than 0")
         self._backend, self._journal = backend, journal
         self.near = backend.near
         self._outage = outage
         self.flights = Flights(atomic=backend.atomic)
         self.leases = Leases(backend, outage, journal)
+        self.lock_timeout = lock_timeout
+        self._apart = Lately()
+        """Keys whose results were nobody else's."""
+        self.too_large = Lately()
+        """Keys whose records were too large to be stored: it is of no use to make them again."""
 
     def look_soon(self, key: str) -> "asyncio.Future[bytes | None] | None":
         """Ask what stands at a key, on the shortest way to a hit; return where the answer will be.
@@ -207,8 +264,8 @@ class Fence:
         """
         leading = _led_here()
         if leading and any(flight.key == key for flight in leading):
-            return await self._alone(call)  # the function calls itself, and would wait for itself
-        away = not online
+            return await self._alone(key, call)  # it calls itself, and would wait for itself
+        away, until = not online, None
         while True:
             standing, nonces, online = AWAY if away else seen or await self.leases.look(key, tags)
             seen = None
@@ -218,26 +275,44 @@ class Fence:
                 found, online = found if now == found.nonces else None, now is not None
             if found is not None and not found.due:
                 return Served(found.value, How.HIT)
+            until = until or _in(self.lock_timeout)
             flight, served = self.flights.get(key), None
             if found is not None:
                 served = await self._serve(Flight(key, tags), call, standing or b"", nonces, found)
+            elif key in self._apart:
+                served = await self._alone(key, call)
             elif flight is not None and _may_join(flight, standing, nonces, online=online):
-                if flight.waits_for_any_of(leading):  # each would wait for the other
-                    return await self._alone(call)
-                landed = await _join(flight, leading, online=online)
-                served = None if landed.again else await self._share(landed, flight, call)
-            elif is_of(standing, nonces) and not self.leases.is_orphan(key, standing):
+                served = await self._follow(flight, call, leading, until, online=online)
+            elif is_of(standing, nonces) and not self.leases.is_orphan(standing):
                 # Whoever has a lease may be waited for by the process that he waits for.
-                patience = leases.LEASE_MS / 1000 if leading else None
-                try:
-                    async with asyncio.timeout(patience):
-                        away = not await self.leases.wait(key, standing or b"")
-                except TimeoutError:
-                    return await self._alone(call)
+                soon = min(until, _in(leases.LEASE_MS / 1000)) if leading else until
+                other = Flight(key, tags, nonces, lease=standing, started=True)
+                here = await _before(soon, self.leases.wait(key, standing or b""))
+                away = here is False
+                served = await self._overdue(other, call) if here is None else None
             else:
                 served = await self._lead(Flight(key, tags), call, standing, nonces, online=online)
             if served is not None:
                 return served
+            if _in(0) >= until:  # others are faster, time and again
+                return await self._alone(key, call)
+
+    async def _follow(
+        self,
+        flight: Flight,
+        call: Call,
+        leading: frozenset[Flight],
+        until: float,
+        *,
+        online: bool,
+    ) -> Served | None:
+        """Join a flight for a while; return `None` where it is time to look again."""
+        if flight.waits_for_any_of(leading):  # each would wait for the other
+            return await self._alone(flight.key, call)
+        landed = await _before(until, _join(flight, leading, online=online))
+        if landed is None:
+            return await self._overdue(flight, call)
+        return None if landed.again else await self._share(landed, flight, call)
 
     def nearby(self, key: str, tags: tuple[str, ...]) -> tuple[Kept, Nonces] | None:
         """Return what the near cache has at a key, and its tags' nonces; `None` without them.
@@ -299,11 +374,12 @@ class Fence:
             )
             return {flight.key: made.get(flight.key) for flight in led}
         except Exception as error:
-            how = {flight.key: Landed(error=error) for flight in led}
+            how = dict.fromkeys((flight.key for flight in led), Landed.failed(error))
             raise
         finally:
             for flight in flights:
                 self._end(flight, how.get(flight.key, ALONE if how else AGAIN))
+            how = {}  # a traceback in it would hold this very frame
 
     async def _computed_many(
         self, flights: list[Flight], compute: Callable[[list[str]], Awaitable[dict[str, Made]]]
@@ -319,15 +395,63 @@ class Fence:
                 if flight.renewal is not None:
                     flight.renewal.cancel()
 
-    async def _alone(self, call: Call) -> Served:
-        return Served((await call.compute(())).value, How.COMPUTED)
+    async def _alone(self, key: str, call: Call) -> Served:
+        """Compute for this caller only."""
+        made = await call.compute(())
+        if made.later is None:
+            self._learn(key, _shared(made.data))
+            return Served(made.value, How.COMPUTED)
+        fill = Fill(self.leases, Flight(key, ()), made, self._end_apart)
+        return Served(made.value, How.COMPUTED, fill)
+
+    def _end_apart(self, flight: Flight, how: Landed) -> None:
+        flight.running = False
+        self._learn(flight.key, how)
+
+    def _learn(self, key: str, how: Landed) -> None:
+        """Note whether a result was one that may be stored."""
+        if how.data is not None:
+            self._apart.discard(key)
+        elif how.error is None and not how.again:
+            self._apart.add(key)
+
+    async def _overdue(self, other: Flight, call: Call) -> Served:
+        """Compute for a caller who has waited long enough for another one, of whatever process.
+
+        If the other's lease is still there afterwards, the result takes its place: see above. Where
+        a backend cannot compare and replace in one step, it is not stored.
+        """
+        flight = Flight(other.key, other.tags)
+        if other.started and other.lease is not None and self._backend.atomic:
+            flight.over, flight.nonces = other.lease, other.nonces
+            self.leases.afterwards(self.leases.limit(flight))
+        fill: Fill | None = None
+        how = AGAIN
+        try:
+            made = await self._computed(flight, call)
+            if made.later is not None:
+                fill = Fill(self.leases, flight, made, self._end_overdue)
+                return Served(made.value, How.COMPUTED, fill)
+            how = _shared(made.data)
+            stored = await self._store(flight, made)
+            return Served(made.value, How.STORED if stored else How.COMPUTED)
+        finally:
+            if fill is None:
+                self._end_overdue(flight, how)
+
+    def _end_overdue(self, flight: Flight, how: Landed) -> None:
+        """Let those look who wait for another one still, if there is something to be seen."""
+        self._end_apart(flight, how)
+        other = self.flights.get(flight.key)
+        if other is not None and (flight.stored or how == ALONE):
+            other.tell(AGAIN)
 
     async def _share(self, landed: Landed, flight: Flight, call: Call) -> Served | None:
         """Return what a flight has brought; `None` where its record is of no use to this call."""
         if landed.error is not None:
-            raise landed.error
+            raise own(landed.error, landed.traceback)
         if landed.data is None:
-            return await self._alone(call)
+            return await self._alone(flight.key, call)
         found = call.read(landed.data, flight.nonces)
         return None if found is None else Served(found.value, How.SHARED)
 
@@ -356,34 +480,43 @@ class Fence:
         return await self._refreshed(flight, call, old)
 
     async def _refreshed(self, flight: Flight, call: Call, old: Served) -> Served:
-        rest = 0
         fill: Fill | None = None
+        how = AGAIN
         try:
             made = await self._computed(flight, call)
             if call.failed(made.value):
-                rest = BACK_OFF_MS
+                flight.rest = BACK_OFF_MS
                 return old
             if made.later is not None:
                 if not call.in_background:
                     fill = Fill(self.leases, flight, made, self._end_refresh)
                     return Served(made.value, How.COMPUTED, fill)
                 made = replace(made, data=made.later())
+            how = _shared(made.data)
             stored = await self._store(flight, made)
+            if how == ALONE:
+                await self.leases.withdraw(flight)
             return Served(made.value, How.STORED if stored else How.COMPUTED)
         except Exception as error:
-            if is_answer(error) and not call.in_background:
-                raise
-            rest = BACK_OFF_MS
+            if is_answer(error):
+                await self.leases.withdraw(flight)
+                if not call.in_background:
+                    raise
+            else:
+                flight.rest = BACK_OFF_MS
             return old
         finally:
             if fill is None:
-                self._end_refresh(flight, rest=rest)
+                self._end_refresh(flight, how)
 
-    def _end_refresh(self, flight: Flight, how: Landed = ALONE, *, rest: int = 0) -> None:
-        if how.error is not None and not is_answer(how.error):
-            rest = BACK_OFF_MS
+    def _end_refresh(self, flight: Flight, how: Landed) -> None:
+        answered = how.error is not None and is_answer(how.error)
+        if how.error is not None and not answered:
+            flight.rest = BACK_OFF_MS
+        if not flight.rest:
+            self._learn(flight.key, how)
         flight.running = False
-        self.leases.afterwards(self.leases.unclaim(flight, rest))
+        self.leases.afterwards(self.leases.unclaim(flight, withdrawing=answered))
 
     async def _store(self, flight: Flight, made: Made) -> bool:
         if made.data is None or not made.keep:
@@ -413,32 +546,56 @@ class Fence:
             flight.started = True
             made = await self._computed(flight, call)
             if made.later is not None:
-                fill = Fill(self.leases, flight, made, self._end)
+                fill = Fill(self.leases, flight, made, self._end_led)
                 return Served(made.value, How.COMPUTED, fill)
-            how = ALONE if made.data is None else Landed(data=made.data)
+            how = _shared(made.data)
             stored = await self._store(flight, made)
             return Served(made.value, How.STORED if stored else How.COMPUTED)
         except Exception as error:
             if flight.started:
-                how = Landed(error=error)
+                how = ALONE if call.is_private else Landed.failed(error)
             raise
         finally:
             if fill is None:
-                self._end(flight, how)
+                self._end_led(flight, how)
+            how = AGAIN  # a traceback in it would hold this very frame
+
+    def _end_led(self, flight: Flight, how: Landed) -> None:
+        self._learn(flight.key, how)
+        self._end(flight, how)
 
     def _end(self, flight: Flight, how: Landed) -> None:
-        flight.running = False
         self.flights.remove(flight)
-        if flight.lease is None:
-            flight.land(how)
-        else:  # Not awaited: the leader may have been cancelled, and need not wait.
-            self.leases.afterwards(self.leases.give_back(flight, how))
+        self.leases.let_go(flight)
+        if flight.lease is not None:
+            # Not awaited: the leader may have been cancelled, and nobody here waits for it.
+            self.leases.afterwards(self.leases.give_back(flight.key, flight.lease))
+        flight.land(how)
 
     async def _computed(self, flight: Flight, call: Call) -> Made:
         async def compute(_: list[str]) -> dict[str, Made]:
             return {flight.key: await call.compute(flight.nonces)}
 
         return (await self._computed_many([flight], compute))[flight.key]
+
+
+def _in(seconds: float) -> float:
+    """Return the event loop's time in so many seconds."""
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def _before(until: float, waiting: Awaitable[T]) -> T | None:
+    """Return what is waited for, or `None` if it has not come by then."""
+    try:
+        async with asyncio.timeout_at(until):
+            return await waiting
+    except TimeoutError:
+        return None
+
+
+def _shared(data: bytes | None) -> Landed:
+    """Return how a flight lands that has computed this."""
+    return ALONE if data is None else Landed(data=data)
 
 
 async def _join(flight: Flight, leading: frozenset[Flight], *, online: bool) -> Landed:

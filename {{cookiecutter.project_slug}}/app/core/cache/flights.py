@@ -1,15 +1,17 @@
 """Flights: computations of this process that are under way, and those who wait for them.
 
 A flight has one leader, who runs the function in its own task, and followers. A follower may be
-cancelled and disturbs nobody. If the leader is cancelled, or finds that somebody else came first,
+cancelled, or lose patience, and disturbs nobody. If the leader is cancelled, or finds that somebody else came first,
 the followers look again, and one of them leads.
 """
 
 import asyncio
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from .base import Nonces
+from .exceptions import own
 from .loops import running_loop
 from .patterns import KeyPattern
 
@@ -23,8 +25,15 @@ class Landed:
     """
 
     data: bytes | None = None
-    error: BaseException | None = None
+    error: Exception | None = None
+    traceback: TracebackType | None = None
+    """That of the error as it was then: who raises it adds to it."""
     again: bool = False
+
+    @classmethod
+    def failed(cls, error: Exception) -> "Landed":
+        """Return that a function has raised: what it is now, whatever its own caller makes of it."""
+        return cls(error=own(error, error.__traceback__), traceback=error.__traceback__)
 
 
 AGAIN = Landed(again=True)
@@ -44,6 +53,12 @@ class Flight:
     """The key of its claim to compute an old record anew, if that is what it does."""
     token: bytes = b""
     """What stands there."""
+    over: bytes | None = None
+    """Another one's lease that its record may replace, if it has waited for that long enough."""
+    rest: int = 0
+    """How long nobody else may claim that afterwards, in milliseconds."""
+    stored: bool = False
+    """Whether its record is there."""
     started: bool = False
     """Whether the function is running."""
     overtaken: bool = False
@@ -55,13 +70,17 @@ class Flight:
     """Whether it has not landed."""
     blocked_on: list["Flight"] = field(default_factory=list)
     """What its function waits for."""
-    followers: list[asyncio.Future[Landed]] = field(default_factory=list)
+    followers: dict[asyncio.Future[Landed], None] = field(default_factory=dict)
+    """In the order in which they came."""
 
     async def join(self) -> Landed:
         """Wait until it ends."""
         future: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
-        self.followers.append(future)
-        return await future
+        self.followers[future] = None
+        try:
+            return await future
+        finally:
+            self.followers.pop(future, None)  # whoever has lost patience is not to pile up
 
     def waits_for_any_of(self, flights: Collection["Flight"]) -> bool:
         """Whether its function waits, by whatever detour, for one of `flights`."""
@@ -70,7 +89,11 @@ class Flight:
     def land(self, how: Landed) -> None:
         """Tell the followers. A second landing is none."""
         self.running = False
-        followers, self.followers = self.followers, []
+        self.tell(how)
+
+    def tell(self, how: Landed) -> None:
+        """Tell those who follow now; it goes on."""
+        followers, self.followers = self.followers, {}
         for follower in followers:
             if not follower.done():
                 follower.set_result(how)

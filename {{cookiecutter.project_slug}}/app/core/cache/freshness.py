@@ -96,13 +96,14 @@ class Freshness:
 
 def is_answer(error: BaseException) -> bool:
     """Whether an exception is the function's answer to this caller, and no failure to answer."""
-    return isinstance(error, HTTPException) and not _is_of_the_server(error.status_code)
+    return isinstance(error, HTTPException) and not is_of_the_server(error.status_code)
 
 
 def is_failure(value: object) -> bool:
     """Whether a result tells of a failure: a response with a status of 500 or more."""
-    return isinstance(value, Response) and _is_of_the_server(value.status_code)
+    return isinstance(value, Response) and is_of_the_server(value.status_code)
 
 
-def _is_of_the_server(status: int) -> bool:
+def is_of_the_server(status: int) -> bool:
+    """Whether a status says that the server has failed."""
     return status >= 500

@@ -5,14 +5,16 @@ for what the journal covers. What need not be waited for is done afterwards, in 
 """
 
 import asyncio
+import os
 import secrets
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, TypeVar
 
 from .base import CacheBackend, Nonces, UnavailableError
 from .errand import Errand
-from .flights import Flight, Landed
+from .flights import Flight
 from .journal import Journal
 from .outage import Outage
 from .patterns import KeyPattern
@@ -22,6 +24,7 @@ T = TypeVar("T")
 LEASE_MS = 3000
 """How long a leader that was killed holds up the others, in milliseconds."""
 RENEW_SECONDS = 1.0
+SETTLE_SECONDS = 5.0
 TAG_MS = 30 * 24 * 60 * 60 * 1000
 """How long a tag's nonce is kept; an entry that lives longer ends with it."""
 
@@ -41,9 +44,12 @@ class Leases:
         self._backend, self._outage, self._journal = backend, outage, journal
         self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Future[bool]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._mark, self._process = _new_mark(), os.getpid()
+        self._held: set[bytes] = set()
+        """Our leases under which something is under way."""
         # Leases of which nobody knows whether they are there: the answer did not come. A server that
         # hung carries out what it was sent when it goes on.
-        self._orphans: dict[str, bytes] = {}
+        self._orphans: dict[bytes, str] = {}
         self._release = Errand(self.release_orphans)
 
     async def look(self, key: str, tags: tuple[str, ...]) -> Look:
@@ -93,8 +99,9 @@ class Leases:
         try:
             if None in nonces:
                 nonces = await self._ask(self._backend.nonces(flight.tags, TAG_MS))
-            lease = b"%b%b %b" % (_LEASE, secrets.token_hex(8).encode(), _digest(nonces))
+            lease = b"%b%b %b" % (self._ours(), secrets.token_hex(8).encode(), _digest(nonces))
             flight.nonces, flight.lease = nonces, lease
+            self._held.add(lease)
             if standing is None:
                 taken = await self._ask(self._backend.acquire(flight.key, lease, LEASE_MS)) is None
             else:
@@ -102,12 +109,32 @@ class Leases:
                     self._backend.replace(flight.key, standing[:_HEAD], lease, LEASE_MS)
                 )
         except UnavailableError:
-            self._remember(flight)
+            self._remember(flight.key, flight.lease)
+            self.let_go(flight)
             flight.lease, flight.nonces = None, ()
             return True
         if not taken:
+            self.let_go(flight)
             flight.lease = None
         return taken
+
+    def _ours(self) -> bytes:
+        """Return what our leases begin with, and those of no other manager or process."""
+        if self._process != os.getpid():  # it was forked: what has been put so far is its parent's
+            self._mark, self._process = _new_mark(), os.getpid()
+            self._held.clear()
+        return self._mark
+
+    def let_go(self, flight: Flight) -> None:
+        """Note that nothing is under way under its lease any more, wherever that may stand."""
+        if flight.lease is not None:
+            self._held.discard(flight.lease)
+
+    async def limit(self, flight: Flight) -> None:
+        """Give an end to a lease that may have none; who needs it goes on to renew it."""
+        with suppress(UnavailableError):
+            if flight.over is not None:
+                await self._ask(self._backend.renew(flight.key, flight.over, LEASE_MS))
 
     def arm(self, flight: Flight) -> None:
         """Renew the lease in a while, and again, as long as the function runs."""
@@ -132,35 +159,44 @@ class Leases:
             self.arm(flight)
 
     async def store(self, flight: Flight, data: bytes, ms: int) -> bool:
-        """Put a record where the flight's lease, or the record that it replaces, still stands."""
-        if flight.lease is None or flight.overtaken:
+        """Put a record where the flight's lease, or what it may replace, still stands."""
+        over = flight.lease or flight.over
+        if over is None or flight.overtaken:
             return False
         if self._journal.covers(flight.key, flight.tags):
             return False
         try:
-            stored = await self._ask(self._backend.replace(flight.key, flight.lease, data, ms))
+            stored = await self._ask(self._backend.replace(flight.key, over, data, ms))
         except UnavailableError:
             return False
         if stored:
-            flight.lease = None
-            if self._backend.near is not None:
-                self._backend.near.forget([KeyPattern((flight.key,))])
+            self.let_go(flight)
+            flight.lease, flight.over, flight.stored = None, None, True
+            self._forget_near(flight.key)
         return stored
 
-    async def give_back(self, flight: Flight, how: Landed) -> None:
-        """Take the lease away, and then wake the followers, so that they find the key free."""
+    def _forget_near(self, key: str) -> None:
+        if self._backend.near is not None:
+            self._backend.near.forget([KeyPattern((key,))])
+
+    async def give_back(self, key: str, lease: bytes) -> None:
+        """Take a lease away, for others: here it counts as gone as soon as it is let go."""
         try:
+            await self._ask(self._backend.release(key, lease))
+        except UnavailableError:
+            self._remember(key, lease)
+
+    async def withdraw(self, flight: Flight) -> None:
+        """Take away the old record that a flight was to replace, if it is still there."""
+        with suppress(UnavailableError):  # it is due: the next one to see it asks the source again
             if flight.lease is not None:
                 await self._ask(self._backend.release(flight.key, flight.lease))
-        except UnavailableError:
-            self._remember(flight)
-        finally:
-            flight.land(how)
+                self._forget_near(flight.key)
 
-    def _remember(self, flight: Flight) -> None:
-        """Take away later a lease that may be at the key; meanwhile it holds up nobody here."""
-        if flight.lease is not None and len(self._orphans) < _MOST_ORPHANS:
-            self._orphans[flight.key] = flight.lease
+    def _remember(self, key: str, lease: bytes | None) -> None:
+        """Take away later a lease that may be at the key, so that it holds up no other process."""
+        if lease is not None and len(self._orphans) < _MOST_ORPHANS:
+            self._orphans[lease] = key
             self._release.send()
 
     async def claim(self, flight: Flight, standing: bytes, nonces: Nonces) -> bool | None:
@@ -180,20 +216,20 @@ class Leases:
             return False
         flight.claim, flight.token = claim, token
         if now is None or not now.startswith(standing[:_HEAD]):
-            self.afterwards(self.unclaim(flight, 0))
+            self.afterwards(self.unclaim(flight))
             return None
         flight.nonces, flight.lease = nonces, standing[:_HEAD]
         return True
 
-    async def unclaim(self, flight: Flight, rest: int) -> None:
-        """Take back the claim to a record, after so many milliseconds."""
-        try:
-            if rest:
-                await self._ask(self._backend.renew(flight.claim, flight.token, rest))
+    async def unclaim(self, flight: Flight, *, withdrawing: bool = False) -> None:
+        """Take back the claim to a record, after the flight's rest; before that the record, or not."""
+        if withdrawing:
+            await self.withdraw(flight)
+        with suppress(UnavailableError):
+            if flight.rest:
+                await self._ask(self._backend.renew(flight.claim, flight.token, flight.rest))
             else:
                 await self._ask(self._backend.release(flight.claim, flight.token))
-        except UnavailableError:
-            pass
 
     async def wait(self, key: str, lease: bytes) -> bool:
         """Wait until something else than `lease` stands at the key. One of a process looks.
@@ -208,7 +244,7 @@ class Leases:
         here = True
         try:
             standing: bytes | None = lease
-            while standing == lease:
+            while standing == lease and not self.is_orphan(lease):
                 standing = await self._ask(self._backend.next_at(key, lease))
         except UnavailableError:
             here = False
@@ -217,21 +253,34 @@ class Leases:
             looking.set_result(here)
         return here
 
-    def is_orphan(self, key: str, standing: bytes | None) -> bool:
-        """Whether a lease is one of ours that nobody needs any more."""
-        return bool(self._orphans) and self._orphans.get(key) == standing
+    def is_orphan(self, standing: bytes | None) -> bool:
+        """Whether a lease is one of ours under which nothing is under way.
+
+        Nothing has to be known of it: it may have been put there by a command whose answer never
+        came, or one that the server carried out long after it was sent.
+        """
+        return (
+            standing is not None
+            and standing.startswith(self._ours())
+            and standing not in self._held
+        )
 
     async def release_orphans(self) -> None:
         """Take away leases that may have been put at keys after nobody waited for that any more."""
-        for key, lease in list(self._orphans.items()):
+        for lease, key in list(self._orphans.items()):
             await self._ask(self._backend.release(key, lease))
-            if self._orphans.get(key) == lease:
-                del self._orphans[key]
+            self._orphans.pop(lease, None)
 
     async def settle(self) -> None:
-        """Wait for what was left to be done afterwards in this event loop: a round trip or two."""
+        """Wait for what was left to be done afterwards in this event loop: a round trip or two.
+
+        A function that runs in the background has `SETTLE_SECONDS`; then it is cancelled.
+        """
         loop = asyncio.get_running_loop()
         while tasks := [task for task in self._tasks if task.get_loop() is loop]:
+            _, late = await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
+            for task in late:
+                task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._tasks.difference_update(tasks)  # `gather` does not let done ones call back
         await self._release.leave()  # after them: one of them may have sent it
@@ -253,6 +302,10 @@ class Leases:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _new_mark() -> bytes:
+    return _LEASE + secrets.token_hex(8).encode()
 
 
 def is_lease(data: bytes | None) -> bool:

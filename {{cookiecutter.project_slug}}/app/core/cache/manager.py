@@ -13,9 +13,9 @@ from . import codec
 from .base import CacheBackend, UnavailableError, milliseconds
 from .breaker import past_the_breaker
 from .decorators import cache_response, invalidate_cache
-from .entries import LEFT_OUT, Entry, Factory, Standing, called, standing
+from .entries import LEFT_OUT, Entry, Factory, Reader, Standing, called, standing
 from .families import Shape
-from .fence import Fence, Made, computes_here
+from .fence import LOCK_TIMEOUT, Fence, Made, computes_here
 from .freshness import Freshness
 from .journal import InvalidationEvent, Journal, Listener
 from .leases import TAG_MS
@@ -50,7 +50,8 @@ class CacheManager:
     backend's. `default_ttl`, in seconds, holds where no `expire` is given. An entry of more than
     `max_entry_bytes` is not stored. What decorators store is compressed if it has more than
     `compress_over` bytes; with 0 nothing is. What was computed lives up to `ttl_jitter` of its time
-    shorter, so that what was stored together does not expire together.
+    shorter, so that what was stored together does not expire together. A call that finds somebody
+    else computing what it wants waits for `lock_timeout` seconds at most, then computes for itself.
 
     No method raises because the backend is away, slow or answers with an error: `get` then
     returns the default, all others `False`. Wrong arguments raise `TypeError` or `ValueError`.
@@ -69,6 +70,7 @@ class CacheManager:
         max_entry_bytes: int = DEFAULT_MAX_ENTRY_BYTES,
         compress_over: int = 0,
         ttl_jitter: float = DEFAULT_TTL_JITTER,
+        lock_timeout: float = LOCK_TIMEOUT,
         on_event: Listener | None = None,
     ) -> None:
         if not isinstance(backend, CacheBackend):
@@ -85,6 +87,8 @@ class CacheManager:
         self.ttl_jitter = ttl_jitter
         self.functions: dict[bytes, Callable[..., Any]] = {}
         """The decorated functions, by the place that they have among the keys."""
+        self.readers: dict[bytes, Reader] = {}
+        """What reads the entries of decorated functions, by what their records bear."""
         self.families: dict[Shape, str] = {}
         """What the keys of the decorated functions look like, and their `key_prefix`."""
         self.walks = Walks()
@@ -98,7 +102,7 @@ class CacheManager:
             logger=logger,
             listener=self._heard,
         )
-        self.fence = Fence(backend, self._outage, self.journal)
+        self.fence = Fence(backend, self._outage, self.journal, lock_timeout=lock_timeout)
         backend.on_recovery(self._recover)
         self.journal.is_repeated = backend.on_takeover(self.journal.repeat)
 
@@ -109,9 +113,10 @@ class CacheManager:
         """Return the value stored at `key`, or `default` if there is none.
 
         With a `default` of one's own, a stored `None` can be told from a missing key. Values are
-        what `set` and `get_or_set` stored. An entry of a decorated function is no value to be
-        read by hand, and neither is one that is being computed: `delete` and `invalidate` remove
-        it, but `get`, `get_many` and `exists` see nothing there.
+        what `set`, `get_or_set` and decorated functions stored; `f.cache_key(...)` is the key of a
+        call. Of a function's entries only plain values can be read so: one that has tags, or is a
+        response, is not there for `get`, `get_many` and `exists`, and neither is one that is being
+        computed. `delete` and `invalidate` remove them all.
         """
         full = self._full(key)
         found, value = await self._guarded(self._lookup(full), (False, None))
@@ -404,9 +409,11 @@ class CacheManager:
         expire = self.default_ttl if expire is None else expire
         return Freshness.of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
 
-    def refuse_large(self, data: bytes) -> None:
-        """Raise `UnstorableError` if `data` is too large to be stored."""
+    def refuse_large(self, data: bytes, key: str | None = None) -> None:
+        """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
         if len(data) > self.max_entry_bytes:
+            if key is not None:
+                self.fence.too_large.add(key)
             raise codec.UnstorableError(
                 f"it has {len(data)} bytes, more than the {self.max_entry_bytes} of "
                 f"CACHE_MAX_ENTRY_BYTES"

@@ -106,6 +106,17 @@ def start_of_record(key: str) -> bytes:
     return _beginning(key) if len(key) <= SHORT_KEY else _beginning.__wrapped__(key)
 
 
+def owner_digest(owner: bytes) -> bytes:
+    """Return how a record names the function that `owner` tells."""
+    return _digest(owner)
+
+
+def owner_of(key: str, data: bytes) -> bytes:
+    """Return how a record of `key` names its function; empty for what is none."""
+    start = start_of_record(key)
+    return data[len(start) :].partition(b" ")[0] if data.startswith(start) else b""
+
+
 def names_its_key(data: bytes) -> bool:
     """Whether `data` is a record, or a lease, which bears a token that nobody else has."""
     return data.startswith((_MAGIC, _LEASE))

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from . import sent
 from .fence import Fill, How
+from .freshness import is_failure
 from .sent import Sent
 
 _sending: ContextVar["Sending | None"] = ContextVar("sending", default=None)
@@ -57,7 +58,8 @@ class Sending:
     async def finish(self, response: Response) -> None:
         """Store the response if it was rendered for that."""
         if self._fill is not None:
-            self._note(await self._fill.finish(self._record(response)))
+            failed = is_failure(response)
+            self._note(await self._fill.finish(self._record(response), failed=failed))
 
     def abandon(self, error: BaseException) -> None:
         """Give up: there is no response."""

@@ -25,6 +25,7 @@ from .base import (
 )
 from .environment import ADDRESSES, Variables
 from .errors import CacheConfigError, shown
+from .fence import LOCK_TIMEOUT
 from .manager import DEFAULT_MAX_ENTRY_BYTES, DEFAULT_TTL, DEFAULT_TTL_JITTER
 from .redis_url import RedisUrlError, read_url
 
@@ -128,6 +129,10 @@ class CacheSettings(BaseModel):
 
     cache_ttl_jitter: float = Field(
         default=DEFAULT_TTL_JITTER, ge=0, le=0.5, description="a part of the time to live, 0 to 0.5"
+    )
+
+    cache_lock_timeout: float = Field(
+        default=LOCK_TIMEOUT, gt=0, le=3600, description="seconds, more than 0, at most 3600"
     )
 
     def __init__(self, *, _names: Any = None, **given: Any) -> None:

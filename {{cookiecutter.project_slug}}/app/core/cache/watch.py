@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from . import requests, responses
+from .freshness import is_of_the_server
 from .injected import Changes, snapshot
 
 
@@ -86,6 +87,17 @@ class Watch:
         if not (self._is_given or changes):  # what dependencies set is sent, but never repeated
             injected = _without_cookies(injected)
         return responses.why_not_stored(injected, statuses, varied)
+
+    def has_failed(self) -> bool:
+        """Whether the function has set a status of 500 or more on the injected response."""
+        status: int | None = None if self.injected is None else self.injected.status_code
+        return status is not None and is_of_the_server(status)
+
+    def undo(self) -> None:
+        """Give responses the status and the headers that they had before."""
+        for response, before in self._before.values():
+            response.status_code = before.status_code
+            response.raw_headers[:] = before.raw_headers
 
     def is_private(self, error: BaseException, in_key: Callable[[], set[str]]) -> bool:
         """Whether what the function raised may be for this caller only."""

@@ -84,6 +84,13 @@ class _Dropping(AbstractConnection):
         with contextlib.suppress(Exception):
             self._close()  # type: ignore[no-untyped-call]
 
+    def abandon(self) -> None:
+        """Close the socket of a connection whose event loop is closed; never raises."""
+        writer = self._writer
+        self._reader = self._writer = None
+        if writer is not None:
+            _abandon(writer.transport)
+
     async def disconnect(self, nowait: bool = False, *_: Any, **__: Any) -> None:
         """Close the connection; never raises, and takes a second at most."""
         writer = self._writer
@@ -103,6 +110,24 @@ class _Dropping(AbstractConnection):
         transport = self._writer.transport
         transport.set_protocol(protocol)
         return transport
+
+
+def _abandon(transport: Any) -> None:
+    """Close the socket of a transport whose event loop is closed.
+
+    A transport of asyncio asks its loop to do that, and warns of itself if that could not be done.
+    One that is otherwise made is left alone.
+    """
+    with contextlib.suppress(Exception):
+        transport.abort()  # it counts as closing, and then fails to ask
+    with contextlib.suppress(Exception):
+        secured = getattr(transport, "_ssl_protocol", None)
+        plain = transport if secured is None else secured._transport
+        with contextlib.suppress(Exception):
+            plain.abort()
+        if plain._sock is not None:
+            plain._sock.close()
+            plain._sock = None
 
 
 class _Tcp(_Dropping, Connection):
@@ -243,6 +268,12 @@ class Pool:
         self._closed = True
         while self._idle:
             await self._idle.pop().disconnect()
+
+    def abandon(self) -> None:
+        """Close the connections, of an event loop that is closed."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().abandon()
 
     def _next(self) -> None:
         while self._line:

@@ -272,6 +272,14 @@ class Line(asyncio.BufferedProtocol):
         if self._opening is not None:
             await asyncio.gather(self._opening, return_exceptions=True)
 
+    def abandon(self) -> None:
+        """Close the connection, of an event loop that is closed: nobody waits there any more."""
+        self.is_over, self.trusted_until = True, 0.0
+        self._transport = None
+        self._waits.clear()
+        if self._connection is not None:
+            self._connection.abandon()
+
     def get_buffer(self, _sizehint: int) -> memoryview:
         """Lend the buffer into which the event loop reads."""
         return self._buffer

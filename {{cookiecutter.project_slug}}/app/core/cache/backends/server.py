@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -100,12 +100,32 @@ class _Home:
     stores: Line | None = None
     """That which the steps of fills share."""
     era: object = None
+    ends: AsyncGenerator[None] | None = None
+    """What closes it when the event loop ends."""
 
     async def close(self) -> None:
         for line in (self.line, self.stores):
             if line is not None:
                 await line.close()
         await self.pool.close()
+
+    async def closed_at_the_end(self) -> AsyncGenerator[None]:
+        """Close these connections when this generator is closed: by hand, or by its event loop.
+
+        A loop closes the generators that have begun in it before it ends, as `asyncio.run` lets it
+        (see `loop.shutdown_asyncgens`), so that a loop for each test or request leaves nothing.
+        """
+        try:
+            yield
+        finally:
+            await self.close()
+
+    def abandon(self) -> None:
+        """Close the connections of an event loop that is closed."""
+        for line in (self.line, self.stores):
+            if line is not None:
+                line.abandon()
+        self.pool.abandon()
 
 
 class Server:
@@ -241,8 +261,9 @@ class Server:
         with self._lock:
             home = self._homes.pop(asyncio.get_running_loop(), None)
             self._homes = _alive(self._homes)
-        if home is not None:
-            await home.close()
+        if home is not None and home.ends is not None:
+            with suppress(RuntimeError):  # the event loop ends, and is about to close them itself
+                await home.ends.aclose()
 
     async def ping(self) -> None:
         """Raise `UnavailableError` or what the server says if it does not answer as it should."""
@@ -423,10 +444,12 @@ class Server:
         home = self._homes.get(loop)
         if home is None:
             with self._lock:
-                # Loops that ended without a `close` took their connections with them.
                 self._homes = _alive(self._homes)
                 size = self._max - self._shared
                 home = self._homes[loop] = _Home(Pool(self._connect, size))
+            home.ends = home.closed_at_the_end()
+            with suppress(StopIteration):
+                home.ends.asend(None).send(None)  # it begins, and has nothing to wait for
         return home
 
     def _line(self, use: Use) -> Line:
@@ -468,6 +491,10 @@ class Server:
 def _alive(
     homes: dict[asyncio.AbstractEventLoop, _Home],
 ) -> dict[asyncio.AbstractEventLoop, _Home]:
+    """Return those of event loops that are not closed; close the connections of the others."""
+    for loop, home in homes.items():
+        if loop.is_closed():
+            home.abandon()
     return {loop: home for loop, home in homes.items() if not loop.is_closed()}
 
 
