@@ -181,7 +181,7 @@ class World:
 class Reading(Call):
     """One read of the source, in a step of its own."""
 
-    in_background = False
+    in_background = is_private = False
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -548,7 +548,7 @@ class CachedCalls:
             record = make()
             if record is None:
                 return None
-            self._store.refuse_large(record.payload)
+            self._store.refuse_large(record.payload, key)
             self._kinds.add(record.kind)  # a function need not do what its annotation says
             data = record.to_bytes(key, self._owner, compress_over=self._store.compress_over)
             self._store.refuse_large(data, key)

@@ -85,7 +85,7 @@ from .freshness import BACK_OFF_MS, is_answer
 from .journal import Journal
 from .lately import Lately
 from .leases import AWAY, Leases, Look, is_lease, is_of
-from .loops import insist_on_asyncio
+from .loops import insist_on_asyncio, running_loop
 from .near import Kept
 from .outage import Outage
 from .status import Outcome
@@ -581,7 +581,7 @@ class Fence:
 
 def _in(seconds: float) -> float:
     """Return the event loop's time in so many seconds."""
-    return asyncio.get_running_loop().time() + seconds
+    return running_loop().time() + seconds
 
 
 async def _before(until: float, waiting: Awaitable[T]) -> T | None:

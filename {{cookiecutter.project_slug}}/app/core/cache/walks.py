@@ -8,6 +8,7 @@ callers there are, at most one walk of a pattern is under way and one waits, in 
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from .loops import running_loop
 from .patterns import KeyPattern
 
 Walk = Callable[[], Awaitable[bool]]
@@ -26,7 +27,7 @@ class Walks:
 
         A caller who is cancelled leaves the others their walk.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         place = (loop, pattern)
         waiting, running = self._next.get(place), self._running.get(place)
         if waiting is None:
