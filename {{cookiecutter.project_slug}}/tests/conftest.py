@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.isolation import assert_isolated as assert_that_users_are_isolated
 from tests.redis_server import NoRedisError, RedisServer
 from tests.redis_server import redis_server as find_redis
 
@@ -76,6 +77,12 @@ def client(settings: Settings) -> Iterator[TestClient]:
     """Talk to a started application of this process. Its cache is empty."""
     with TestClient(create_app(settings)) as client:
         yield client
+
+
+@pytest.fixture
+def assert_isolated() -> Callable[..., str]:
+    """Lend what asks an endpoint as two users: neither must see the other's answer."""
+    return assert_that_users_are_isolated
 
 
 class StartService(Protocol):

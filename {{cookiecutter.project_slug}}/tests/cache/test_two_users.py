@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from fastapi import Request
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from app.core.cache import CachedRoute, CacheManager, MemoryBackend
 from tests.cache import two_users_dependencies
 from tests.cache.conftest import redis_backend
-from tests.cache.two_users import WAYS, application, user
-from tests.isolation import assert_isolated
+from tests.cache.two_users import WAYS, Site, application, user
 from tests.redis_server import RedisServer
 
 PATHS = {
@@ -72,6 +72,7 @@ def test_p8_two_users_never_see_each_others_answer(
     new_manager: Callable[[], CacheManager],
     route_class: type[APIRoute],
     outcomes: dict[str, str],
+    assert_isolated: Callable[..., str],
 ) -> None:
     """Each gets an entry of his own, or nothing is stored, or he is refused."""
     assert two_users_dependencies.DEPENDENCIES  # which are among the ways, too
@@ -104,3 +105,20 @@ def users(name: str) -> list[dict[str, Any]]:
             options |= {"data": {"user": each}} if "form" in name else {"json": {"user": each}}
         sent.append(options)
     return sent
+
+
+def test_a_leak_is_found(assert_isolated: Callable[..., str]) -> None:
+    """An endpoint that gives one user's answer to another one fails the assertion."""
+    manager = CacheManager(MemoryBackend())
+    shared = application(leaking, manager, APIRoute)
+    with TestClient(shared) as client, pytest.raises(AssertionError, match="both users got"):
+        assert_isolated(client, "/me", user("alice"), user("bob"))
+
+
+def leaking(site: Site) -> None:
+    """Say that the answer is the same for everybody, which it is not."""
+
+    @site.router.get("/me")
+    @site.cached(shared=True, ignore=("request",))
+    async def me(request: Request) -> str:
+        return request.headers["x-user"]
