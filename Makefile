@@ -45,7 +45,7 @@ clean: ## Remove what the other targets made
 
 # What linters and interpreters leave in the template's folder would be rendered with it.
 tidy:
-	@find '{{cookiecutter.project_slug}}' \( -name __pycache__ -o -name '.*_cache' \) -prune -exec rm -rf {} +
+	@find '{{cookiecutter.project_slug}}' \( -name __pycache__ -o -name '.*_cache' -o -name .hypothesis \) -prune -exec rm -rf {} +
 
 .tools/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 import httpx2
 import pytest
@@ -455,3 +456,108 @@ async def test_a_decorator_above_the_routes_is_told(
     (record,) = caplog.records
     assert "above is an endpoint already" in record.getMessage()
     assert "below the decorator of the route" in record.getMessage()
+
+
+async def test_p8_a_tenant_of_the_path_that_only_a_dependency_knows(
+    app: FastAPI, our_manager: CacheManager
+) -> None:
+    """What an ignored argument is made of decides about the result, wherever it stands."""
+
+    async def database(tenant: str) -> str:
+        return f"items of {tenant}"
+
+    @app.get("/{tenant}/items")
+    @cache_response(our_manager, "items", ignore=("items",))
+    async def items(items: Annotated[str, Depends(database)]) -> str:
+        return items
+
+    asked = [{"url": f"/{tenant}/items"} for tenant in ("one", "two")]
+    assert await bodies(app, *asked) == ["items of one", "items of two"]
+
+
+async def test_p8_an_exception_belongs_to_its_function(our_manager: CacheManager) -> None:
+    """Two functions may have one key; what one of them raises is not what the other one does."""
+    go_on = asyncio.Event()
+
+    @cache_response(our_manager, "user", key="{user_id}")
+    async def profile(user_id: int) -> str:
+        await go_on.wait()
+        return "profile"
+
+    @cache_response(our_manager, "user", key="{name}")
+    async def secret(name: int) -> str:
+        await go_on.wait()
+        raise HTTPException(403, "a secret")
+
+    for others in (lambda: profile(1), lambda: our_manager.get_or_set("user:1", lambda: "profile")):
+        go_on.clear()
+        calls = [asyncio.create_task(each) for each in (secret(1), others())]
+        await asyncio.sleep(0)
+        go_on.set()
+        failed, found = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(failed, HTTPException)
+        assert found == "profile"
+
+
+async def test_p2_factories_that_differ_in_a_dependency_alone_are_told_apart(
+    our_manager: CacheManager,
+) -> None:
+    """The second one is refused: it would answer with the first one's items."""
+
+    def items_of(database: Callable[[], str]) -> Any:
+        @cache_response(our_manager, "items", ignore=("items",))
+        async def items(items: Annotated[str, Depends(database)]) -> str:
+            return items
+
+        return items
+
+    items_of(lambda: "one")
+    with pytest.raises(ValueError, match="would share its entries"):
+        items_of(lambda: "two")
+
+
+async def test_a_request_is_what_it_was_in_a_dictionary(
+    app: FastAPI, our_manager: CacheManager
+) -> None:
+    """A dependency notes something by the request, and the endpoint finds it there."""
+    known: WeakKeyDictionary[Request, int] = WeakKeyDictionary()
+
+    async def register(request: Request) -> int:
+        known[request] = 7
+        return 1
+
+    @app.get("/")
+    @cache_response(our_manager, "known")
+    async def endpoint(request: Request, number: Annotated[int, Depends(register)]) -> int:
+        return known[request]
+
+    assert await bodies(app, {}) == [7]
+
+
+async def test_a_request_may_carry_more_than_its_class(
+    app: FastAPI, our_manager: CacheManager
+) -> None:
+    """What was put on it comes before what its class has, and is noted, `None` too."""
+
+    class Mine(Request):
+        tenant = "nobody"
+
+    class Route(type(app.router.route_class("/", lambda: None))):  # type: ignore[misc]
+        def get_route_handler(self) -> Any:
+            handle = super().get_route_handler()
+
+            async def with_tenant(request: Request) -> Any:
+                mine = Mine(request.scope, request.receive)
+                mine.tenant = request.headers["authorization"]
+                return await handle(mine)
+
+            return with_tenant
+
+    app.router.route_class = Route
+
+    @app.get("/")
+    @cache_response(our_manager, "mine")
+    async def endpoint(request: Request) -> Any:
+        return request.tenant  # type: ignore[attr-defined]
+
+    assert await bodies(app, {"headers": ALICE}, {"headers": BOB}) == ["alice", "bob"]

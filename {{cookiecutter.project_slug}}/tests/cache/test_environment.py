@@ -274,3 +274,20 @@ def test_settings_made_by_hand_are_checked() -> None:
         CacheSettings(redis_port=0)
     with pytest.raises(CacheConfigError, match="redis_hots is no setting"):
         CacheSettings(redis_hots="redis")
+
+
+def test_the_password_of_another_redis_is_not_sent_to_this_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the cache has an address of its own, nothing of the application's Redis is read."""
+    for name, value in {
+        "CACHE_REDIS_HOST": "cache",
+        "REDIS_HOST": "the-applications",
+        "REDIS_USERNAME": "application",
+        "REDIS_PASSWORD": "secret",
+        "REDIS_DB": "7",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = CacheSettings.load()
+    assert (settings.redis_host, settings.redis_db) == ("cache", 0)
+    assert (settings.redis_username, settings.redis_password) == (None, None)

@@ -182,6 +182,7 @@ class Reading(Call):
     """One read of the source, in a step of its own."""
 
     in_background = is_private = False
+    owner: object = None
 
     def __init__(self, world: World) -> None:
         self._world = world

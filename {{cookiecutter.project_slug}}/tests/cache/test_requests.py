@@ -259,9 +259,13 @@ def test_p2_the_host_in_vary_is_part_of_the_key(site: Site) -> None:
 
 
 def test_a_key_of_ones_own_may_answer_for_what_is_read(site: Site) -> None:
-    """Who gives the key says what makes two requests one."""
-    site.add("/", read_user, key=lambda request: str(request.user.display_name))
-    assert site.statuses({}, {}) == [STORED, HIT]
+    """A header that it holds; of an object, nobody knows which part it holds."""
+    by_header: dict[str, Any] = {"key": lambda request: request.headers["accept-language"]}
+    site.add("/header", read_header, **by_header)
+    site.add("/user", read_user, key=lambda request: str(request.user.display_name))
+    german = {"headers": {"Accept-Language": "de"}}
+    assert site.statuses(german, german, path="/header") == [STORED, HIT]
+    assert site.statuses({}, {}, path="/user") == [NOT_STORED, NOT_STORED]
 
 
 def test_the_body_that_fastapi_has_read_can_be_read_again(site: Site) -> None:

@@ -38,7 +38,7 @@ class Slow:
     ) -> Any:
         """Return it as a cached function."""
 
-        @cache_response(manager, "slow", key="it", **options)
+        @cache_response(manager, "slow", key="it", ignore=("_who",), **options)
         async def read(_who: object = None) -> Any:
             self.runs += 1
             value = self.value

@@ -71,7 +71,7 @@ class Identified:
             scope["user"] = scope["auth"] = name
             scope["session"] = {"user": name}
             scope["client"] = (name, 1)
-            scope["state"] = {"user": name}
+            scope["state"] = {"user": name, "same": "same"}
             scope["raw_path"] = f"/me?{name}".encode()
             scope["extensions"] = {"tls": {"client_cert_name": name}}
             scope["http_version"] = name

@@ -304,3 +304,131 @@ def sub_application(site: Site) -> None:
         return user_of_request.get()
 
     site.app.mount("/sub", inner)
+
+
+# --- told beside what is in the key -------------------------------------------------------------------
+
+
+async def telling(x_user: Annotated[str, Header()]) -> bool:
+    """Say something that is the same for all, and who asks by a context variable."""
+    user_of_request.set(x_user)
+    return True
+
+
+async def stub() -> None:
+    """Stand for what the application puts here."""
+
+
+@way
+def a_dependency_in_the_key_that_tells_more(site: Site) -> None:
+    @site.router.get("/me")
+    @site.cached()
+    async def me(member: Annotated[bool, Depends(telling)]) -> Any:
+        return user_of_request.get()
+
+
+@way
+def a_sibling_of_a_cached_dependency(site: Site) -> None:
+    @site.cached()
+    async def who() -> str:
+        return user_of_request.get()
+
+    @site.router.get("/me")
+    async def me(
+        member: Annotated[bool, Depends(telling)], name: Annotated[str, Depends(who)]
+    ) -> Any:
+        return name
+
+
+@way
+def an_overridden_dependency(site: Site) -> None:
+    site.app.dependency_overrides[stub] = telling
+
+    @site.router.get("/me", dependencies=[Depends(stub)])
+    @site.cached()
+    async def me() -> Any:
+        return user_of_request.get()
+
+
+@way
+def a_function_called_by_an_endpoint(site: Site) -> None:
+    @site.cached()
+    async def who() -> str:
+        return user_of_request.get()
+
+    @site.router.get("/me", dependencies=[Depends(telling)])
+    async def me() -> Any:
+        return await who()
+
+
+@way
+def a_context_variable_that_nobody_names(site: Site) -> None:
+    context_variable_of_a_middleware(site)
+    site.router.routes.clear()
+
+    @site.router.get("/me")
+    @site.cached()
+    async def me() -> Any:
+        return helper()
+
+
+def helper() -> str:
+    return user_of_request.get()
+
+
+@way
+def a_decorator_that_reads_the_request(site: Site) -> None:
+    def login(function: Any) -> Any:
+        @wraps(function)
+        async def around(*args: Any, **kwargs: Any) -> Any:
+            user_of_request.set(kwargs["request"].headers["x-user"])
+            return await function(*args, **kwargs)
+
+        return around
+
+    cached = site.cached()
+
+    @site.router.get("/me")
+    @login
+    @cached
+    async def me(request: Request) -> Any:
+        return user_of_request.get()
+
+
+@way
+def a_part_of_the_state_in_the_key(site: Site) -> None:
+    @site.router.get("/me")
+    @site.cached(key="{request.state.same}")
+    async def me(request: Request) -> Any:
+        return request.state.user
+
+
+@way
+def a_parameter_that_a_key_function_does_not_read(site: Site) -> None:
+    @site.router.get("/me")
+    @site.cached(key=lambda found, page=1: ("found", page))
+    async def me(found: Annotated[str, Depends(by_header)], page: int = 1) -> Any:
+        return found
+
+
+@way
+def a_value_that_reads_while_it_is_rendered(site: Site) -> None:
+    @site.router.get("/me", response_model=None)
+    @site.cached()
+    async def me(request: Request) -> Any:
+        return (request.headers[name] for name in ["x-user"])
+
+
+@way
+def a_router_in_two_applications(site: Site) -> None:
+    router = APIRouter(route_class=site.router.route_class)
+
+    @router.get("/me")
+    @site.cached()
+    async def me() -> Any:
+        return user_of_request.get()
+
+    public = FastAPI()
+    public.include_router(router)
+    site.app.mount("/public", public)
+    site.app.include_router(router, dependencies=[Depends(telling)])

@@ -6,6 +6,7 @@ response, and decides whether its result may be stored for everybody who makes t
 """
 
 import logging
+import operator
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from . import codec, responses, sent
 from .base import Nonces, UnansweredError
 from .canonical import UnkeyableError, text
 from .classes import KnownClasses
-from .dependencies import Standing, reaches, standing, unseen
+from .dependencies import Standing, overrides_of, reaches, standing, unseen
 from .fence import Fence, Found, How, Made
 from .freshness import Freshness, is_failure
 from .identity import advice, identity, is_same, owner, unidentified
@@ -36,14 +37,24 @@ from .sent import Sent
 from .shown import Shown
 from .stated import stated
 from .status import Outcome, current_slot, note
-from .tags import Tag, all_tags_key, checked_tag_keys, derivations_of, tag_key, templates_of
+from .tags import (
+    Tag,
+    all_tags_key,
+    checked_tag_keys,
+    derivations_of,
+    listed,
+    tag_key,
+    templates_of,
+)
 from .templates import Template
-from .vary import Vary, Varying
+from .uses import context_variables
+from .vary import Vary, Varying, name_of
 from .watch import Watch
 
 _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
 _INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
 _MOST_ROUTES = 1000
+_MOST_SHOWN = 2000  # characters of a warning
 _MOST_KINDS = 32  # of reasons that are warned of, for each function
 _PLAIN = 2  # what a response that was sent says of itself: its form and its head
 _IN_LOG = {
@@ -119,8 +130,12 @@ class CachedCalls:
         self.parameters = Parameters.of(func, ignore)
         self._vary = Vary(vary)
         self._is_shared, self._method = shared, _checked_method(method)
-        self._standings: dict[int, tuple[object, Standing]] = {}
-        """What it is to the routes that have called it, by their address."""
+        self._standings: dict[tuple[int, ...], tuple[tuple[object, ...], Standing]] = {}
+        """What it is to the routes that have called it, in applications and their overrides."""
+        untold = set[Any]() if shared else context_variables(func) - set(self._vary.variables)
+        untold -= {found for each in self._vary.variables for found in context_variables(each)}
+        self._untold = sorted(map(name_of, untold))
+        """Context variables that the function names, and its key does not hold."""
         self._statuses = _checked_statuses(statuses)
         self._classes = KnownClasses.returned_by(func)
         self._kinds = responses.kinds_returned_by(func)
@@ -179,22 +194,33 @@ class CachedCalls:
     def _standing(self, connection: HTTPConnection) -> Standing:
         """Return what the function is to the route of a request; that is found out once."""
         scope = connection.scope
-        route = scope.get("route") or scope.get("endpoint")
-        known = self._standings.get(id(route))
-        if known is None or known[0] is not route:
+        app = scope.get("app")
+        overrides = overrides_of(app)
+        route = scope.get("route") or scope.get("endpoint"), app, *overrides, *overrides.values()
+        place = tuple(map(id, route))
+        known = self._standings.get(place)
+        if known is None or any(map(operator.is_not, known[0], route)):
             if len(self._standings) >= _MOST_ROUTES:
                 self._standings.clear()
             known = route, standing(scope, self._is_this, self._keys.names, self._vary)
-            self._standings[id(route)] = known
+            self._standings[place] = known
         return known[1]
 
-    def _is_private_unseen(self) -> bool:
-        """Whether a call that is nobody's request may be one of FastAPI's, and private."""
-        private = unseen(self.unseen, self._keys.names, self._vary)
+    def _is_for_all(self, asked: "Asked") -> bool:
+        """Whether a call depends on nothing that its key cannot hold, as far as can be seen."""
+        private = None
+        if self._untold:
+            private = (
+                f"it depends on {' and '.join(self._untold)}, which its key lacks; name each in vary=, "
+                f"or pass its value as an argument; only if none of them decides about the result, "
+                f"say shared=True"
+            )
+        elif asked is BY_HAND:  # it may be a call of FastAPI's that cannot be told from others
+            private = unseen(self.unseen, self._keys.names, self._vary)
         if private is None or self._is_shared:
-            return False
+            return True
         self._warn_once("runs uncached", private)
-        return True
+        return False
 
     def _is_this(self, call: object) -> bool:
         return reaches(call, self.decorated)
@@ -223,8 +249,8 @@ class CachedCalls:
 
         With `sending`, it may be a response that was sent before.
         """
-        is_private = self.unseen and asked is BY_HAND and self._is_private_unseen()
-        key = None if is_private else self.key(args, kwargs, asked.connection)
+        is_for_all = not (self._untold or self.unseen) or self._is_for_all(asked)
+        key = self.key(args, kwargs, asked.connection) if is_for_all else None
         if key is None:
             return await self._uncached(args, kwargs)
         tags = self._tags_of(args, kwargs) if self._is_tagged else ()
@@ -245,7 +271,7 @@ class CachedCalls:
             if (slot := current_slot()) is not None:
                 slot.outcome = Outcome.HIT
             if self._is_logged(logging.DEBUG):
-                self._logger.debug("%s %s", _IN_LOG[Outcome.HIT], key)
+                self._logger.debug("%s %s", _IN_LOG[Outcome.HIT], Shown(key))
             if sending is None and hit[1] is None:
                 return hit[0]
             return self._handed_out(hit, args, kwargs, sending, asked)
@@ -295,7 +321,7 @@ class CachedCalls:
     def _note(self, key: str, how: How) -> None:
         outcome = how.outcome
         note(outcome)
-        self._logger.debug("%s %s", _IN_LOG[outcome], key)
+        self._logger.debug("%s %s", _IN_LOG[outcome], Shown(key))
 
     def _tags_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the keys of the tags that are known before the function runs.
@@ -469,7 +495,7 @@ class CachedCalls:
     async def compute(self, call: "_OneCall", nonces: Nonces) -> Made:
         """Run the function; make a record of its result if everybody may have it."""
         key, sending = call.key, call.sending
-        self._logger.debug("miss %s", key)
+        self._logger.debug("miss %s", Shown(key))
         injected = call.asked.injected
         watch = Watch(call.args, call.kwargs, injected, is_shared=self._is_shared)
         call.watch = watch
@@ -509,7 +535,7 @@ class CachedCalls:
             return False
         prefix = self._store.key_prefix
         try:
-            derived = [tag for derive in self._derivations for tag in derive(value)]
+            derived = [tag for derive in self._derivations for tag in listed(derive(value))]
             keys = checked_tag_keys([tag_key(prefix, tag) for tag in derived], prefix)
         except Exception as error:
             self._warn_once("is not stored", f"its tags cannot be derived: {error!r}")
@@ -592,6 +618,9 @@ class CachedCalls:
         sending = call.sending
 
         def record() -> Record | None:
+            if call.watch is not None and call.watch.unkeyed(call.reads):
+                self._warn_once("is not stored", "the request was read while it was rendered")
+                return None
             status = about.get(_INJECTED, (None,))[0]
             if sending is None:
                 return of_value()
@@ -640,7 +669,7 @@ class CachedCalls:
         kind = f"{what}: {kind_of(why)}"
         if kind not in self._warned and len(self._warned) < _MOST_KINDS:
             self._warned.add(kind)
-            self._logger.warning("%s %s: %s", self._name, what, why)
+            self._logger.warning("%s %s: %s", self._name, what, Shown(why, _MOST_SHOWN))
 
 
 class _OneCall:
@@ -657,6 +686,7 @@ class _OneCall:
     ) -> None:
         self._calls, self.key, self.args, self.kwargs = calls, key, args, kwargs
         self.sending, self.asked = sending, asked
+        self.owner: object = calls
         self.is_private = False
         """Whether what the function raised is this caller's own."""
         self.watch: Watch | None = None

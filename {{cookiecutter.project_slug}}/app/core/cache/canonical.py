@@ -10,6 +10,7 @@ address is used again, for somebody else's object.
 
 import dataclasses
 import re
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
@@ -291,6 +292,24 @@ def _form_by(part: Callable[[Any], object]) -> Callable[[type], Form]:
     return lambda cls: _form(cls, lambda value: (part(value),))
 
 
+def _class_parts(cls: type) -> object:
+    """Return what a class is known by: its name, if it is found by that."""
+    found: Any = sys.modules.get(cls.__module__)
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    if found is not cls and getattr(cls, "__origin__", None) is None:
+        raise UnkeyableError(f"the class {cls.__qualname__} is not found by its name")
+    return cls.__module__, class_name(cls)
+
+
+def _member(value: Enum) -> object:
+    """Return what a member of an enum is known by: its name, and its value where that has one."""
+    try:
+        return value.name, canonical_text((value.value,))
+    except UnkeyableError:
+        return value.name or value.value
+
+
 def _is_subclass(*kinds: type) -> Callable[[type], bool]:
     return lambda cls: issubclass(cls, kinds)
 
@@ -303,19 +322,19 @@ def _is_uuid(cls: type) -> bool:
 
 # What makes an instance what it is, by the first of these that holds.
 _FORMS: tuple[tuple[Callable[[type], bool], Callable[[Any], Form]], ...] = (
-    (_is_subclass(type), _form_by(lambda value: (value.__module__, class_name(value)))),
+    (_is_subclass(type), _form_by(_class_parts)),
     (
         lambda cls: callable(getattr(cls, "__cache_key__", None)),
         _form_by(lambda value: value.__cache_key__()),
     ),
-    (_is_subclass(Enum), _form_by(lambda value: value.name or value.value)),
+    (_is_subclass(Enum), _form_by(_member)),
     (_is_subclass(BaseModel), _model_form),
     (dataclasses.is_dataclass, lambda cls: _fields_form(cls, dataclasses.fields(cls))),
     (
         lambda cls: hasattr(cls, "__attrs_attrs__"),
         lambda cls: _fields_form(cls, cls.__attrs_attrs__),
     ),
-    (is_named_tuple, lambda cls: _exact_form(cls, tuple)),
+    (is_named_tuple, lambda cls: _exact_form(cls, lambda value: (cls._fields, tuple(value)))),
     (lambda cls: any(cls is each for each in PLAIN_TEXTS), _form_by(str)),
     (_is_uuid, lambda cls: _exact_form(cls, lambda value: value.hex)),
     (_is_subclass(*URL_BASES), lambda cls: _exact_form(cls, str, "_url")),

@@ -17,11 +17,13 @@ from inspect import isdatadescriptor
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from fastapi.params import Depends
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from .canonical import UnkeyableError, canonical, text
 from .classes import KnownClasses
+from .hints import hints_of
 from .names import described
 
 _LOCKS = {
@@ -77,6 +79,8 @@ class Captures:
         if variable:
             written += _written(func.__code__) if _LOCAL in func.__qualname__ else b""
             written += self._value([func.__defaults__, func.__kwdefaults__], variable)
+        else:
+            written += b"".join([self._provided(each) for each in _dependencies(func)])
         outer, self._in_wrapper = self._in_wrapper, "__wrapped__" in vars(func)
         for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
             if name in (func.__code__.co_name, "__class__"):  # it is itself, or its own class
@@ -92,6 +96,11 @@ class Captures:
         self._in_wrapper = outer
         wrapped = getattr(func, "__wrapped__", None)
         return written if wrapped is None else written + self._value(wrapped, variable)
+
+    def _provided(self, provide: Any) -> bytes:
+        """Write down what FastAPI calls for a parameter; another object is another function."""
+        self.objects.append(provide)
+        return b"" if provide is None else text(getattr(provide, "__qualname__", ""))
 
     def _value(self, value: Any, variable: str) -> bytes:
         """Write down a captured value; one without identity by its class only, and note it."""
@@ -139,7 +148,7 @@ class Captures:
 
     def _class(self, cls: type, variable: str) -> bytes:
         """Write down a class by its name, and one that is not found by that by all it is."""
-        written = canonical(cls)
+        written = text(cls.__module__) + text(cls.__qualname__)
         if _is_found(cls) or id(cls) in self._seen:
             return written
         self._seen[id(cls)] = cls
@@ -157,6 +166,16 @@ _WRITERS: tuple[tuple[Any, Callable[[Captures, Any, str], bytes]], ...] = (
     (ModuleType, lambda _self, module, _variable: text(module.__name__)),
     ((logging.Logger, ContextVar), lambda _self, named, _variable: text(named.name)),
 )
+
+
+def _dependencies(func: FunctionType) -> list[Any]:
+    """Return the dependencies that the parameters of a function name, if it was made in another."""
+    if _LOCAL not in func.__qualname__:
+        return []
+    hints = hints_of(func)
+    marks = [*(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).values()]
+    marks += [mark for hint in hints.values() for mark in getattr(hint, "__metadata__", ())]
+    return [mark.dependency for mark in marks if isinstance(mark, Depends)]
 
 
 def _written(code: CodeType) -> bytes:

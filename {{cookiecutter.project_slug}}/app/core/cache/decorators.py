@@ -190,16 +190,16 @@ def cache_response(
     if refresh not in ("inline", "background"):
         raise ValueError(f"refresh={refresh!r} must be 'inline' or 'background'")
     check_times(expire, stale, early_refresh)
+    if key is not None and not (isinstance(key, str) or callable(key)):
+        raise TypeError(
+            f"key={key!r} must be a template, such as 'user:{{user_id}}', or a function"
+        )
+    if not isinstance(shared, bool):
+        raise TypeError(f"shared={shared!r} must be True or False")
     freshness = cache_manager.freshness(expire, stale, early_refresh)
 
     def decorate(func: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
-        if is_endpoint(func):
-            logger.warning(
-                "%s.%s is an endpoint already, and FastAPI will never call what this decorator "
-                "makes of it: put cache_response below the decorator of the route",
-                func.__module__,
-                func.__qualname__,
-            )
+        _tell_of_a_route_below("cache_response", func)
         kind, func = unwrapped(func)
         run = as_coroutine_function(func)
         if refresh == "background":
@@ -283,7 +283,14 @@ def invalidate_cache(
     if not (patterns or tags) or not all(isinstance(key, str) and key for key in patterns):
         raise ValueError(f"keys={keys!r} must be a key or a list of keys, none of them empty")
 
+    if any(map(callable, tags)):
+        raise TypeError(
+            f"tags={list(tags)!r} of invalidate_cache has a function: name tags, which may have "
+            f"arguments, as in 'user:{{user_id}}'"
+        )
+
     def decorate(func: Any) -> Any:
+        _tell_of_a_route_below("invalidate_cache", func)
         if isinstance(func, (classmethod, staticmethod)):
             return type(func)(decorate(func.__func__))
         run = as_coroutine_function(func)
@@ -321,6 +328,17 @@ def invalidate_cache(
         return invalidating
 
     return cast("Decorator", decorate)
+
+
+def _tell_of_a_route_below(decorator: str, func: Any) -> None:
+    if is_endpoint(func):
+        logger.warning(
+            "%s.%s is an endpoint already, and FastAPI will never call what this decorator makes "
+            "of it: put %s below the decorator of the route",
+            func.__module__,
+            func.__qualname__,
+            decorator,
+        )
 
 
 def _rendered(

@@ -6,6 +6,7 @@ is looked through, once: whatever it takes from the request has to be made into 
 part of the key, be part of the key itself, or be in a context variable that `vary=` names.
 """
 
+import copy
 import inspect
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import routing
+from fastapi.dependencies.utils import get_dependant
 from fastapi.security.base import SecurityBase
+from pydantic import BaseModel
 
 from .hidden import CONNECTION, steps
 from .hints import RETURN, hints_of
@@ -53,6 +56,11 @@ class Standing:
         return None
 
 
+def overrides_of(app: Any) -> dict[Any, Any]:
+    """Return what an application has put in the places of dependencies."""
+    return getattr(app, "dependency_overrides", None) or {}
+
+
 def standing(
     scope: typing.Mapping[str, Any],
     is_ours: Callable[[object], bool],
@@ -64,15 +72,15 @@ def standing(
     `is_ours` tells the function, `keyed` are its parameters whose arguments are in the key.
     """
     is_endpoint = is_ours(scope.get("endpoint"))
-    route = scope.get("route")
-    trees = [each.dependant for each in _as_included(route, scope.get("app"))]
+    route, app = scope.get("route"), scope.get("app")
+    overrides = overrides_of(app)
+    trees = [_overridden(each.dependant, overrides) for each in _as_included(route, app)]
     reasons: list[str] = []
     silent: list[str] = []
     headers: set[str] = set()
     for tree in trees:
         for own in [tree] if is_endpoint else [*_calls_of(tree, is_ours)] or [tree]:
-            others = [] if own is tree else [each for each in tree.dependencies if not each.name]
-            judged = _Judged(own, others, keyed, vary)
+            judged = _Judged(own, [] if own is tree else _besides(tree, own), keyed, vary)
             reasons += judged.reasons
             silent += judged.silent
             headers |= judged.headers
@@ -112,25 +120,38 @@ class _Judged:
                 name in keyed or holding in self._in_key
             ):
                 self.reasons.append(_reason(f"its parameter {name!r}", _words(holding)))
-        for each in [*others, *own.dependencies]:
+        for each in others:
+            self._judge(each, is_other=True)
+        for each in own.dependencies:
             self._judge(each, is_keyed=each.name in keyed)
 
-    def _judge(self, dependency: Any, *, is_keyed: bool) -> None:
+    def _judge(self, dependency: Any, *, is_keyed: bool = False, is_other: bool = False) -> None:
+        """Judge a dependency: of the function, or another one of its route, which ran before it."""
         variables = {
             found for each in _subtree(dependency) for found in context_variables(each.call)
         }
+        hands_out = dependency.name is not None and not is_other
         taken = set(_secrets(dependency))
-        if variables:  # else what the URL or the body says is told to nobody unseen
+        if variables or (hands_out and not is_keyed):
             taken |= {holding for each in _subtree(dependency) for _, holding in _fields(each)}
         unknown = taken - self._in_key
-        if not unknown or (variables and variables <= self._variables):
+        untold = variables - self._variables
+        says_nothing = _returns_nothing(dependency.call) if hands_out else True
+        if not unknown:
             return
-        says_nothing = _returns_nothing(dependency.call)
-        if not is_keyed or says_nothing:
+        if hands_out and not (is_keyed or says_nothing):
+            is_told = False  # the function has its value, which no key has
+        elif is_keyed and not says_nothing:
+            is_told = not untold
+            if says_nothing is None:
+                self.silent.append(dependency.name)
+        else:  # it tells by context variables, or not at all
+            is_told = bool(variables) and not untold
+            if is_other and dependency.name is not None and not variables:
+                is_told = True  # its value is that of another parameter
+        if not is_told:
             what = ", ".join(sorted(map(_words, unknown)))
             self.reasons.append(_reason(f"the dependency {_name(dependency.call)}", what))
-        elif says_nothing is None:
-            self.silent.append(dependency.name)
 
 
 def _reason(who: str, what: str) -> str:
@@ -167,6 +188,34 @@ def _subtree(dependant: Any) -> Iterator[Any]:
         yield from _subtree(each)
 
 
+def _besides(tree: Any, own: Any) -> list[Any]:
+    """Return the dependencies in a tree that are neither below a function nor lead to it."""
+    found = []
+    for each in tree.dependencies:
+        if each is own:
+            continue
+        if any(inner is own for inner in _subtree(each)):
+            found += _besides(each, own)
+        else:
+            found.append(each)
+    return found
+
+
+def _overridden(tree: Any, overrides: dict[Any, Any]) -> Any:
+    """Return a tree with what the application has put in the places of dependencies."""
+    if not overrides:
+        return tree
+    inner = []
+    for each in tree.dependencies:
+        call = overrides.get(each.call)
+        if call is not None:
+            each = get_dependant(path=each.path or "/", call=call, name=each.name)  # noqa: PLW2901
+        inner.append(_overridden(each, overrides))
+    changed = copy.copy(tree)
+    changed.dependencies = inner
+    return changed
+
+
 def _calls_of(tree: Any, is_ours: Callable[[object], bool]) -> Iterator[Any]:
     return (each for each in _subtree(tree) if is_ours(each.call))
 
@@ -177,8 +226,14 @@ def _fields(dependant: Any) -> list[tuple[str, Holding]]:
     for where in _FIELDS:
         for field in getattr(dependant, f"{where}_params"):
             alias = field.alias.lower() if where == "header" else field.alias
+            if _is_model(getattr(field.field_info, "annotation", None)):
+                alias = f"*{alias}"  # a model of several
             found.append((field.name, (where, alias)))
     return found
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _secrets(dependency: Any) -> Iterator[Holding]:
@@ -197,12 +252,13 @@ def _secrets(dependency: Any) -> Iterator[Holding]:
 
 def _of_scheme(scheme: Any) -> Holding:
     """Return what a security scheme reads, by its model; see FastAPI's `fastapi.security`."""
+    if not type(scheme).__call__.__module__.startswith("fastapi.security."):
+        return "scheme", type(scheme).__qualname__  # one that reads in a way of its own
     model = scheme.model
     place = getattr(getattr(model, "in_", None), "value", None)
     if place in ("header", "query", "cookie"):
         return place, model.name.lower() if place == "header" else model.name
-    known = type(scheme).__module__.startswith("fastapi.security.")
-    return ("header", "authorization") if known else ("scheme", type(scheme).__qualname__)
+    return "header", "authorization"
 
 
 def _words(holding: Holding) -> str:

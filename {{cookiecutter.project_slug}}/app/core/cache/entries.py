@@ -51,6 +51,7 @@ class Entry:
     """One entry, as the fence knows it: a key, its tags, and who computes it."""
 
     in_background = is_private = False
+    owner: object = None
 
     def __init__(
         self,

@@ -39,8 +39,8 @@ class Variables:
         self.values: dict[str, str] = {}
         self.names: dict[str, str] = {}
         if any(f"cache_{address}" in found for address in ADDRESSES):
-            for address in ADDRESSES:  # the application's own
-                found.pop(address, None)
+            # Those of a Redis of the application's own: its password is nobody else's business.
+            found = {name: each for name, each in found.items() if not name.startswith("redis_")}
         for each in fields:
             self._take(each, found)
         addressed = not self.values.keys().isdisjoint(ADDRESSES)

@@ -41,6 +41,15 @@ def tell_of_void(
         pattern = (*manager.key_prefix, ":", *_shape(template))
         if any(_meet(pattern, family) for family in manager.families):
             continue
+        if template.text.startswith(f"{manager.key_prefix}:"):
+            logger.warning(
+                "keys=%r of %s.%s begins with the prefix of all keys, which stands in front of it "
+                "anyway, so that it covers nothing; did you mean %r?",
+                template.text,
+                func.__module__,
+                func.__qualname__,
+                template.text.removeprefix(f"{manager.key_prefix}:"),
+            )
         for key_prefix in dict.fromkeys(manager.families.values()):
             if f"{template.text}:".startswith(f"{key_prefix}:"):
                 logger.warning(

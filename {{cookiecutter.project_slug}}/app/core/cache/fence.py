@@ -154,6 +154,8 @@ class Call(Protocol):
     """Whether a record that is due is computed in a task of its own."""
     is_private: bool
     """Whether what its function raised is for this caller only."""
+    owner: object
+    """Whose calls share an exception: those of one function."""
 
     def read(self, data: bytes, nonces: Nonces) -> Found | None:
         """Return what a record holds, or `None` if it is of no use."""
@@ -448,9 +450,10 @@ class Fence:
 
     async def _share(self, landed: Landed, flight: Flight, call: Call) -> Served | None:
         """Return what a flight has brought; `None` where its record is of no use to this call."""
-        if landed.error is not None:
+        is_same = flight.owner is call.owner
+        if landed.error is not None and is_same:
             raise own(landed.error, landed.traceback)
-        if landed.data is None:
+        if landed.data is None or landed.error is not None:
             return await self._alone(flight.key, call)
         found = call.read(landed.data, flight.nonces)
         return None if found is None else Served(found.value, How.SHARED)
@@ -533,6 +536,7 @@ class Fence:
         online: bool,
     ) -> Served | None:
         """Take the lead and compute; return `None` if somebody else was first."""
+        flight.owner = call.owner
         # One that is under way keeps its place until it is known to have lost its lease: who saw the
         # key before that lease came is no proof.
         if self.flights.get(flight.key) is None:

@@ -47,6 +47,8 @@ class Flight:
     key: str
     tags: tuple[str, ...]
     nonces: Nonces = ()
+    owner: object = None
+    """Whose function runs: a key of one's own may be given to two of them."""
     lease: bytes | None = None
     """What it put at the key, or the head of the old record; `None` while the backend is away."""
     claim: str = ""

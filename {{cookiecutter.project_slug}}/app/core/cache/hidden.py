@@ -50,11 +50,9 @@ class SignatureForFastAPI(inspect.Signature):
         if asker.f_globals.get("__name__") != _ASKER:
             return own
         call = asker.f_locals.get("call", self.function)
-        if _hands_on(call, self.function):
-            return self._extended(own)
-        tree = asker.f_back and asker.f_back.f_locals.get("dependant")
-        self.unseen.append(tree)
-        return own
+        if call is not self.function:  # a decorator above may call it without the hidden ones
+            self.unseen.append(asker.f_back and asker.f_back.f_locals.get("dependant"))
+        return self._extended(own) if _hands_on(call, self.function) else own
 
     def replace(self, **changes: Any) -> Self:
         """Return a signature with other parameters or annotation, and the same hidden ones."""

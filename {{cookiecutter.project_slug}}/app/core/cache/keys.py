@@ -40,7 +40,7 @@ from .keyfunctions import KeyFunction, OwnKey
 from .kinds import from_dependencies, injected, kinds_of
 from .patterns import WILDCARD
 from .remedies import key_of_one, leave_out, of_parameter
-from .requests import IN_IDENTITY, identity, watched
+from .requests import IN_IDENTITY, identity, is_one_header, watched
 from .templates import Template, is_written
 from .uses import parameters_used
 from .vary import Vary
@@ -255,7 +255,10 @@ class KeyBuilder:
             self._own_key(
                 self._own, again, {name: _watched(each, noted) for name, each in kwargs.items()}
             )
-            return noted
+            if isinstance(self._own, Template):
+                return noted & self._own.whole
+            # Of a function, what it read is taken to be in the key where that is one text.
+            return noted & IN_IDENTITY | {word for word in noted if is_one_header(word)}
         keyed = self._parameters.values(args, kwargs)
         has_request = any(isinstance(each, HTTPConnection) for each in keyed)
         return self._vary.words | (IN_IDENTITY if has_request else set())
@@ -294,7 +297,24 @@ def _names_in_key(parameters: Parameters, own: Template | KeyFunction | None) ->
         return parameters.keyed
     if isinstance(own, Template):
         return own.names
-    return parameters_used(own, tuple(parameters.signature.parameters))
+    return _names_used(own, parameters.signature)
+
+
+def _names_used(own: KeyFunction, signature: inspect.Signature) -> set[str]:
+    """Return the parameters that a `key=` function reads, whatever it calls them."""
+    read = parameters_used(own)
+    try:
+        taken = list(inspect.signature(own).parameters.values())
+    except (TypeError, ValueError):
+        return set()
+    by_name = {each.name for each in taken if each.kind in _PLAIN_KINDS}
+    by_name |= (
+        set(signature.parameters) if any(each.kind is each.VAR_KEYWORD for each in taken) else set()
+    )
+    if by_name.issuperset(signature.parameters):
+        return read & set(signature.parameters)
+    names = zip(signature.parameters, taken, strict=False)
+    return {name for name, each in names if each.name in read and each.kind in _PLAIN_KINDS}
 
 
 def _checked_own(

@@ -192,6 +192,7 @@ class CacheManager:
 
     async def get_many(self, keys: Collection[str]) -> dict[str, Any]:
         """Return the values of those `keys` that have one, in one round trip, or two with tags."""
+        _refuse_text(keys)
         fulls = {self._full(key): key for key in keys}
         if not self.backend.keeps_bytes:
             looked = {
@@ -212,6 +213,7 @@ class CacheManager:
 
     async def delete_many(self, keys: Collection[str]) -> int:
         """Remove `keys` and return how many of them there were."""
+        _refuse_text(keys)
         fulls = [self._full(key) for key in keys]
         return await self._remove(fulls) if fulls else 0
 
@@ -515,6 +517,11 @@ class CacheManager:
             return failed
         self._outage.worked()
         return result
+
+
+def _refuse_text(keys: Collection[str]) -> None:
+    if isinstance(keys, str):
+        raise TypeError(f"keys={keys!r} is a string; give a list: [{keys!r}]")
 
 
 class _Delivery:

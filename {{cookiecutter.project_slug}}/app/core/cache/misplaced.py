@@ -1,6 +1,7 @@
 """A decorator in the wrong place: above the route's, where FastAPI never calls what it makes."""
 
 import gc
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ def is_endpoint(func: Callable[..., Any]) -> bool:
     A route's decorator returns the very function. So whoever refers to it is looked at, if there are
     more of them than a function has that was just defined; that takes some milliseconds, once.
     """
-    if sys.getrefcount(func) <= _FEW:
+    if not inspect.isfunction(func) or sys.getrefcount(func) <= _FEW:
         return False
     return any(_is_of(each, func) for each in gc.get_referrers(func))
 

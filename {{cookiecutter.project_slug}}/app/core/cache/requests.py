@@ -50,6 +50,11 @@ def header(name: str) -> str:
     return f"the header {name.lower()!r}"
 
 
+def is_one_header(word: str) -> bool:
+    """Whether a word is that for one header, which is one text; cookies are several."""
+    return word.startswith("the header ") and word != header("cookie")
+
+
 def identity(connection: HTTPConnection) -> str:
     """Return what a key takes from a request: method, path, its parameters, and query.
 
@@ -90,15 +95,29 @@ def _double_of(cls: type[C]) -> type[C]:
         __slots__ = ()
         _is_double = True
 
+        def __getattribute__(self, name: str) -> Any:
+            """Return what the connection itself carries, before what its class has."""
+            own: dict[str, Any] = object.__getattribute__(self, "__dict__")
+            if name in own or name in _READ_AGAIN or name.startswith("__"):
+                return super().__getattribute__(name)
+            if name not in vars(_innermost(own["_watch"][0])):
+                return super().__getattribute__(name)
+            return self.__getattr__(name)
+
         def __getattr__(self, name: str) -> Any:
             """Return what the connection carries besides; the double has nothing of that."""
             if name in _READ_AGAIN:
                 raise AttributeError(name)
             connection, noted = object.__getattribute__(self, "_watch")
             value = getattr(connection, name)
-            if value is not None:
-                noted.add(BODY if name in _OF_THE_BODY else f"the attribute {name!r}")
+            noted.add(BODY if name in _OF_THE_BODY else f"the attribute {name!r}")
             return value
+
+        def __eq__(self, other: object) -> bool:
+            return _innermost(self) is _innermost(other)
+
+        def __hash__(self) -> int:
+            return hash(_innermost(self))
 
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, value)
@@ -111,6 +130,13 @@ def _double_of(cls: type[C]) -> type[C]:
             setattr(Double, name, property(read))
     Double.__name__ = Double.__qualname__ = cls.__name__
     return Double
+
+
+def _innermost(connection: Any) -> Any:
+    """Return the connection behind a double, or behind a double of one."""
+    while hasattr(type(connection), "_is_double"):
+        connection = object.__getattribute__(connection, "_watch")[0]
+    return connection
 
 
 def _headers(double: Any) -> Headers:

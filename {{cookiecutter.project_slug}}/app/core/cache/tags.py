@@ -6,6 +6,7 @@ No clock is compared and no two keys change together, so a cluster does as one s
 nonce that was evicted is another one when it comes back, so that nothing rises from the dead.
 """
 
+import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -35,7 +36,18 @@ def tag_key(key_prefix: str, tag: str) -> str:
 
 def derivations_of(tags: Collection[Tag]) -> list[Callable[[Any], Collection[str]]]:
     """Return those of `tags` that are functions of the result."""
-    return [tag for tag in tags if callable(tag)]
+    found = [tag for tag in tags if callable(tag)]
+    for each in found:
+        if inspect.iscoroutinefunction(each):
+            raise TypeError(f"tags= has {each!r}, which is asynchronous; tags are needed at once")
+    return found
+
+
+def listed(tags: Any) -> Collection[str]:
+    """Return the tags that a function has derived; raises `TypeError` for what is no list of them."""
+    if isinstance(tags, str) or not isinstance(tags, Collection):
+        raise TypeError(f"its tags function returned {tags!r}; return a list of texts")
+    return tags
 
 
 def templates_of(tags: Collection[Tag], parameters: Parameters) -> list[Template]:

@@ -45,6 +45,8 @@ _LOOKS_TYPED = re.compile(
     re.DOTALL,
 )
 _FORMATTER = string.Formatter()
+_WHOLE = re.compile(r"\w+\.(headers\[(?P<header>[^\]]+)\]|(?P<part>method|url\.path|url\.query))")
+"""Places in which all of something stands that a request has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ class Template:
         self.has_fields = bool(fields)
         self.names = tuple(map(_name_in, fields))
         """The parameters that stand in it."""
+        places = {_WHOLE.fullmatch(place) for place, spec in _bare(parsed) if not spec}
+        self.whole = {_word(found) for found in places if found}
+        """What of a request stands in it as it is, in the words in which it is noted there."""
         for name in self.names:
             if name not in parameters:
                 raise ValueError(
@@ -115,8 +120,9 @@ class Template:
         return "".join(rendered)
 
     def name(self, arguments: Mapping[str, object]) -> str:
-        """Return the text as the name of a tag, in which `1` and `"1"` are one."""
-        return self._joined([self._forms(part, arguments)[:1] for part in self._parts])[0]
+        """Return the text as the name of a tag: with the values as they are, for tags are texts."""
+        texts = [[self._raw(part, arguments)] for part in self._parts]
+        return self._joined(texts)[0]
 
     def patterns(self, arguments: Mapping[str, object]) -> list[str]:
         """Return patterns that cover each key with these values in these places.
@@ -163,19 +169,45 @@ class Template:
             raise self._explained(part, error) from None
 
     def _forms(self, part: _Part, arguments: Mapping[str, object]) -> list[str]:
-        """Return the ways in which a value may stand in a key, first the one without a mark."""
+        """Return the ways in which a value may stand in a key, first the one without a mark.
+
+        What was set by hand, or by a function that makes keys, may have it as it is.
+        """
         if part.field is None:
             return [""]
+        value, text = self._text_of(part, arguments)
+        raw = unquote(text)
+        plain = [] if raw == text or WILDCARD in raw else [raw]
+        return [_short(text, ""), _short(text, _mark(_kind(value))), *plain]
+
+    def _raw(self, part: _Part, arguments: Mapping[str, object]) -> str:
+        return "" if part.field is None else unquote(self._text_of(part, arguments)[1])
+
+    def _text_of(self, part: _Part, arguments: Mapping[str, object]) -> tuple[object, str]:
         try:
-            value = _part_of(part.field, arguments)
-            text = _formatted(value, part.spec) if part.spec else _text(value)
+            value = _part_of(part.field or "", arguments)
+            return value, _formatted(value, part.spec) if part.spec else _text(value)
         except Exception as error:
             raise self._explained(part, error) from None
-        return [_short(text, ""), _short(text, _mark(_kind(value)))]
 
     def _explained(self, part: _Part, error: Exception) -> UnkeyableError:
         remedy = of_text(_name_in(part.field or ""), self.parameters)
         return UnkeyableError(f"{{{part.field}}} has no text: {error}; {remedy}")
+
+
+def _bare(
+    parsed: Collection[tuple[str, str | None, str | None, str | None]],
+) -> list[tuple[str, str]]:
+    return [(place, spec or "") for _, place, spec, _ in parsed if place is not None]
+
+
+def _word(found: re.Match[str]) -> str:
+    name = found["header"]
+    if name:
+        return f"the header {name.lower()!r}"
+    return {"method": "the method", "url.path": "the path", "url.query": "the query_string"}[
+        found["part"]
+    ]
 
 
 def _name_in(field: str) -> str:

@@ -7,7 +7,7 @@ as the worst. See https://docs.python.org/3/library/dis.html.
 
 import dis
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
 from types import CodeType
@@ -30,33 +30,40 @@ def function_of(call: Any) -> Any:
     return inspect.unwrap(call)
 
 
-def parameters_used(call: Callable[..., Any], names: Collection[str]) -> set[str]:
-    """Return which of `names` the code reads: its parameters, and keys that it looks up in `**`."""
+def parameters_used(call: Callable[..., Any]) -> set[str]:
+    """Return which of its parameters the code reads, and keys that it looks up in its `**`."""
     code = getattr(function_of(call), "__code__", None)
     if code is None:
         return set()
     read = {name for each in _nested(code) for name in each.co_freevars}
+    texts = set()
     for this in dis.get_instructions(code):
-        if this.opname.startswith("LOAD_"):
-            read.update(this.argval if isinstance(this.argval, tuple) else (this.argval,))
-    return {name for name in names if name in read}
+        named = this.argval if isinstance(this.argval, tuple) else (this.argval,)
+        if this.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")):
+            read.update(named)
+        elif this.opname == "LOAD_CONST" and isinstance(this.argval, str):
+            texts.add(this.argval)
+    rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount :]
+    has_kwargs = bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    kwargs = rest[bool(code.co_flags & inspect.CO_VARARGS)] if has_kwargs else None
+    return read | texts if kwargs in read else read
 
 
 def only_reads(call: Callable[..., Any], parameter: str, attribute: str) -> bool:
     """Whether the code uses a parameter for nothing but one attribute: `request.app` for one."""
     code = getattr(function_of(call), "__code__", None)
-    if code is None or not _ROUNDABOUT.isdisjoint(code.co_names):
+    if code is None or hasattr(call, "__wrapped__"):  # what is around it may do anything
         return False
-    if any(parameter in each.co_freevars for each in _nested(code)):
+    is_handed_on = any(parameter in each.co_freevars for each in _nested(code))
+    if is_handed_on or not _ROUNDABOUT.isdisjoint(code.co_names):
         return False
     instructions = list(dis.get_instructions(code))
     for this, following in zip(instructions, [*instructions[1:], None], strict=True):
         if isinstance(this.argval, tuple) and parameter in this.argval:
             return False  # one of two that are loaded at once
         if this.argval == parameter and this.opname.startswith(("LOAD_FAST", "STORE_", "DELETE_")):
-            if following is None or following.argval != attribute:
-                return False
-            if following.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+            does = (None, None) if following is None else (following.opname, following.argval)
+            if does not in (("LOAD_ATTR", attribute), ("LOAD_METHOD", attribute)):
                 return False
     return True
 
@@ -75,7 +82,9 @@ def context_variables(call: Any) -> set[ContextVar[Any]]:
         if isinstance(each, ContextVar):
             found.add(each)
             continue
-        function = function_of(each)
+        if hasattr(each, "__wrapped__"):  # the decorator and what it decorates
+            waiting.append(each.__wrapped__)
+        function = each if inspect.isfunction(each) else function_of(each)
         package = str(getattr(function, "__module__", "")).partition(".")[0]
         for value in _named_by(function):
             is_function = inspect.isfunction(value) and value.__module__.startswith(package)

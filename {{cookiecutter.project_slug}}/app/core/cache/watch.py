@@ -31,6 +31,7 @@ class Watch:
         is_shared: bool = False,
     ) -> None:
         self._noted: set[str] = set()
+        self._has_request = False
         self.args, self.kwargs = args, dict(kwargs)
         given = (*args, *kwargs.values())
         if not is_shared and any(isinstance(each, HTTPConnection) for each in given):
@@ -47,8 +48,14 @@ class Watch:
         ]
 
     def _double(self, value: Any) -> Any:
-        is_connection = isinstance(value, HTTPConnection)
-        return requests.watched(value, self._noted) if is_connection else value
+        if not isinstance(value, HTTPConnection):
+            return value
+        self._has_request = True
+        try:
+            return requests.watched(value, self._noted)
+        except Exception:  # of a class that does not let itself be derived from
+            self._noted.add(requests.WHOLE)
+            return value
 
     def unkeyed(self, in_key: Callable[[], set[str]]) -> list[str]:
         """Return what was read of the request and is not in the key."""
@@ -84,8 +91,8 @@ class Watch:
         changes = Changes.between(self._before[id(injected)][1], injected)
         if changes.mixed:
             return f"it replaced what a dependency had set: {', '.join(changes.mixed)}"
-        if not (self._is_given or changes):  # what dependencies set is sent, but never repeated
-            injected = _without_cookies(injected)
+        # What dependencies set is sent, but never repeated.
+        injected = _without_cookies_of(self._before[id(injected)][1], injected)
         return responses.why_not_stored(injected, statuses, varied)
 
     def has_failed(self) -> bool:
@@ -100,18 +107,29 @@ class Watch:
             response.raw_headers[:] = before.raw_headers
 
     def is_private(self, error: BaseException, in_key: Callable[[], set[str]]) -> bool:
-        """Whether what the function raised may be for this caller only."""
-        lines = list(self._lines_set())
-        if isinstance(error, HTTPException):
-            lines += [name.lower() for name in error.headers or ()]
-        return "set-cookie" in lines or bool(self.unkeyed(in_key))
+        """Whether what the function raised may be for this caller only.
+
+        An exception may hold the request, and its handler read that: so where the function was given
+        one, it is.
+        """
+        try:
+            lines = list(self._lines_set())
+            if isinstance(error, HTTPException):
+                lines += [name.lower() for name in error.headers or ()]
+            return self._has_request or "set-cookie" in lines or bool(self.unkeyed(in_key))
+        except Exception:  # of a response that is none
+            return True
 
     def _lines_set(self) -> Iterator[str]:
         for response, before in self._before.values():
             yield from Changes.between(before, response).names
 
 
-def _without_cookies(response: Response) -> Response:
+def _without_cookies_of(before: Response, response: Response) -> Response:
+    """Return a response without the cookies that were set before."""
     copy = snapshot(response)
-    del copy.headers["set-cookie"]
+    old = [line for line in before.raw_headers if line[0].lower() == b"set-cookie"]
+    for line in old:
+        if line in copy.raw_headers:
+            copy.raw_headers.remove(line)
     return copy
