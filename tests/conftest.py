@@ -20,7 +20,7 @@ REPORTED = pytest.StashKey[list[str]]()
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the template, without what linters and interpreters left in its folders."""
     copy = tmp_path_factory.mktemp("template")
-    left_by_tools = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv")
+    left_by_tools = shutil.ignore_patterns("__pycache__", ".*_cache", ".hypothesis", ".venv")
     shutil.copy(ROOT / "cookiecutter.json", copy)
     for folder in (ROOT / "hooks", TEMPLATE):
         shutil.copytree(folder, copy / folder.name, ignore=left_by_tools)
