@@ -16,7 +16,9 @@ from tests.baked import TEMPLATE, UV, Bake, environment, eventually, free_port, 
 
 CACHE = TEMPLATE / "app" / "core" / "cache"
 NEEDS = {"fastapi", "pydantic-settings", "redis[hiredis]"}
-BROUGHT_BY_THEM = {"anyio", "hiredis", "pydantic", "pydantic_core", "starlette"}
+BROUGHT_BY_THEM = {
+    *("anyio", "hiredis", "pydantic", "pydantic_core", "starlette", "typing_extensions"),
+}
 PREFIX = "adopted"
 
 APPLICATION = '''

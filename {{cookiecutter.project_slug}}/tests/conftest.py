@@ -19,7 +19,7 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.isolation import assert_isolated as assert_that_users_are_isolated
+from tests.isolation import assert_isolated as assert_that_they_are_isolated
 from tests.redis_server import NoRedisError, RedisServer
 from tests.redis_server import redis_server as find_redis
 
@@ -81,8 +81,8 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture
 def assert_isolated() -> Callable[..., str]:
-    """Lend what asks an endpoint as two users: neither must see the other's answer."""
-    return assert_that_users_are_isolated
+    """Lend what asks an endpoint as two people: neither must see the other's answer."""
+    return assert_that_they_are_isolated
 
 
 class StartService(Protocol):

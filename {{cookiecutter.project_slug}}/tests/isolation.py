@@ -1,4 +1,4 @@
-"""Two users ask one endpoint, in turn and at once, and must not see each other's answer.
+"""Two people ask one endpoint, in turn and at once, and must not see each other's answer.
 
 Use the fixture `assert_isolated` on an endpoint of your own:
 
@@ -19,7 +19,7 @@ ROUNDS = 2
 def assert_isolated(
     client: Any, path: str, as_user_a: Mapping[str, Any], as_user_b: Mapping[str, Any]
 ) -> str:
-    """Assert that each of two users gets an answer of his own from an endpoint, again and again.
+    """Assert that each of two people gets an answer of his own from an endpoint, again and again.
 
     `client` is a client of `httpx`, or FastAPI's `TestClient`.
 
@@ -30,10 +30,10 @@ def assert_isolated(
     Return what became of the second round: "own entry", "not stored", or "uncached", as far as
     `Cache-Status` tells, and "refused" where both got an error.
     """
-    users = {"a": as_user_a, "b": as_user_b}
+    people = {"a": as_user_a, "b": as_user_b}
     answers: dict[str, Any] = {}
     for turn in range(ROUNDS):
-        for name, options in users.items():
+        for name, options in people.items():
             answer = asked(client, path, options)
             expected = answers.setdefault(name, answer)
             assert told(answer) == told(expected), (
@@ -41,23 +41,23 @@ def assert_isolated(
                 f"{told(answer)} instead of {told(expected)}"
             )
     assert told(answers["a"]) != told(answers["b"]), (
-        f"both users got {told(answers['a'])} from {path}: one of them got the other's answer, or "
+        f"both people got {told(answers['a'])} from {path}: one of them got the other's answer, or "
         f"the answer does not depend on who asks"
     )
-    assert_isolated_at_once(client, path, users, answers)
-    return outcome([asked(client, path, options) for options in users.values()])
+    assert_isolated_at_once(client, path, people, answers)
+    return outcome([asked(client, path, options) for options in people.values()])
 
 
 def assert_isolated_at_once(
-    client: Any, path: str, users: Mapping[str, Mapping[str, Any]], answers: Mapping[str, Any]
+    client: Any, path: str, people: Mapping[str, Mapping[str, Any]], answers: Mapping[str, Any]
 ) -> None:
-    """Assert the same of users who ask at the same moment."""
-    names = [*users] * ROUNDS
+    """Assert the same of people who ask at the same moment."""
+    names = [*people] * ROUNDS
     barrier = Barrier(len(names))
 
     def ask(name: str) -> tuple[str, Any]:
         barrier.wait(30)
-        return name, asked(client, path, users[name])
+        return name, asked(client, path, people[name])
 
     with ThreadPoolExecutor(len(names)) as threads:
         for name, answer in threads.map(ask, names):

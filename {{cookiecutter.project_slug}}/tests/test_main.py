@@ -90,6 +90,8 @@ def test_a_cache_that_was_made_too_early_is_told(
     create_app(settings.model_copy(update={"cache_key_prefix": "another"}))
     assert "begin with" in caplog.text
     assert "and not with 'another'" in caplog.text
+
+
 def test_the_log_says_where_the_cache_is(start_service: StartService, tmp_path: Path) -> None:
     """Once, although the manager is made before logging is configured."""
     start_service(CACHE_BACKEND="memory", LOG_LEVEL="INFO")

@@ -235,7 +235,14 @@ async def test_a_cached_function_can_be_asked_about_its_entries(our_manager: Cac
 
 
 @pytest.mark.parametrize(
-    "options", [{"refresh": "later"}, {"early_refresh": -1}, {"early_refresh": 5}, {"stale": 1.5}, {"stale": "60"}]
+    "options",
+    [
+        {"refresh": "later"},
+        {"early_refresh": -1},
+        {"early_refresh": 5},
+        {"stale": 1.5},
+        {"stale": "60"},
+    ],
 )
 async def test_wrong_arguments_are_errors(
     our_manager: CacheManager, options: dict[str, Any]

@@ -111,7 +111,7 @@ def test_a_leak_is_found(assert_isolated: Callable[..., str]) -> None:
     """An endpoint that gives one user's answer to another one fails the assertion."""
     manager = CacheManager(MemoryBackend())
     shared = application(leaking, manager, APIRoute)
-    with TestClient(shared) as client, pytest.raises(AssertionError, match="both users got"):
+    with TestClient(shared) as client, pytest.raises(AssertionError, match="both people got"):
         assert_isolated(client, "/me", user("alice"), user("bob"))
 
 
