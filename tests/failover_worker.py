@@ -158,7 +158,7 @@ class Traffic:
 
     def _function(self) -> Family:
         @cache_response(  # type: ignore[untyped-decorator]
-            self._manager, "function", key="{name}", tags=["function:{name}"]
+            self._manager, "function", key="{name}", tags=["function:{name}"], shared=True
         )
         async def cached(name: str) -> list[Any]:
             return await self._load(f"function:{name}")
@@ -169,7 +169,7 @@ class Traffic:
         return Family("function", read, self._by_key("function") | self._by_tag())
 
     def _plain(self) -> Family:
-        @cache_response(self._manager, "plain", key="{name}")  # type: ignore[untyped-decorator]
+        @cache_response(self._manager, "plain", key="{name}", shared=True)  # type: ignore[untyped-decorator]
         async def cached(name: str) -> list[Any]:
             return await self._load(f"plain:{name}")
 

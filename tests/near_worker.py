@@ -103,7 +103,7 @@ class Process:
         look = self.manager.backend.look
 
         @cache_response(  # type: ignore[untyped-decorator]
-            self.manager, "family", key="{item}", tags=tags
+            self.manager, "family", key="{item}", tags=tags, shared=True
         )
         async def read(item: str) -> int:
             del item

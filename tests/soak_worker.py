@@ -158,11 +158,11 @@ class Soaker:
         compute = self._compute
         if name == "nested":
 
-            @cache_response(self.cache, "inner", key="{number}", **options)  # type: ignore[untyped-decorator]
+            @cache_response(self.cache, "inner", key="{number}", shared=True, **options)  # type: ignore[untyped-decorator]
             async def compute(number: int) -> Value:
                 return await self._compute(number)
 
-        @cache_response(self.cache, name, key="{number}", **options)  # type: ignore[untyped-decorator]
+        @cache_response(self.cache, name, key="{number}", shared=True, **options)  # type: ignore[untyped-decorator]
         async def cached(number: int) -> Value:
             return await compute(number)
 

@@ -126,6 +126,7 @@ async def decorated(manager: CacheManager) -> None:
         "decorated",
         key="item:{item}",
         tags=["item:{item}", "items", lambda found: [f"version:{found}"]],
+        shared=True,
     )
     async def read(item: int) -> int:
         del item
@@ -164,7 +165,13 @@ async def old(manager: CacheManager) -> None:
     source = Source()
 
     @cache_response(  # type: ignore[untyped-decorator]
-        manager, "old", timedelta(milliseconds=20), key="{item}", stale=60, tags=["old"]
+        manager,
+        "old",
+        timedelta(milliseconds=20),
+        key="{item}",
+        stale=60,
+        tags=["old"],
+        shared=True,
     )
     async def read(item: int) -> int:
         del item
@@ -209,7 +216,7 @@ def _reading(
         return await source.read()
 
     ways: dict[str, Callable[[], Coroutine[Any, Any, int]]] = {
-        "a function": cache_response(manager, family, key="it", tags=["fills"])(read),
+        "a function": cache_response(manager, family, key="it", tags=["fills"], shared=True)(read),
         "get_or_set": partial(manager.get_or_set, key, source.read, tags=["fills"]),
         "get_or_set_many": many,
     }
