@@ -105,13 +105,21 @@ def _named_by(function: Any) -> list[Any]:
     for _ in range(_DEPTH):
         found += values
         inner = [
-            inspect.getattr_static(value, name, None)
+            _attribute(value, name)
             for value in values
             for name in names
             if not isinstance(value, ContextVar)
         ]
         values = list({id(value): value for value in inner if value is not None}.values())
     return found
+
+
+def _attribute(value: object, name: str) -> Any:
+    """Return an attribute without running any code of the object's class; `None` for none."""
+    try:
+        return inspect.getattr_static(value, name, None)
+    except Exception:  # of a class that is no ordinary one
+        return None
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
