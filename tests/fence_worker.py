@@ -14,6 +14,7 @@ from functools import partial
 from importlib import import_module
 from random import Random
 from typing import Any, Final
+from zlib import crc32
 
 from app.core.cache import (  # type: ignore[import-not-found] # of the project that it runs in
     CacheManager,
@@ -247,10 +248,18 @@ def take_down_the_fence(stage: Stage) -> None:
 
     async def replace(key: str, _over: bytes, data: bytes, ms: int) -> bool:
         (nonce,) = await backend.nonces([tag], ms)
-        data = re.sub(rb'"nonces":\["\w+"\]', b'"nonces":["%b"]' % nonce, data)
+        data = with_nonce(data, nonce)
         return bool(await backend.set_bytes(key, data, timedelta(milliseconds=ms)))
 
     backend.acquire, backend.replace = acquire, replace
+
+
+def with_nonce(data: bytes, nonce: bytes) -> bytes:
+    """Return a record with another nonce of its one tag, if it has one, and with its sum."""
+    head, _, payload = data.partition(b"\n")
+    start, _, rest = head.rsplit(b" ", 2)
+    rest = re.sub(rb'"nonces":\["\w+"\]', b'"nonces":["%b"]' % nonce, rest)
+    return b"%b %08x %b\n%b" % (start, crc32(payload, crc32(rest)), rest, payload)
 
 
 JOBS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
