@@ -47,7 +47,7 @@ from .tags import (
     templates_of,
 )
 from .templates import Template
-from .uses import context_variables
+from .variables import context_variables
 from .vary import Vary, Varying, name_of
 from .watch import Watch
 
@@ -116,6 +116,7 @@ class CachedCalls:
     ) -> None:
         check_key_prefix(key_prefix)
         self._store, self._run, self._logger = store, run, logger
+        self._func, self._own_key = func, key if callable(key) else None
         self._is_logged = logger.isEnabledFor
         self._freshness, self.in_background = freshness, in_background
         self.decorated: Callable[..., Any] | None = None
@@ -132,10 +133,8 @@ class CachedCalls:
         self._is_shared, self._method = shared, _checked_method(method)
         self._standings: dict[tuple[int, ...], tuple[tuple[object, ...], Standing]] = {}
         """What it is to the routes that have called it, in applications and their overrides."""
-        untold = set[Any]() if shared else context_variables(func) - set(self._vary.variables)
-        untold -= {found for each in self._vary.variables for found in context_variables(each)}
-        self._untold = sorted(map(name_of, untold))
-        """Context variables that the function names, and its key does not hold."""
+        self._untold: tuple[str, ...] | None = None
+        """Context variables that the function may read, and its key does not hold; `None` at first."""
         self._statuses = _checked_statuses(statuses)
         self._classes = KnownClasses.returned_by(func)
         self._kinds = responses.kinds_returned_by(func)
@@ -209,6 +208,8 @@ class CachedCalls:
     def _is_for_all(self, asked: "Asked") -> bool:
         """Whether a call depends on nothing that its key cannot hold, as far as can be seen."""
         private = None
+        if self._untold is None:  # the first call: all that the code names is there by now
+            self._untold = () if self._is_shared else self._find_untold()
         if self._untold:
             private = (
                 f"it depends on {' and '.join(self._untold)}, which its key lacks; name each in vary=, "
@@ -221,6 +222,14 @@ class CachedCalls:
             return True
         self._warn_once("runs uncached", private)
         return False
+
+    def _find_untold(self) -> tuple[str, ...]:
+        """Return what context variables the function may read that its key does not hold."""
+        try:
+            told = self._vary.read | (context_variables(self._own_key) if self._own_key else set())
+            return tuple(sorted(map(name_of, context_variables(self._func) - told)))
+        except Exception as error:  # of code that is no ordinary one
+            return (f"what could not be looked for in its code ({error!r})",)
 
     def _is_this(self, call: object) -> bool:
         return reaches(call, self.decorated)
@@ -249,7 +258,7 @@ class CachedCalls:
 
         With `sending`, it may be a response that was sent before.
         """
-        is_for_all = not (self._untold or self.unseen) or self._is_for_all(asked)
+        is_for_all = (self._untold == () and not self.unseen) or self._is_for_all(asked)
         key = self.key(args, kwargs, asked.connection) if is_for_all else None
         if key is None:
             return await self._uncached(args, kwargs)

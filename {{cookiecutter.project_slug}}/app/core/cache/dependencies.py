@@ -20,7 +20,8 @@ from pydantic import BaseModel
 
 from .hidden import CONNECTION, steps
 from .hints import RETURN, hints_of
-from .uses import context_variables, function_of, only_reads
+from .uses import function_of, only_reads
+from .variables import context_variables
 from .vary import Vary
 
 _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
@@ -112,9 +113,7 @@ class _Judged:
         self._in_key = in_key | {("header", name) for name in vary.headers}
         if "cookie" in vary.headers:
             self._in_key |= {each for _, each in _fields(own) if each[0] == "cookie"}
-        self._variables = set(vary.variables) | {
-            found for each in vary.variables for found in context_variables(each)
-        }
+        self._variables = vary.read
         for name, holding in _fields(own):
             if holding[0] in ("header", "cookie") and not (
                 name in keyed or holding in self._in_key

@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 
 from .canonical import UnkeyableError, canonical_text
 from .requests import HOST, header
+from .variables import context_variables
 
 Variable = ContextVar[Any] | Callable[[], Any]
 Varying = Collection[str | Variable]
@@ -40,6 +41,11 @@ class Vary:
     def names(self) -> list[str]:
         """What tells these from others, the same in every process."""
         return [*self.headers, *map(name_of, self.variables)]
+
+    @property
+    def read(self) -> set[ContextVar[Any]]:
+        """The context variables whose values it holds, or that a function of it reads."""
+        return {found for each in self.variables for found in context_variables(each)}
 
     @property
     def words(self) -> set[str]:
