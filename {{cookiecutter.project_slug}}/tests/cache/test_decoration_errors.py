@@ -85,6 +85,51 @@ async def test_a_wrong_time_or_factor_is_told(
     assert f"{name}={value!r}" in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [5, None, 1.5], ids=repr)
+@pytest.mark.parametrize("name", ["ignore", "vary", "tags", "cache_status"])
+async def test_one_thing_in_the_place_of_several_is_told(
+    memory: CacheManager, name: str, value: Any
+) -> None:
+    """With its name and value, and how to write it."""
+    with pytest.raises(TypeError) as caught:
+        cache_response(memory, "users", **{name: value})
+    assert f"{name}={value!r} is one {type(value).__name__}; give a tuple or a list" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize("name", ["keys", "tags"])
+async def test_one_thing_in_the_place_of_several_is_told_when_invalidating(
+    memory: CacheManager, name: str
+) -> None:
+    """With its name and value, and how to write it."""
+    with pytest.raises(TypeError, match=rf"{name}=5 is one int; .* {name}=\(5,\)"):
+        invalidate_cache(memory, **{name: 5})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stale": -5}, "stale=-5 must be 0 or more"),
+        ({"stale": "5"}, "stale='5' is a str"),
+        ({"tags": 5}, "tags=5 is one int"),
+        ({"tags": None}, "tags=None is one NoneType"),
+        ({"tags": "x"}, "tags='x' is a string"),
+    ],
+    ids=repr,
+)
+async def test_a_wrong_argument_of_get_or_set_is_told(
+    memory: CacheManager, options: dict[str, Any], message: str
+) -> None:
+    """Before anything is computed."""
+
+    async def never() -> None:
+        raise AssertionError
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        await memory.get_or_set("users:1", never, **options)
+
+
 @pytest.mark.parametrize("early", [0, 0.0, 1, 0.5, 2])
 async def test_a_right_factor_is_taken(memory: CacheManager, early: float) -> None:
     """From nothing to twice the time that the function takes."""

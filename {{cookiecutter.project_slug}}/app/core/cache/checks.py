@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
@@ -46,6 +46,16 @@ def check_times(
             f"early_refresh={early_refresh!r} must be from 0 to {_EARLIEST:g}: it is a factor of "
             f"the time that the function takes, no seconds; 1.0 is what most want"
         )
+
+
+def check_several(**given: Any) -> None:
+    """Raise `TypeError` for an argument that holds several things, where one that is none stands."""
+    for name, value in given.items():
+        if not isinstance(value, Collection):
+            example = f"{name}=({value!r},)" if value is not None else f"{name}=()"
+            raise TypeError(
+                f"{name}={value!r} is one {type(value).__name__}; give a tuple or a list: {example}"
+            )
 
 
 def check_background(func: Callable[..., Any]) -> None:

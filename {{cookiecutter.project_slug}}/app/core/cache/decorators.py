@@ -27,7 +27,7 @@ from starlette.responses import Response
 
 from .calls import CachedCalls
 from .canonical import UnkeyableError
-from .checks import check_background, check_manager, check_times
+from .checks import check_background, check_manager, check_several, check_times
 from .exceptions import without_frames_of
 from .families import expect_keys, tell_of_void
 from .handles import Handles
@@ -190,6 +190,7 @@ def cache_response(
     if refresh not in ("inline", "background"):
         raise ValueError(f"refresh={refresh!r} must be 'inline' or 'background'")
     check_times(expire, stale, early_refresh)
+    check_several(ignore=ignore, vary=vary, cache_status=cache_status, tags=tags)
     if key is not None and not (isinstance(key, str) or callable(key)):
         raise TypeError(
             f"key={key!r} must be a template, such as 'user:{{user_id}}', or a function"
@@ -279,6 +280,7 @@ def invalidate_cache(
     Raises `TypeError` or `ValueError` when it is applied, for keys that cannot be right.
     """
     check_manager(cache_manager, "invalidate_cache", 'keys="users:*"')
+    check_several(keys=() if keys is None else keys, tags=tags)
     patterns = [keys] if isinstance(keys, str) else list(keys or [])
     if not (patterns or tags) or not all(isinstance(key, str) and key for key in patterns):
         raise ValueError(f"keys={keys!r} must be a key or a list of keys, none of them empty")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from . import codec
 from .base import CacheBackend, UnavailableError, milliseconds
 from .breaker import past_the_breaker
+from .checks import check_several, check_times
 from .decorators import cache_response, invalidate_cache
 from .entries import LEFT_OUT, Entry, Factory, Reader, Standing, called, standing
 from .families import Shape
@@ -397,6 +398,7 @@ class CacheManager:
     def _tag_keys(self, tags: Collection[str]) -> tuple[str, ...]:
         if isinstance(tags, str):
             raise TypeError(f"tags={tags!r} is a string; give a list: tags=[{tags!r}]")
+        check_several(tags=tags)
         return tuple([tag_key(self.key_prefix, self._tag(tag)) for tag in tags])
 
     def freshness(
@@ -408,6 +410,8 @@ class CacheManager:
         """Return how entries age; raises `TypeError` or `ValueError` for what cannot be right."""
         if early_refresh < 0:
             raise ValueError(f"early_refresh={early_refresh!r} must be 0 or more")
+        if stale is not None:
+            check_times(expire, stale, 0.0)
         expire = self.default_ttl if expire is None else expire
         return Freshness.of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
 
