@@ -4,7 +4,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
@@ -231,6 +231,55 @@ async def test_p8_a_function_that_calls_a_cached_one_depends_on_what_that_reads(
         return str(await inner())
 
     assert await as_two_users(outer) == ["alice", "bob"]
+
+
+def spanned(func: Callable[[], Awaitable[str]]) -> Callable[[], Coroutine[Any, Any, str]]:
+    """Set a variable around a function, as a tracer does."""
+
+    @functools.wraps(func)
+    async def with_span() -> str:
+        token = span.set("read")
+        try:
+            return await func()
+        finally:
+            span.reset(token)
+
+    return with_span
+
+
+def continued(func: Callable[[], Awaitable[str]]) -> Callable[[], Coroutine[Any, Any, str]]:
+    """Set a variable around a function, and tell what it was before."""
+
+    @functools.wraps(func)
+    async def with_old() -> str:
+        token = tenant.set("read")
+        try:
+            return await func() + str(token.old_value)
+        finally:
+            tenant.reset(token)
+
+    return with_old
+
+
+span: ContextVar[str] = ContextVar("span", default="")
+
+
+async def test_p8_a_variable_that_is_only_set_decides_about_nothing(
+    manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless what it was before is read, from the token."""
+    runs = []
+
+    async def counted() -> str:
+        runs.append(1)
+        return ""
+
+    traced = cache_response(manager, "traced")(spanned(counted))
+    assert [await traced(), await traced()] == ["", ""]
+    assert runs == [1]
+    assert "uncached" not in caplog.text
+    told = cache_response(manager, "told")(continued(counted))
+    assert await as_two_users(told) == ["alice", "bob"]
 
 
 async def test_p8_what_libraries_and_the_cache_read_keeps_nothing_from_the_cache(

@@ -127,7 +127,9 @@ class _Judged:
     def _judge(self, dependency: Any, *, is_keyed: bool = False, is_other: bool = False) -> None:
         """Judge a dependency: of the function, or another one of its route, which ran before it."""
         variables = {
-            found for each in _subtree(dependency) for found in context_variables(each.call)
+            found
+            for each in _subtree(dependency)
+            for found in context_variables(each.call, or_sets=True)
         }
         hands_out = dependency.name is not None and not is_other
         taken = set(_secrets(dependency))

@@ -171,13 +171,15 @@ class Template:
     def _forms(self, part: _Part, arguments: Mapping[str, object]) -> list[str]:
         """Return the ways in which a value may stand in a key, first the one without a mark.
 
-        What was set by hand, or by a function that makes keys, may have it as it is.
+        What was set by hand, or by a function that makes keys, may have it as it is; unless that
+        would be the escaped text of another value.
         """
         if part.field is None:
             return [""]
         value, text = self._text_of(part, arguments)
         raw = unquote(text)
-        plain = [] if raw == text or WILDCARD in raw else [raw]
+        is_another = unquote(raw) != raw
+        plain = [] if raw == text or WILDCARD in raw or is_another else [raw]
         return [_short(text, ""), _short(text, _mark(_kind(value))), *plain]
 
     def _raw(self, part: _Part, arguments: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ What is found is more than what is read, never less of what stands in the code. 
 https://docs.python.org/3/library/contextvars.html.
 """
 
+import dis
 import inspect
 import os
 import sys
@@ -15,7 +16,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cached_property, lru_cache, partial
-from itertools import islice
+from itertools import islice, pairwise
 from types import (
     CodeType,
     FunctionType,
@@ -44,8 +45,11 @@ _LIBRARIES = tuple(
 )
 
 
-def context_variables(call: Any) -> set[ContextVar[Any]]:
-    """Return the context variables that a call may read, as far as its code names them."""
+def context_variables(call: Any, *, or_sets: bool = False) -> set[ContextVar[Any]]:
+    """Return the context variables that a call may read, as far as its code names them.
+
+    With `or_sets`, those are among them that the code only sets.
+    """
     found: set[ContextVar[Any]] = set()
     home = _package(_module_of(function_of(call)))
     seen: dict[tuple[int, int], Followed] = {}  # which are kept, so that no other has their ids
@@ -56,11 +60,11 @@ def context_variables(call: Any) -> set[ContextVar[Any]]:
             found.add(value)
         elif type(value) not in _TOLD_ALL and (id(value), id(owner)) not in seen:
             seen[id(value), id(owner)] = value, owner
-            waiting += _inside(value, owner, home)
+            waiting += _inside(value, owner, home, or_sets=or_sets)
     return found
 
 
-def _inside(value: Any, owner: Any, home: str) -> Iterator[Followed]:
+def _inside(value: Any, owner: Any, home: str, *, or_sets: bool) -> Iterator[Followed]:
     """Yield what a call of `value`, or a look into it, leads to, each with whose attribute it is."""
     wrapped = _attribute(value, "__wrapped__")
     if wrapped is not None and not issubclass(
@@ -70,7 +74,7 @@ def _inside(value: Any, owner: Any, home: str) -> Iterator[Followed]:
     kind = type(value)  # not `isinstance`, which asks a proxy what it stands for
     if issubclass(kind, FunctionType):
         if _is_own(_module_of(value), home):
-            yield from _named_by(value, owner, home)
+            yield from _named_by(value, owner, home, or_sets=or_sets)
     elif issubclass(kind, MethodType):
         yield value.__func__, value.__self__
     elif issubclass(kind, (staticmethod, classmethod)):
@@ -103,14 +107,21 @@ def _special_methods(value: Any, home: str) -> Iterator[Followed]:
                     yield each, value
 
 
-def _named_by(function: FunctionType, owner: Any, home: str) -> Iterator[Followed]:
+def _named_by(
+    function: FunctionType, owner: Any, home: str, *, or_sets: bool
+) -> Iterator[Followed]:
     """Yield what code names: variables, modules, and attributes of these and of its owner."""
     code = list(nested(function.__code__))
     names = {name for each in code for name in (*each.co_names, *each.co_freevars)}
     around = {**function.__globals__, **captured(function)}
     yield from _alone(function.__defaults__ or ())
     yield from _alone((function.__kwdefaults__ or {}).values())
-    values = [around[name] for name in names if name in around]
+    known = {name: around[name] for name in names if name in around}
+    values = [
+        value
+        for name, value in known.items()
+        if or_sets or type(value) is not ContextVar or not _only_sets(code, name)
+    ]
     values += [module for name in names for module in _imported(name, around)]
     yield from _alone(values)
     values += [] if owner is None else [owner]
@@ -145,6 +156,21 @@ def _own_attributes(value: object) -> dict[str, Any]:
     """Return what an object itself has, without running any code of its class."""
     held = _attribute(value, "__dict__")
     return held if type(held) is dict else {}
+
+
+def _only_sets(code: list[CodeType], name: str) -> bool:
+    """Whether code uses a variable for nothing but its `set` and `reset`, as a tracer's does."""
+    is_set = False
+    for each in code:
+        if name in each.co_freevars or "old_value" in each.co_names:
+            return False
+        instructions = list(dis.get_instructions(each))
+        for this, following in pairwise(instructions):
+            if this.opname == "LOAD_GLOBAL" and this.argval == name:
+                if following.argval not in ("set", "reset"):
+                    return False
+                is_set = True
+    return is_set
 
 
 def _imported(name: str, around: Mapping[str, Any]) -> list[ModuleType]:
