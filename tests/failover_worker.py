@@ -157,7 +157,7 @@ class Traffic:
             self._loaded_at[key] = time.monotonic()
 
     def _function(self) -> Family:
-        @cache_response(  # type: ignore[untyped-decorator]
+        @cache_response(  # type: ignore[untyped-decorator] # of the project that it runs in
             self._manager, "function", key="{name}", tags=["function:{name}"], shared=True
         )
         async def cached(name: str) -> list[Any]:
@@ -169,7 +169,7 @@ class Traffic:
         return Family("function", read, self._by_key("function") | self._by_tag())
 
     def _plain(self) -> Family:
-        @cache_response(self._manager, "plain", key="{name}", shared=True)  # type: ignore[untyped-decorator]
+        @cache_response(self._manager, "plain", key="{name}", shared=True)  # type: ignore[untyped-decorator] # of the project that it runs in
         async def cached(name: str) -> list[Any]:
             return await self._load(f"plain:{name}")
 
@@ -196,7 +196,7 @@ class Traffic:
         return Family("many", read, self._by_key("many") | self._by_value(), at_once=3)
 
     def _by_key(self, family: str) -> dict[str, Way]:
-        @invalidate_cache(self._manager, f"{family}:{{name}}")  # type: ignore[untyped-decorator]
+        @invalidate_cache(self._manager, f"{family}:{{name}}")  # type: ignore[untyped-decorator] # of the project that it runs in
         async def decorated(name: str) -> None:
             del name
 

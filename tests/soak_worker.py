@@ -158,11 +158,11 @@ class Soaker:
         compute = self._compute
         if name == "nested":
 
-            @cache_response(self.cache, "inner", key="{number}", shared=True, **options)  # type: ignore[untyped-decorator]
+            @cache_response(self.cache, "inner", key="{number}", shared=True, **options)  # type: ignore[untyped-decorator] # of the project that it runs in
             async def compute(number: int) -> Value:
                 return await self._compute(number)
 
-        @cache_response(self.cache, name, key="{number}", shared=True, **options)  # type: ignore[untyped-decorator]
+        @cache_response(self.cache, name, key="{number}", shared=True, **options)  # type: ignore[untyped-decorator] # of the project that it runs in
         async def cached(number: int) -> Value:
             return await compute(number)
 
@@ -209,7 +209,7 @@ class Soaker:
         ]
 
     def _by_key(self, name: str) -> list[Way]:
-        @invalidate_cache(self.cache, keys=f"{name}:{{number}}")  # type: ignore[untyped-decorator]
+        @invalidate_cache(self.cache, keys=f"{name}:{{number}}")  # type: ignore[untyped-decorator] # of the project that it runs in
         async def decorated(number: int) -> None:
             """Change nothing: that has been done."""
 
@@ -222,7 +222,7 @@ class Soaker:
         ]
 
     def _by_tag(self, name: str) -> list[Way]:
-        @invalidate_cache(self.cache, tags=[f"{name}:{{number}}"])  # type: ignore[untyped-decorator]
+        @invalidate_cache(self.cache, tags=[f"{name}:{{number}}"])  # type: ignore[untyped-decorator] # of the project that it runs in
         async def decorated(number: int) -> None:
             """Change nothing: that has been done."""
 

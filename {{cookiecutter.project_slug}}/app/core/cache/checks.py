@@ -37,7 +37,8 @@ def check_times(
                 f"{name}={time!r} is a {type(time).__name__}; give whole seconds as an int, or a "
                 f"timedelta, e.g. timedelta(seconds=1.5)"
             )
-    if stale is not None and stale < (timedelta(0) if isinstance(stale, timedelta) else 0):  # type: ignore[operator] # mypy does not narrow by a conditional expression
+    seconds = stale.total_seconds() if isinstance(stale, timedelta) else stale
+    if seconds is not None and seconds < 0:
         raise ValueError(f"stale={stale!r} must be 0 or more: it is the time after expire")
     if isinstance(early_refresh, bool) or not isinstance(early_refresh, (int, float)):
         raise TypeError(f"early_refresh={early_refresh!r} must be a number, such as 1.0")

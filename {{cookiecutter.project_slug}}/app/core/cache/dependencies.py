@@ -208,10 +208,10 @@ def _overridden(tree: Any, overrides: dict[Any, Any]) -> Any:
         return tree
     inner = []
     for each in tree.dependencies:
-        call = overrides.get(each.call)
+        replaced, call = each, overrides.get(each.call)
         if call is not None:
-            each = get_dependant(path=each.path or "/", call=call, name=each.name)  # noqa: PLW2901
-        inner.append(_overridden(each, overrides))
+            replaced = get_dependant(path=each.path or "/", call=call, name=each.name)
+        inner.append(_overridden(replaced, overrides))
     changed = copy.copy(tree)
     changed.dependencies = inner
     return changed

@@ -21,6 +21,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     insist_on_redis_py()
     from .connections import Tls  # noqa: PLC0415 - that is the point
-    from .redis import RedisBackend  # noqa: PLC0415
+    from .redis import RedisBackend  # noqa: PLC0415 - likewise
 
     return RedisBackend if name == "RedisBackend" else Tls
