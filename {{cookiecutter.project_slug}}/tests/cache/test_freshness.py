@@ -12,6 +12,7 @@ from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
 from app.core.cache.freshness import Freshness, is_answer, is_failure
+from app.core.cache.stated import Stated
 
 SHORT = timedelta(milliseconds=150)
 
@@ -175,6 +176,18 @@ def test_jitter_shortens_and_never_lengthens() -> None:
     assert 9000 <= min(stamps) < 9500 < max(stamps) <= 10_000
     assert Freshness(10_000).stamp(0) == ({}, 10_000)
     assert Freshness(10_000, stale=5000).stamp(0)[1] == 15_000
+
+
+@pytest.mark.parametrize("options", [{}, {"stale": 5000}, {"early": 1.0}])
+def test_p8_what_a_response_says_is_not_prolonged_by_a_slow_process(options: Any) -> None:
+    """Time may go by between the end of the function and the look at what its response says."""
+    now = [1000.0]
+    freshness = Freshness(10_000, now=lambda: now[0], **options)
+    about, ms = freshness.stamp(0.0)
+    now[0] += 2.0
+    assert freshness.limited(about, ms, Stated(3.0)) == 3000 + freshness.stale
+    assert about.get("until", 1_005_000) == 1_005_000
+    assert freshness.limited(about, ms, Stated(3.0, may_be_stale=False)) == 3000
 
 
 def test_a_hot_entry_is_due_early_with_the_probability_of_the_paper() -> None:

@@ -74,8 +74,8 @@ class Freshness:
         until = about.get(_UNTIL)
         fresh = ms if until is None else max(0, until - int(self.now() * 1000))
         if said.fresh_for is not None and said.fresh_for * 1000 < fresh:
-            ms -= fresh - int(said.fresh_for * 1000)
             fresh = int(said.fresh_for * 1000)
+            ms = fresh if until is None else fresh + self.stale
             if until is not None:
                 about[_UNTIL] = int(self.now() * 1000) + fresh
         return ms if said.may_be_stale else min(ms, fresh)
