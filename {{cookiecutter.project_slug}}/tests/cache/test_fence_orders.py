@@ -57,25 +57,29 @@ class Schedule:
             task.result()
 
     async def _settle(self) -> None:
-        """Let everybody come to his next step."""
-        for _ in range(6):
+        """Let everybody come to his next step: until nobody else has anything to do."""
+        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+        while True:
             await asyncio.sleep(0)
+            if not ready:
+                return
 
 
 def all_schedules(scenario: Scenario) -> int:
     """Run a scenario in every order, and return in how many."""
     choices: list[int] = []
     runs = 0
-    while True:
-        schedule = Schedule(choices)
-        asyncio.run(scenario(schedule))
-        runs += 1
-        taken = (choices + [0] * len(schedule.options))[: len(schedule.options)]
-        while taken and taken[-1] + 1 >= schedule.options[len(taken) - 1]:
-            taken.pop()
-        if not taken:
-            return runs
-        choices = [*taken[:-1], taken[-1] + 1]
+    with asyncio.Runner() as runner:
+        while True:
+            schedule = Schedule(choices)
+            runner.run(scenario(schedule))
+            runs += 1
+            taken = (choices + [0] * len(schedule.options))[: len(schedule.options)]
+            while taken and taken[-1] + 1 >= schedule.options[len(taken) - 1]:
+                taken.pop()
+            if not taken:
+                return runs
+            choices = [*taken[:-1], taken[-1] + 1]
 
 
 class Server(MemoryBackend):
