@@ -9,9 +9,8 @@ import logging
 import operator
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -80,8 +79,7 @@ class Store(Protocol):
         """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The request that a call answers, and the response that FastAPI builds for it."""
 
     connection: HTTPConnection | None = None
@@ -156,6 +154,7 @@ class CachedCalls:
         self._tags = templates_of(tags, self.parameters)
         self._derivations = derivations_of(tags)
         self._is_tagged = bool(self._tags or self._derivations)
+        self._tag_start = tag_key(store.key_prefix, "")
         self._warned: set[str] = set()
         place = text(start) + (text(key) if isinstance(key, str) else who)
         _claim(store, func, place, shared=shared)
@@ -174,8 +173,8 @@ class CachedCalls:
             connection = connection_among((), kwargs)
         if connection is None:
             return await self.call(args, kwargs)
-        known = self._standing(connection)
-        if not self._is_shared:
+        known = self._standing(connection.scope)
+        if not self._is_shared and (known.reason is not None or known.silent):
             private = known.why_private(kwargs)
             if private is not None:
                 self._warn_once("runs uncached", private)
@@ -190,13 +189,12 @@ class CachedCalls:
         asked = Asked(connection, injected, known.headers)
         return await self.call(args, kwargs, sending=sending, asked=asked)
 
-    def _standing(self, connection: HTTPConnection) -> Standing:
+    def _standing(self, scope: Mapping[str, Any]) -> Standing:
         """Return what the function is to the route of a request; that is found out once."""
-        scope = connection.scope
         app = scope.get("app")
         overrides = overrides_of(app)
         route = scope.get("route") or scope.get("endpoint"), app, *overrides, *overrides.values()
-        place = tuple(map(id, route))
+        place = tuple([id(each) for each in route])
         known = self._standings.get(place)
         if known is None or any(map(operator.is_not, known[0], route)):
             if len(self._standings) >= _MOST_ROUTES:
@@ -259,10 +257,10 @@ class CachedCalls:
         With `sending`, it may be a response that was sent before.
         """
         is_for_all = (self._untold == () and not self.unseen) or self._is_for_all(asked)
-        key = self.key(args, kwargs, asked.connection) if is_for_all else None
-        if key is None:
+        place = self.place(args, kwargs, asked.connection) if is_for_all else None
+        if place is None:
             return await self._uncached(args, kwargs)
-        tags = self._tags_of(args, kwargs) if self._is_tagged else ()
+        key, tags = place
         fence, seen = self._store.fence, None
         hit = None if fence.near is None else self._found_near(key, tags, sending)
         if hit is None and not tags and (soon := fence.look_soon(key)) is not None:
@@ -296,10 +294,10 @@ class CachedCalls:
 
     async def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function, whatever stands there, and store what it returns."""
-        key = self.key(args, kwargs)
-        if key is None:
+        place = self.place(args, kwargs)
+        if place is None:
             return await self._uncached(args, kwargs)
-        tags = self._tags_of(args, kwargs) if self._is_tagged else ()
+        key, tags = place
         call = _OneCall(self, key, args, kwargs, None, BY_HAND)
         served = await self._store.fence.renew_now(key, tags, call)
         self._note(key, served.how)
@@ -337,25 +335,27 @@ class CachedCalls:
 
         Where others are derived from its result, the last of them is that of all tags.
         """
-        prefix, keys = self._store.key_prefix, []
+        keys = []
         if self._tags:
             arguments = self.parameters.arguments(args, kwargs)
-            keys = [tag_key(prefix, tag.name(arguments)) for tag in self._tags]
+            keys = [self._tag_start + tag.name(arguments) for tag in self._tags]
         if self._derivations:
-            keys.append(all_tags_key(prefix))
+            keys.append(all_tags_key(self._store.key_prefix))
         return tuple(keys)
 
-    def key(
+    def place(
         self,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         connection: HTTPConnection | None = None,
-    ) -> str | None:
-        """Return the key of a call, or `None` where it has none and goes past the cache."""
+    ) -> tuple[str, tuple[str, ...]] | None:
+        """Return the key of a call, and the keys of its tags.
+
+        `None` where it has none, or a tag has no name: then it goes past the cache.
+        """
         try:
-            if self._is_tagged:
-                self._tags_of(args, kwargs)
-            return self._keys.key(args, kwargs, connection)
+            tags = self._tags_of(args, kwargs) if self._is_tagged else ()
+            return self._keys.key(args, kwargs, connection), tags
         except Exception as error:  # of a `__cache_key__`, of `key=`, of an attribute in a template
             if not isinstance(error, UnkeyableError) and not self._fits(args, kwargs):
                 return None  # the function itself says best what does not fit
@@ -413,16 +413,18 @@ class CachedCalls:
         try:
             if kept.memo is None or kept.memo[0] is not self:
                 self._remember(key, kept, tags)
-            _, make, record = kept.memo
+            _, make, record, stored = kept.memo
             if make is not None:
                 return make(), None
+            if stored is not None and sending is not None and record.about[_FORM] == sending.form:
+                return stored, None
             return None if record is None else self._hit(record, nonces, sending)
         except Exception:  # damaged: the backend is looked at
             return None
 
     def _remember(self, key: str, kept: Kept, tags: tuple[str, ...]) -> None:
         """Read a record that is near for all who come: what makes its value, or else its parts."""
-        make, record, size = None, None, 0
+        make, record, stored, size = None, None, None, 0
         plain = None
         if not tags and _VALUE in self._kinds:
             plain = plain_payload(key, kept.data, self._owner, _VALUE)
@@ -431,9 +433,11 @@ class CachedCalls:
         else:
             record = self._record_at(key, kept.data)
             size = 0 if record is None else len(record.payload)
+            if record is not None and _is_only_sent(record) and not tags:
+                stored = self._restored(record)
         near = self._store.fence.near
         if near is not None:
-            near.remember(key, kept, (self, make, record), size)
+            near.remember(key, kept, (self, make, record, stored), size)
 
     def _found_soon(
         self, key: str, data: bytes | None, sending: Sending | None
@@ -456,7 +460,7 @@ class CachedCalls:
     ) -> tuple[Any, Changes | None] | None:
         """Return what a record holds, if it can be had without asking for more."""
         about = record.about
-        if sending is not None and record.kind == _SENT and len(about) == _PLAIN and not nonces:
+        if sending is not None and _is_only_sent(record) and not nonces:
             is_alike = about.get(_FORM) == sending.form
             return (self._restored(record), None) if is_alike else None
         found = self._read(record, nonces, sending)
@@ -719,6 +723,11 @@ class _OneCall:
     async def compute(self, nonces: Nonces) -> Made:
         """Run the function with this call's own arguments."""
         return await self._calls.compute(self, nonces)
+
+
+def _is_only_sent(record: Record) -> bool:
+    """Whether a record holds what was sent, and nothing that has to be looked at besides."""
+    return record.kind == _SENT and len(record.about) == _PLAIN
 
 
 def _why_no_key(error: Exception) -> str:

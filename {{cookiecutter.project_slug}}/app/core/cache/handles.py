@@ -109,7 +109,7 @@ class Handles:
         return await self._calls.renew(call.args, call.kwargs)
 
     def _has_key(self, call: inspect.BoundArguments) -> bool:
-        return self._calls.key(call.args, call.kwargs) is not None
+        return self._calls.place(call.args, call.kwargs) is not None
 
     def _keys(
         self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...]

@@ -121,8 +121,7 @@ class Template:
 
     def name(self, arguments: Mapping[str, object]) -> str:
         """Return the text as the name of a tag: with the values as they are, for tags are texts."""
-        texts = [[self._raw(part, arguments)] for part in self._parts]
-        return self._joined(texts)[0]
+        return "".join([part.literal + self._raw(part, arguments) for part in self._parts])
 
     def patterns(self, arguments: Mapping[str, object]) -> list[str]:
         """Return patterns that cover each key with these values in these places.
@@ -183,7 +182,14 @@ class Template:
         return [_short(text, ""), _short(text, _mark(_kind(value))), *plain]
 
     def _raw(self, part: _Part, arguments: Mapping[str, object]) -> str:
-        return "" if part.field is None else unquote(self._text_of(part, arguments)[1])
+        field = part.field
+        if field is None:
+            return ""
+        if not part.spec and field in arguments:  # as most are
+            value = arguments[field]
+            if type(value) is int or (type(value) is str and value.isascii()):
+                return str(value)
+        return unquote(self._text_of(part, arguments)[1])
 
     def _text_of(self, part: _Part, arguments: Mapping[str, object]) -> tuple[object, str]:
         try:
