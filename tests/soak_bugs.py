@@ -68,10 +68,12 @@ def go_on_when_cancelled(cache: Cache) -> None:
 
 def neglect_tasks(cache: Cache) -> None:
     """Make tasks that fail and are not asked how they fared, and some that never end."""
+    endless: list[asyncio.Task[Any]] = []
 
     async def unclaim(*_: object) -> None:
-        if len(asyncio.all_tasks()) < 100:
-            asyncio.get_running_loop().create_task(asyncio.Event().wait())
+        endless[:] = [task for task in endless if not task.done()]
+        if len(endless) < 20:
+            endless.append(asyncio.create_task(asyncio.Event().wait()))
         raise ValueError("nobody asks")
 
     cache.fence.leases.unclaim = unclaim

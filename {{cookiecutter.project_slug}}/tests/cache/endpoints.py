@@ -85,14 +85,16 @@ def application(
     return app
 
 
-async def get(app: FastAPI, path: str = "/it", method: str = "GET") -> httpx2.Response:
-    """Send one request."""
+async def get(
+    app: FastAPI, path: str = "/it", method: str = "GET", **options: Any
+) -> httpx2.Response:
+    """Send one request, with options such as `headers`."""
     transport = httpx2.ASGITransport(app)
     async with (
         asyncio.timeout(WITHIN),
         httpx2.AsyncClient(transport=transport, base_url="http://test") as client,
     ):
-        return await client.request(method, path)
+        return await client.request(method, path, **options)
 
 
 def sent(response: httpx2.Response) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

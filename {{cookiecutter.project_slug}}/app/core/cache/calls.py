@@ -9,6 +9,7 @@ import logging
 import operator
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +29,7 @@ from .keyfunctions import KeyFunction
 from .keys import KeyBuilder, Parameters, check_key_prefix, connection_among
 from .leases import AWAY
 from .near import Kept
+from .observed import Reads, Variable, follow
 from .patterns import KeyPattern
 from .record import Record, is_plausible, owner_digest, plain_payload
 from .remedies import kind_of
@@ -48,7 +50,7 @@ from .tags import (
 from .templates import Template
 from .variables import context_variables
 from .vary import Vary, Varying, name_of
-from .watch import Watch
+from .watch import InKey, Watch
 
 _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
 _INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
@@ -101,7 +103,7 @@ class CachedCalls:
         run: Callable[..., Awaitable[Any]],
         *,
         key_prefix: str,
-        ignore: Collection[str],
+        ignore: Collection[str | Variable],
         key: str | KeyFunction | None,
         vary: Varying,
         statuses: Collection[int],
@@ -126,13 +128,16 @@ class CachedCalls:
         self.form: str | None = None
         """The one form that all of them have, if they do."""
         self._name = f"{func.__module__}.{func.__qualname__}"
-        self.parameters = Parameters.of(func, ignore)
+        follow(func)
+        self._ignored = frozenset(each for each in ignore if isinstance(each, ContextVar))
+        names = [each for each in ignore if not isinstance(each, ContextVar)]
+        self.parameters = Parameters.of(func, ignore if isinstance(ignore, str) else names)
         self._vary = Vary(vary)
         self._is_shared, self._method = shared, _checked_method(method)
         self._standings: dict[tuple[int, ...], tuple[tuple[object, ...], Standing]] = {}
         """What it is to the routes that have called it, in applications and their overrides."""
-        self._untold: tuple[str, ...] | None = None
-        """Context variables that the function may read, and its key does not hold; `None` at first."""
+        self._untold: tuple[Variable, ...] | None = None
+        """Context variables that the code names, and the key does not hold; `None` at first."""
         self._statuses = _checked_statuses(statuses)
         self._classes = KnownClasses.returned_by(func)
         self._kinds = responses.kinds_returned_by(func)
@@ -210,9 +215,7 @@ class CachedCalls:
             self._untold = () if self._is_shared else self._find_untold()
         if self._untold:
             private = (
-                f"it depends on {' and '.join(self._untold)}, which its key lacks; name each in vary=, "
-                f"or pass its value as an argument; only if none of them decides about the result, "
-                f"say shared=True"
+                f"it depends on {', '.join(map(name_of, self._untold))}, {_lacking(self._untold)}"
             )
         elif asked is BY_HAND:  # it may be a call of FastAPI's that cannot be told from others
             private = unseen(self.unseen, self._keys.names, self._vary)
@@ -221,13 +224,14 @@ class CachedCalls:
         self._warn_once("runs uncached", private)
         return False
 
-    def _find_untold(self) -> tuple[str, ...]:
-        """Return what context variables the function may read that its key does not hold."""
+    def _find_untold(self) -> tuple[Variable, ...]:
+        """Return what context variables the function's code names that its key does not hold."""
         try:
             told = self._vary.read | (context_variables(self._own_key) if self._own_key else set())
-            return tuple(sorted(map(name_of, context_variables(self._func) - told)))
-        except Exception as error:  # of code that is no ordinary one
-            return (f"what could not be looked for in its code ({error!r})",)
+            untold = context_variables(self._func) - told - self._ignored
+        except Exception:  # of code that is no ordinary one; what it reads is seen when it runs
+            return ()
+        return tuple(sorted(untold, key=lambda each: each.name))
 
     def _is_this(self, call: object) -> bool:
         return reaches(call, self.decorated)
@@ -287,7 +291,8 @@ class CachedCalls:
         if served.how is How.STALE and call.watch is not None:
             call.watch.undo()  # what a refresh has done that failed
         if sending is not None and served.fill is not None and call.record is not None:
-            sending.wait(served.fill, call.record, partial(self._note, key))
+            reads = None if call.watch is None or self._is_shared else call.watch.reads
+            sending.wait(served.fill, call.record, partial(self._note, key), reads)
             return served.value[0]
         self._note(key, served.how)
         return self._handed_out(served.value, args, kwargs, sending, asked)
@@ -362,12 +367,17 @@ class CachedCalls:
             self._warn_once("runs uncached", _why_no_key(error))
         return None
 
-    def read_by_key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> set[str]:
-        """Return what of the request is in the key of a call, in the words in which it is noted."""
+    def in_key(self, call: "_OneCall") -> InKey:
+        """Return what the key of a call holds: of the request, and of context variables.
+
+        A variable that is read when the key is made counts as in it, and so does an ignored one.
+        """
+        args, kwargs, reads = call.args, call.kwargs, Reads()
         try:
-            return self._keys.reads(args, kwargs)
+            reads.during(lambda: self._keys.built(args, kwargs, call.asked.connection))
+            return self._keys.reads(args, kwargs), reads.found | self._ignored
         except Exception:  # of a `key=` that is another one the second time: then nothing is
-            return set()
+            return set(), self._ignored
 
     def key_or_raise(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """Return the key of a call; raise `TypeError` where it has none, or does not fit."""
@@ -514,9 +524,10 @@ class CachedCalls:
         call.watch = watch
         began = time.monotonic()
         try:
-            value = await self._run(*watch.args, **watch.kwargs)
+            run = partial(self._run, *watch.args, **watch.kwargs)
+            value = await (run() if self._is_shared else watch.reads.of(run))
         except Exception as error:
-            call.is_private = watch.is_private(error, call.reads)
+            call.is_private = watch.is_private(error, call.in_key)
             raise
         about, ms = self._freshness.stamp(time.monotonic() - began)
         if self._tags and nonces:
@@ -631,8 +642,9 @@ class CachedCalls:
         sending = call.sending
 
         def record() -> Record | None:
-            if call.watch is not None and call.watch.unkeyed(call.reads):
-                self._warn_once("is not stored", "the request was read while it was rendered")
+            unkeyed = [] if call.watch is None else call.watch.unkeyed(call.in_key)
+            if unkeyed:
+                self._warn_once("is not stored", f"while rendered, {_why_unkeyed(unkeyed)}")
                 return None
             status = about.get(_INJECTED, (None,))[0]
             if sending is None:
@@ -661,16 +673,10 @@ class CachedCalls:
             reason = responses.why_not_stored(value, self._statuses, varied)
             if reason is not None:
                 return reason
-        unkeyed = watch.unkeyed(call.reads)
+        unkeyed = watch.unkeyed(call.in_key)
         if unkeyed:
-            read = ", ".join(unkeyed)
-            self._warn_once(
-                "is not stored",
-                f"it read {read} of the request, which is no part of the key; make it a parameter, "
-                f"name a header in vary=, or give a key= that holds it; only if the answer is the "
-                f"same for everybody, whoever asks, say shared=True",
-            )
-            return f"it read {read}"
+            self._warn_once("is not stored", _why_unkeyed(unkeyed))
+            return f"it read {', '.join(map(_called, unkeyed))}"
         return watch.why_not_stored(value, self._statuses, varied)
 
     def _varied(self, call: "_OneCall") -> frozenset[str]:
@@ -716,13 +722,39 @@ class _OneCall:
         """Whether a result tells of a failure, so that an old one is better."""
         return is_failure(value[0]) or (self.watch is not None and self.watch.has_failed())
 
-    def reads(self) -> set[str]:
-        """Return what of the request is in the key, in the words in which it is noted."""
-        return self._calls.read_by_key(self.args, self.kwargs)
+    def in_key(self) -> InKey:
+        """Return what of the request and of context variables is in the key."""
+        return self._calls.in_key(self)
 
     async def compute(self, nonces: Nonces) -> Made:
         """Run the function with this call's own arguments."""
         return await self._calls.compute(self, nonces)
+
+
+def _why_unkeyed(unkeyed: Collection[str | Variable]) -> str:
+    """Return what to do about what was read and is not in the key."""
+    words = [each for each in unkeyed if isinstance(each, str)]
+    variables = [each for each in unkeyed if not isinstance(each, str)]
+    if not words:
+        return f"it read {', '.join(map(name_of, variables))}, {_lacking(variables)}"
+    return (
+        f"it read {', '.join(map(_called, unkeyed))} of the request, which is no part of the key; make "
+        f"it a parameter, name a header in vary=, or give a key= that holds it; only if the answer is "
+        f"the same for everybody, whoever asks, say shared=True"
+    )
+
+
+def _lacking(variables: Collection[Variable]) -> str:
+    names = ", ".join(each.name for each in variables)
+    return (
+        f"which its key lacks; name it in vary=, or pass its value as an argument; only if it never "
+        f"decides about the result, as the number of a request in a log, name the variable in "
+        f"ignore=, as in ignore=({names},)"
+    )
+
+
+def _called(read: str | Variable) -> str:
+    return read if isinstance(read, str) else name_of(read)
 
 
 def _is_only_sent(record: Record) -> bool:

@@ -8,6 +8,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import (
     TYPE_CHECKING,
@@ -128,7 +129,7 @@ def cache_response(
     key_prefix: str = _MISSING,
     expire: int | timedelta | None = None,
     *,
-    ignore: Collection[str] = (),
+    ignore: Collection[str | ContextVar[Any]] = (),
     key: str | KeyFunction | None = None,
     vary: Varying = (),
     cache_status: Collection[int] = (),
@@ -145,11 +146,12 @@ def cache_response(
     so that `invalidate_cache(keys="{key_prefix}*")` covers every entry. `expire` is in seconds;
     without it the manager's `default_ttl` holds.
 
-    Parameters named in `ignore`, a database session for one, are no part of the key. Those of
-    type `Response` or `BackgroundTasks` never are. Of a `Request`, method, path and query are; a
-    result for which something of it was read that is not in the key is not stored, and an exception
-    not shared. `vary` adds to the key: names of headers, context variables, and functions without
-    arguments. An endpoint whose dependencies take from the request what is in no argument of the key,
+    Parameters named in `ignore`, a database session for one, are no part of the key, and neither are
+    context variables there, the number of the request for one. Parameters of type `Response` or
+    `BackgroundTasks` never are. Of a `Request`, method, path and query are. A result for which
+    something of it, or a context variable, was read that is not in the key is not stored, and an
+    exception not shared. `vary` adds to the key: names of headers, context variables, and functions
+    without arguments. An endpoint whose dependencies take from the request what is in no argument of the key,
     and in no variable of `vary`, runs uncached. `shared=True` says that the answer is the same for
     everybody, whoever asks: then nothing of this paragraph keeps a result from being stored.
 

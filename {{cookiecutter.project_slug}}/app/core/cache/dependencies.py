@@ -22,7 +22,7 @@ from .hidden import CONNECTION, steps
 from .hints import RETURN, hints_of
 from .uses import function_of, only_reads
 from .variables import context_variables
-from .vary import Vary
+from .vary import Vary, name_of
 
 _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
 """Lists routes as they are where they are included; once, each inclusion was a route of its own."""
@@ -138,6 +138,8 @@ class _Judged:
         unknown = taken - self._in_key
         untold = variables - self._variables
         says_nothing = _returns_nothing(dependency.call) if hands_out else True
+        if hands_out and not (is_keyed or says_nothing):
+            self._judge_ignored(dependency)
         if not unknown:
             return
         if hands_out and not (is_keyed or says_nothing):
@@ -153,6 +155,15 @@ class _Judged:
         if not is_told:
             what = ", ".join(sorted(map(_words, unknown)))
             self.reasons.append(_reason(f"the dependency {_name(dependency.call)}", what))
+
+    def _judge_ignored(self, dependency: Any) -> None:
+        """Judge a dependency whose value the function has, and no key, by the variables that it reads."""
+        calls = [each.call for each in _subtree(dependency)]
+        read = {found for call in calls for found in context_variables(call)}
+        lacking = sorted(map(name_of, read - self._variables))
+        if lacking:
+            who = f"the dependency {_name(dependency.call)}"
+            self.reasons.append(_reason(who, ", ".join(lacking)))
 
 
 def _reason(who: str, what: str) -> str:

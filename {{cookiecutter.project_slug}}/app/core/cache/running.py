@@ -7,6 +7,8 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
+from .observed import in_thread
+
 
 def as_coroutine_function(func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """Return a function that runs `func` and returns its value.
@@ -32,7 +34,7 @@ def as_coroutine_function(func: Callable[..., Any]) -> Callable[..., Awaitable[A
         values: list[Any] = []
         call = functools.partial(func, *args, **kwargs)
         try:
-            await run_in_threadpool(lambda: values.append(call()))
+            await run_in_threadpool(lambda: values.append(in_thread(call)))
         except BaseException:  # a cancellation, which takes effect when the thread is done
             for value in filter(inspect.iscoroutine, values):
                 value.close()

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from . import sent
 from .fence import Fill, How
 from .freshness import is_failure
+from .observed import Reads
 from .sent import Sent
 
 _sending: ContextVar["Sending | None"] = ContextVar("sending", default=None)
@@ -22,7 +23,17 @@ _sending: ContextVar["Sending | None"] = ContextVar("sending", default=None)
 class Sending:
     """A request on its way to the endpoint that `calls` belong to. `form` says how the route renders, `status` is the one that it sets."""
 
-    __slots__ = ("_calls", "_fill", "_note", "_record", "_token", "form", "injected", "status")
+    __slots__ = (
+        "_calls",
+        "_fill",
+        "_note",
+        "_reads",
+        "_record",
+        "_token",
+        "form",
+        "injected",
+        "status",
+    )
 
     injected: Response
     """What dependencies set headers and status on; FastAPI adds them to what it renders."""
@@ -51,20 +62,32 @@ class Sending:
         fill: Fill,
         record: Callable[[Response], bytes | None],
         note: Callable[[How], None],
+        reads: Reads | None,
     ) -> None:
-        """Note what to do when the response is there: make a record of it, and tell what became."""
-        self._fill, self._record, self._note = fill, record, note
+        """Note what to do when the response is there: make a record of it, and tell what became.
+
+        What is read while it is rendered is added to `reads`.
+        """
+        self._fill, self._record, self._note, self._reads = fill, record, note, reads
+        if reads is not None:
+            reads.begin()
 
     async def finish(self, response: Response) -> None:
         """Store the response if it was rendered for that."""
         if self._fill is not None:
+            self._end()
             failed = is_failure(response)
             self._note(await self._fill.finish(self._record(response), failed=failed))
 
     def abandon(self, error: BaseException) -> None:
         """Give up: there is no response."""
         if self._fill is not None:
+            self._end()
             self._fill.abandon(error)
+
+    def _end(self) -> None:
+        if self._reads is not None:
+            self._reads.end()
 
     def taken_from(self, response: Response, *, has_status: bool) -> Sent | None:
         """Return what the response class made, or `None` where that cannot be told.

@@ -13,11 +13,13 @@ import inspect
 import os
 import sys
 import sysconfig
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cached_property, lru_cache, partial
 from itertools import islice, pairwise
 from types import (
+    BuiltinMethodType,
     CodeType,
     FunctionType,
     GetSetDescriptorType,
@@ -33,6 +35,7 @@ from .uses import function_of, nested
 Followed = tuple[Any, Any]
 """A value, and the object or class whose attribute it is; `None` for none."""
 
+_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _DEPTH = 3  # of attributes, as in `package.module.variable`
 _MOST = 1000
 """So many functions and objects are followed for one function."""
@@ -77,6 +80,8 @@ def _inside(value: Any, owner: Any, home: str, *, or_sets: bool) -> Iterator[Fol
             yield from _named_by(value, owner, home, or_sets=or_sets)
     elif issubclass(kind, MethodType):
         yield value.__func__, value.__self__
+    elif kind is BuiltinMethodType:
+        yield value.__self__, None
     elif issubclass(kind, (staticmethod, classmethod)):
         yield value.__func__, owner
     elif issubclass(kind, property):
@@ -113,22 +118,36 @@ def _named_by(
     """Yield what code names: variables, modules, and attributes of these and of its owner."""
     code = list(nested(function.__code__))
     names = {name for each in code for name in (*each.co_names, *each.co_freevars)}
-    around = {**function.__globals__, **captured(function)}
+    loaded, imported = _loaded_by(code)
+    around = ChainMap(captured(function), function.__globals__)
     yield from _alone(function.__defaults__ or ())
     yield from _alone((function.__kwdefaults__ or {}).values())
-    known = {name: around[name] for name in names if name in around}
+    known = {name: around[name] for name in sorted(loaded) if name in around}
     values = [
         value
         for name, value in known.items()
         if or_sets or type(value) is not ContextVar or not _only_sets(code, name)
     ]
-    values += [module for name in names for module in _imported(name, around)]
+    values += [module for name in sorted(imported) for module in _imported(name, around)]
     yield from _alone(values)
     values += [] if owner is None else [owner]
     for _ in range(_DEPTH - 1):
         inner = [(each, value) for value in values for each in _attributes(value, names, home)]
         yield from inner
         values = list({id(value): value for value, _ in inner}.values())
+
+
+def _loaded_by(code: list[CodeType]) -> tuple[set[str], set[str]]:
+    """Return the names of variables that code loads, and those of the modules that it imports."""
+    loaded = {name for each in code for name in each.co_freevars}
+    imported = set()
+    for each in code:
+        for this in dis.get_instructions(each):
+            if this.opname in _LOADS:
+                loaded.add(this.argval)
+            elif this.opname == "IMPORT_NAME":
+                imported.add(this.argval)
+    return loaded, imported
 
 
 def _attributes(value: Any, names: set[str], home: str) -> list[Any]:
@@ -144,11 +163,11 @@ def _attributes(value: Any, names: set[str], home: str) -> list[Any]:
     found: dict[str, Any] = {}
     if any(_is_own(cls.__module__, home) for cls in classes):
         for cls in classes:
-            found |= {name: vars(cls)[name] for name in names & vars(cls).keys()}
+            found |= {name: vars(cls)[name] for name in sorted(names & vars(cls).keys())}
     if not is_class:
         found = {name: _of_slot(each, value) for name, each in found.items()}
         held = _own_attributes(value)
-        found |= {name: held[name] for name in names & held.keys()}
+        found |= {name: held[name] for name in sorted(names & held.keys())}
     return list(found.values())
 
 

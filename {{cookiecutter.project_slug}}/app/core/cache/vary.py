@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from .canonical import UnkeyableError, canonical_text
+from .observed import note
 from .requests import HOST, header
 from .variables import context_variables
 
@@ -84,12 +85,16 @@ def name_of(variable: Variable) -> str:
 def _value(variable: Variable) -> tuple[Any, ...]:
     """Return a tuple of the value; an empty one for a context variable that has none."""
     if not isinstance(variable, ContextVar):
+        owner = getattr(variable, "__self__", None)
+        if isinstance(owner, ContextVar):  # its `get`
+            note(owner)
         value = variable()
         if inspect.isawaitable(value):
             if inspect.iscoroutine(value):
                 value.close()
             raise UnkeyableError("it is asynchronous, and a key is made at once")
         return (value,)
+    note(variable)
     try:
         return (variable.get(),)
     except LookupError:

@@ -1,6 +1,7 @@
-"""What a function reads of the request, and does to the response, while it runs."""
+"""What a function reads of its surroundings, and does to the response, while it runs."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from starlette.background import BackgroundTasks
@@ -11,6 +12,10 @@ from starlette.responses import Response
 from . import requests, responses
 from .freshness import is_of_the_server
 from .injected import Changes, snapshot
+from .observed import Reads, Variable
+
+InKey = tuple[AbstractSet[str], AbstractSet[Variable]]
+"""What a key holds of a request, in the words in which it is noted, and which context variables."""
 
 
 class Watch:
@@ -31,6 +36,8 @@ class Watch:
         is_shared: bool = False,
     ) -> None:
         self._noted: set[str] = set()
+        self.reads = Reads()
+        """The context variables that it reads."""
         self._has_request = False
         self.args, self.kwargs = args, dict(kwargs)
         given = (*args, *kwargs.values())
@@ -57,9 +64,13 @@ class Watch:
             self._noted.add(requests.WHOLE)
             return value
 
-    def unkeyed(self, in_key: Callable[[], set[str]]) -> list[str]:
-        """Return what was read of the request and is not in the key."""
-        return sorted(self._noted - in_key()) if self._noted else []
+    def unkeyed(self, in_key: Callable[[], InKey]) -> list[str | Variable]:
+        """Return what of the request, and which context variables, were read and are not in the key."""
+        if not self._noted and not self.reads.found:
+            return []
+        words, variables = in_key()
+        untold = sorted(self.reads.found - variables, key=lambda each: each.name)
+        return [*sorted(self._noted - words), *untold]
 
     def changes(self) -> Changes | None:
         """Return what the function did to the injected response, if there is one."""
@@ -106,7 +117,7 @@ class Watch:
             response.status_code = before.status_code
             response.raw_headers[:] = before.raw_headers
 
-    def is_private(self, error: BaseException, in_key: Callable[[], set[str]]) -> bool:
+    def is_private(self, error: BaseException, in_key: Callable[[], InKey]) -> bool:
         """Whether what the function raised may be for this caller only.
 
         An exception may hold the request, and its handler read that: so where the function was given
