@@ -31,7 +31,7 @@ from .leases import AWAY
 from .near import Kept
 from .observed import Reads, Variable, follow
 from .patterns import KeyPattern
-from .record import Record, is_plausible, owner_digest, plain_payload
+from .record import Record, is_plausible, owner_digest, owner_of, plain_payload
 from .remedies import kind_of
 from .sending import Sending, sending_to
 from .sent import Sent
@@ -56,6 +56,8 @@ _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
 _INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
 _MOST_ROUTES = 1000
 _MOST_SHOWN = 2000  # characters of a warning
+_MEANT = ("it read ", "its status is ", "its Cache-Control is ", "its Pragma is ", "it says that ")
+"""Reasons not to store which the function has given itself, or which were warned of before."""
 _MOST_KINDS = 32  # of reasons that are warned of, for each function
 _PLAIN = 2  # what a response that was sent says of itself: its form and its head
 _IN_LOG = {
@@ -132,6 +134,8 @@ class CachedCalls:
         self._ignored = frozenset(each for each in ignore if isinstance(each, ContextVar))
         names = [each for each in ignore if not isinstance(each, ContextVar)]
         self.parameters = Parameters.of(func, ignore if isinstance(ignore, str) else names)
+        hints = [self.parameters.hints.get(name) for name in self.parameters.signature.parameters]
+        self._may_have_request = any(map(_may_be_request, hints))
         self._vary = Vary(vary)
         self._is_shared, self._method = shared, _checked_method(method)
         self._standings: dict[tuple[int, ...], tuple[tuple[object, ...], Standing]] = {}
@@ -208,9 +212,11 @@ class CachedCalls:
             self._standings[place] = known
         return known[1]
 
-    def _is_for_all(self, asked: "Asked") -> bool:
-        """Whether a call depends on nothing that its key cannot hold, as far as can be seen."""
+    def _is_for_all(self, asked: "Asked", args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a call may have an entry: it depends on nothing else, as far as can be seen."""
         private = None
+        if asked is BY_HAND and self._is_write(args, kwargs):
+            return False
         if self._untold is None:  # the first call: all that the code names is there by now
             self._untold = () if self._is_shared else self._find_untold()
         if self._untold:
@@ -260,7 +266,8 @@ class CachedCalls:
 
         With `sending`, it may be a response that was sent before.
         """
-        is_for_all = (self._untold == () and not self.unseen) or self._is_for_all(asked)
+        is_plain = asked is not BY_HAND or not (self.unseen or self._may_have_request)
+        is_for_all = (is_plain and self._untold == ()) or self._is_for_all(asked, args, kwargs)
         place = self.place(args, kwargs, asked.connection) if is_for_all else None
         if place is None:
             return await self._uncached(args, kwargs)
@@ -296,6 +303,13 @@ class CachedCalls:
             return served.value[0]
         self._note(key, served.how)
         return self._handed_out(served.value, args, kwargs, sending, asked)
+
+    def _is_write(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a route of Starlette calls its endpoint for a method that has no entries."""
+        connection = connection_among(args, kwargs)
+        if connection is None or not self._is_this(connection.scope.get("endpoint")):
+            return False
+        return not self._answers(connection.scope)
 
     async def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function, whatever stands there, and store what it returns."""
@@ -404,7 +418,14 @@ class CachedCalls:
         """
         try:
             record = self._record_at(key, data)
-            return None if record is None else self._read(record, nonces, sending)
+            if record is not None:
+                return self._read(record, nonces, sending)
+            if owner_of(key, data) in self._store.readers:
+                self._warn_once(
+                    "hits never",
+                    f"another function has the same keys, such as {Shown(key)}, and each takes the "
+                    f"other's entries away; give each a key_prefix= of its own",
+                )
         except Exception as error:  # bytes from outside, damaged in a way of their own
             self._logger.debug("unreadable %s: %s", Shown(key), type(error).__name__)
         return None
@@ -585,6 +606,8 @@ class CachedCalls:
             return False
         if reason is not None:
             self._logger.debug("a result of %s is not stored: %s", self._name, reason)
+            if not reason.startswith(_MEANT):
+                self._warn_once("is not stored", reason)
             return False
         if changes:
             about[_INJECTED] = changes.to_json()
@@ -751,6 +774,12 @@ def _lacking(variables: Collection[Variable]) -> str:
         f"decides about the result, as the number of a request in a log, name the variable in "
         f"ignore=, as in ignore=({names},)"
     )
+
+
+def _may_be_request(hint: object) -> bool:
+    if not isinstance(hint, type):
+        return True
+    return issubclass(hint, HTTPConnection) or issubclass(HTTPConnection, hint)
 
 
 def _called(read: str | Variable) -> str:

@@ -105,11 +105,15 @@ class Handles:
                 f"{self._name}.refresh() runs the function, which needs "
                 f"{', '.join(map(repr, _left_out(meant[0])))}: give it, too"
             )
-        call = next(filter(self._has_key, whole), whole[0])
-        return await self._calls.renew(call.args, call.kwargs)
-
-    def _has_key(self, call: inspect.BoundArguments) -> bool:
-        return self._calls.place(call.args, call.kwargs) is not None
+        first: TypeError | None = None
+        for call in whole:
+            try:
+                self._calls.key_or_raise(call.args, call.kwargs)
+            except TypeError as error:
+                first = first or error
+            else:
+                return await self._calls.renew(call.args, call.kwargs)
+        raise TypeError(f"{self._name}.refresh(): {first}") from first
 
     def _keys(
         self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...]
