@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+import gc
+import inspect
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
+from tests.cache.faults import eventually
 
 span: ContextVar[str] = ContextVar("span", default="")
 
@@ -120,25 +123,32 @@ def test_a_cached_dependency_in_a_wrapper_is_its_value(memory: CacheManager) -> 
     assert [client.get("/it?number=1").json() for _ in range(2)] == ["traced 1"] * 2
 
 
+@pytest.mark.parametrize("is_first", [True, False])
 async def test_a_cancelled_call_leaves_no_coroutine(
-    memory: CacheManager, recwarn: pytest.WarningsRecorder
+    memory: CacheManager, recwarn: pytest.WarningsRecorder, is_first: bool
 ) -> None:
-    """One that a plain function has made meanwhile is closed."""
-    started, go_on = threading.Event(), threading.Event()
+    """One that a plain function has made meanwhile, or makes afterwards, is closed."""
+    started, go_on, made = threading.Event(), threading.Event(), []
 
     async def inner() -> None: ...
 
     def plain() -> Any:
         started.set()
         go_on.wait(10)
-        return inner()
+        made.append(inner())
+        return made[-1]
 
     task = asyncio.ensure_future(cache_response(memory, "plain")(plain)())
     await asyncio.to_thread(started.wait, 10)
     task.cancel()
-    go_on.set()
+    if is_first:
+        go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+    go_on.set()
+    await eventually(lambda: made and inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED)
+    made.clear()
+    gc.collect()
     assert [str(each.message) for each in recwarn if "never awaited" in str(each.message)] == []
 
 

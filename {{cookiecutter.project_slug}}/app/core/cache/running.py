@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -31,15 +32,39 @@ def as_coroutine_function(func: Callable[..., Any]) -> Callable[..., Awaitable[A
         return await value if inspect.isawaitable(value) else value
 
     async def run_in_thread(*args: Any, **kwargs: Any) -> Any:
-        values: list[Any] = []
-        call = functools.partial(func, *args, **kwargs)
+        made = _Made(functools.partial(func, *args, **kwargs))
         try:
-            await run_in_threadpool(lambda: values.append(in_thread(call)))
-        except BaseException:  # a cancellation, which takes effect when the thread is done
-            for value in filter(inspect.iscoroutine, values):
-                value.close()
+            await run_in_threadpool(made.run)
+        except BaseException:  # of the function, or a cancellation: then the thread may go on
+            made.give_up()
             raise
-        (value,) = values
+        value = made.values.pop()
         return await value if inspect.isawaitable(value) else value
 
     return run_here if inspect.iscoroutinefunction(inspect.unwrap(func)) else run_in_thread
+
+
+class _Made:
+    """What a call in a thread has returned. A coroutine that nobody awaits any more is closed."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call, self._is_given_up = call, False
+        self.values: list[Any] = []
+
+    def run(self) -> None:
+        """Call the function."""
+        self.values.append(in_thread(self._call))
+        if self._is_given_up:
+            self._close()
+
+    def give_up(self) -> None:
+        """Close what it has returned, or will."""
+        self._is_given_up = True
+        self._close()
+
+    def _close(self) -> None:
+        while self.values:
+            with suppress(IndexError):  # the other thread was first
+                value = self.values.pop()
+                if inspect.iscoroutine(value):
+                    value.close()
