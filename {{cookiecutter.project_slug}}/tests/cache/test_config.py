@@ -290,6 +290,14 @@ def test_a_redis_host_means_redis(monkeypatch: pytest.MonkeyPatch, host: str) ->
     assert isinstance(CacheFactory.create_cache_manager().backend, MemoryBackend)
 
 
+@pytest.mark.parametrize("given", [{"redis_password": "hunter2"}, "redis://:hunter2@redis", 7])
+def test_what_is_no_settings_is_told_by_its_type(given: Any) -> None:
+    """Not by its value, which may hold a password."""
+    with pytest.raises(TypeError, match=rf"a {type(given).__name__}; give CacheSettings") as raised:
+        CacheFactory.create_cache_manager(given)
+    assert "hunter2" not in str(raised.value)
+
+
 def test_the_shared_manager_is_one() -> None:
     """`get` makes it once; `create` makes another each time."""
     assert get_cache_manager() is CacheFactory.get_cache_manager() is get_cache_manager()

@@ -32,13 +32,19 @@ class CacheFactory:
         """Return a new manager. It connects when it is first used, not here.
 
         Without `settings` they are read from the environment. Raises `CacheConfigError` for one
-        with a wrong value, for contradictions, and for packages that are missing or too old.
+        with a wrong value, for contradictions, and for packages that are missing or too old, and
+        `TypeError` for settings of another type.
         """
         insist_on_the_rest()
         from .settings import CacheSettings, backend_of  # noqa: PLC0415 - see `__init__`
 
         if settings is None:
             settings = CacheSettings.load()
+        elif not isinstance(settings, CacheSettings):
+            raise TypeError(
+                f"settings= is a {type(settings).__qualname__}; give CacheSettings(cache_backend=...), "
+                f"or nothing for those of the environment"
+            )
         manager = CacheManager(
             backend_of(settings),
             default_ttl=settings.cache_default_ttl,
