@@ -10,8 +10,9 @@ import operator
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -83,7 +84,8 @@ class Store(Protocol):
         """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
 
 
-class Asked(NamedTuple):
+@dataclass(slots=True)
+class Asked:
     """The request that a call answers, and the response that FastAPI builds for it."""
 
     connection: HTTPConnection | None = None
@@ -130,18 +132,19 @@ class CachedCalls:
         self.form: str | None = None
         """The one form that all of them have, if they do."""
         self._name = f"{func.__module__}.{func.__qualname__}"
-        follow(func)
         self._ignored = frozenset(each for each in ignore if isinstance(each, ContextVar))
         names = [each for each in ignore if not isinstance(each, ContextVar)]
         self.parameters = Parameters.of(func, ignore if isinstance(ignore, str) else names)
-        hints = [self.parameters.hints.get(name) for name in self.parameters.signature.parameters]
-        self._may_have_request = any(map(_may_be_request, hints))
+        self._may_have_request = _may_have_request(self.parameters)
         self._vary = Vary(vary)
         self._is_shared, self._method = shared, _checked_method(method)
         self._standings: dict[tuple[int, ...], tuple[tuple[object, ...], Standing]] = {}
         """What it is to the routes that have called it, in applications and their overrides."""
+        self._last_standing: tuple[object, object, Standing] | None = None
         self._untold: tuple[Variable, ...] | None = None
         """Context variables that the code names, and the key does not hold; `None` at first."""
+        self._is_open = False
+        """Whether no call by hand has to be looked at before its key is."""
         self._statuses = _checked_statuses(statuses)
         self._classes = KnownClasses.returned_by(func)
         self._kinds = responses.kinds_returned_by(func)
@@ -151,6 +154,7 @@ class CachedCalls:
                 f"{', '.join(self._vary.names)} says"
             )
         own = Template(key, self.parameters.signature.parameters) if isinstance(key, str) else key
+        follow(func)
         who = identity(func, self._classes)
         self._owner = owner(func, who, shared=shared)
         store.readers[owner_digest(self._owner)] = self._owner, self._classes
@@ -200,9 +204,13 @@ class CachedCalls:
 
     def _standing(self, scope: Mapping[str, Any]) -> Standing:
         """Return what the function is to the route of a request; that is found out once."""
-        app = scope.get("app")
+        app, endpoint = scope.get("app"), scope.get("route") or scope.get("endpoint")
         overrides = overrides_of(app)
-        route = scope.get("route") or scope.get("endpoint"), app, *overrides, *overrides.values()
+        if not overrides:
+            last = self._last_standing
+            if last is not None and last[0] is endpoint and last[1] is app:
+                return last[2]
+        route = endpoint, app, *overrides, *overrides.values()
         place = tuple([id(each) for each in route])
         known = self._standings.get(place)
         if known is None or any(map(operator.is_not, known[0], route)):
@@ -210,6 +218,8 @@ class CachedCalls:
                 self._standings.clear()
             known = route, standing(scope, self._is_this, self._keys.names, self._vary)
             self._standings[place] = known
+        if not overrides:
+            self._last_standing = endpoint, app, known[1]
         return known[1]
 
     def _is_for_all(self, asked: "Asked", args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -219,6 +229,7 @@ class CachedCalls:
             return False
         if self._untold is None:  # the first call: all that the code names is there by now
             self._untold = () if self._is_shared else self._find_untold()
+            self._is_open = not (self._untold or self._may_have_request)
         if self._untold:
             private = (
                 f"it depends on {', '.join(map(name_of, self._untold))}, {_lacking(self._untold)}"
@@ -266,25 +277,19 @@ class CachedCalls:
 
         With `sending`, it may be a response that was sent before.
         """
-        is_plain = asked is not BY_HAND or not (self.unseen or self._may_have_request)
-        is_for_all = (is_plain and self._untold == ()) or self._is_for_all(asked, args, kwargs)
-        place = self.place(args, kwargs, asked.connection) if is_for_all else None
-        if place is None:
+        # Nothing is called here that can be said at once: this is on the path of every hit.
+        if (not self._is_open or self.unseen) and not self._is_for_all(asked, args, kwargs):
             return await self._uncached(args, kwargs)
-        key, tags = place
+        try:
+            key = self._keys.key(args, kwargs, asked.connection)
+            tags = self._tags_of(args, kwargs) if self._is_tagged else ()
+        except Exception as error:  # of a `__cache_key__`, of `key=`, of an attribute in a template
+            self._tell(error, args, kwargs)
+            return await self._uncached(args, kwargs)
         fence, seen = self._store.fence, None
         hit = None if fence.near is None else self._found_near(key, tags, sending)
         if hit is None and not tags and (soon := fence.look_soon(key)) is not None:
-            try:
-                data = await soon
-            except UnansweredError as error:
-                seen = await fence.leases.look_again(key, error.deadline)
-            except Exception:  # of which the backend has told
-                seen = AWAY
-            else:
-                hit = self._found_soon(key, data, sending)
-                if hit is None and is_plausible(key, data):
-                    seen = data, (), True
+            hit, seen = await self._soon(key, soon, sending)
         if hit is not None:
             if (slot := current_slot()) is not None:
                 slot.outcome = Outcome.HIT
@@ -304,6 +309,20 @@ class CachedCalls:
         self._note(key, served.how)
         return self._handed_out(served.value, args, kwargs, sending, asked)
 
+    async def _soon(
+        self, key: str, soon: Awaitable[Any], sending: Sending | None
+    ) -> tuple[tuple[Any, Changes | None] | None, Any]:
+        """Return a hit, or else what the fence is to know of what stands there."""
+        try:
+            data = await soon
+        except UnansweredError as error:
+            return None, await self._store.fence.leases.look_again(key, error.deadline)
+        except Exception:  # of which the backend has told
+            return None, AWAY
+        hit = self._found_soon(key, data, sending)
+        is_of_use = hit is None and is_plausible(key, data)
+        return hit, (data, (), True) if is_of_use else None
+
     def _is_write(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether a route of Starlette calls its endpoint for a method that has no entries."""
         connection = connection_among(args, kwargs)
@@ -313,10 +332,11 @@ class CachedCalls:
 
     async def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function, whatever stands there, and store what it returns."""
-        place = self.place(args, kwargs)
-        if place is None:
+        try:
+            key, tags = self._keys.key(args, kwargs), self._tags_of(args, kwargs)
+        except Exception as error:  # as in `call`
+            self._tell(error, args, kwargs)
             return await self._uncached(args, kwargs)
-        key, tags = place
         call = _OneCall(self, key, args, kwargs, None, BY_HAND)
         served = await self._store.fence.renew_now(key, tags, call)
         self._note(key, served.how)
@@ -362,24 +382,10 @@ class CachedCalls:
             keys.append(all_tags_key(self._store.key_prefix))
         return tuple(keys)
 
-    def place(
-        self,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        connection: HTTPConnection | None = None,
-    ) -> tuple[str, tuple[str, ...]] | None:
-        """Return the key of a call, and the keys of its tags.
-
-        `None` where it has none, or a tag has no name: then it goes past the cache.
-        """
-        try:
-            tags = self._tags_of(args, kwargs) if self._is_tagged else ()
-            return self._keys.key(args, kwargs, connection), tags
-        except Exception as error:  # of a `__cache_key__`, of `key=`, of an attribute in a template
-            if not isinstance(error, UnkeyableError) and not self._fits(args, kwargs):
-                return None  # the function itself says best what does not fit
+    def _tell(self, error: Exception, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Warn of a call that has no key, unless the function itself says best what does not fit."""
+        if isinstance(error, UnkeyableError) or self._fits(args, kwargs):
             self._warn_once("runs uncached", _why_no_key(error))
-        return None
 
     def in_key(self, call: "_OneCall") -> InKey:
         """Return what the key of a call holds: of the request, and of context variables.
@@ -776,10 +782,15 @@ def _lacking(variables: Collection[Variable]) -> str:
     )
 
 
-def _may_be_request(hint: object) -> bool:
-    if not isinstance(hint, type):
-        return True
-    return issubclass(hint, HTTPConnection) or issubclass(HTTPConnection, hint)
+def _may_have_request(parameters: Parameters) -> bool:
+    """Whether an argument may be a request, by what the annotations say."""
+    hints = [parameters.hints.get(name) for name in parameters.signature.parameters]
+    return not all(
+        isinstance(hint, type)
+        and not issubclass(hint, HTTPConnection)
+        and not issubclass(HTTPConnection, hint)
+        for hint in hints
+    )
 
 
 def _called(read: str | Variable) -> str:
