@@ -1,15 +1,17 @@
 """What keeps a function from its cache is told once, with what to do (promise P10)."""
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sized
+from typing import Annotated, Any, Protocol, TypeVar
 
 import pytest
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
 from tests.cache.endpoints import get
@@ -118,6 +120,53 @@ async def test_p10_what_is_never_stored_is_told_unless_it_says_so_itself(
     told = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert len(told) == (make in TOLD)
     assert all(TOLD[make] in each for each in told)
+
+
+class Sends(Protocol):
+    """What has a method, as a request has."""
+
+    method: str
+
+
+ANNOTATIONS: list[Any] = [
+    *(None, Any, object, Request, "Unknown", Mapping, Sized, Hashable, Sends),
+    *(Request | None, Annotated[Request, "it"], TypeVar("T")),
+]
+
+
+@pytest.mark.parametrize("annotation", ANNOTATIONS)
+async def test_p8_a_write_is_known_whatever_the_annotation_is(
+    manager: CacheManager, annotation: Any
+) -> None:
+    """By what the argument is."""
+
+    async def endpoint(request):  # type: ignore[no-untyped-def] # it is set below
+        runs.append(1)
+        return JSONResponse(len(runs))
+
+    runs: list[int] = []
+    if annotation is not None:
+        endpoint.__annotations__["request"] = annotation
+    cached = cache_response(manager, "it")(endpoint)
+    app: Any = Starlette(routes=[Route("/it", cached, methods=["POST"])])
+    assert [(await get(app, method="POST")).json() for _ in range(2)] == [1, 2]
+
+
+class Typed(TypedDict):
+    """Does not let itself be asked for subclasses."""
+
+    name: str
+
+
+@pytest.mark.parametrize("annotation", [Typed, Sends, Hashable, BaseModel, int])
+async def test_any_annotation_may_stand_there(manager: CacheManager, annotation: Any) -> None:
+    """Also of classes that fail where they are compared with others."""
+
+    async def read(item: Any) -> int:
+        return 1
+
+    read.__annotations__["item"] = annotation
+    assert await cache_response(manager, "it")(read)(1) == 1
 
 
 METHODS = ["POST", "PUT", "PATCH", "DELETE", "QUERY"]

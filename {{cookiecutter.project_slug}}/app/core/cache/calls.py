@@ -784,12 +784,13 @@ def _lacking(variables: Collection[Variable]) -> str:
 
 def _may_have_request(parameters: Parameters) -> bool:
     """Whether an argument may be a request, by what the annotations say."""
-    hints = [parameters.hints.get(name) for name in parameters.signature.parameters]
     return not all(
-        isinstance(hint, type)
-        and not issubclass(hint, HTTPConnection)
-        and not issubclass(HTTPConnection, hint)
-        for hint in hints
+        isinstance(hint := parameters.hints.get(name), type)
+        # An abstract class, or a protocol, may be that of anything.
+        and type(hint).__module__ not in ("abc", "typing", "typing_extensions")
+        and HTTPConnection not in hint.__mro__
+        and hint not in HTTPConnection.__mro__
+        for name in parameters.signature.parameters
     )
 
 
