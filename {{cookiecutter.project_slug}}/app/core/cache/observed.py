@@ -15,16 +15,15 @@ sees what is called in the function's own thread and tasks, and no more than `_M
 import asyncio
 import os
 import sys
-import sysconfig
 import types
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import lru_cache
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from .here import FOLDER, LIBRARIES
 from .uses import function_of
 
 T = TypeVar("T")
@@ -35,10 +34,6 @@ _MOST_CALLS = 100_000
 """What is watched of one step on Python 3.11: more would take longer than an operation may."""
 _TOOLS = (4, 3)
 """The numbers that `sys.monitoring` leaves to whoever comes."""
-_HERE = f"{Path(__file__).parent}{os.sep}"
-_LIBRARIES = tuple(
-    sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 _homes: tuple[str, ...] = ()
 """Where among the libraries the application itself is installed, if it is."""
 
@@ -118,7 +113,7 @@ def follow(function: Any) -> None:
     """Take the code beside a function for the application's own, though it may be installed."""
     global _homes  # noqa: PLW0603 - one for the process, as the hooks are
     file = getattr(getattr(function_of(function), "__code__", None), "co_filename", "")
-    for folder in _LIBRARIES:
+    for folder in LIBRARIES:
         if file.startswith(folder):
             home = folder + file[len(folder) :].partition(os.sep)[0]
             if home not in _homes:
@@ -134,9 +129,9 @@ async def _awaited(call: Callable[[], Awaitable[T]]) -> T:
 @lru_cache(maxsize=4096)
 def _is_own(file: str) -> bool:
     """Whether code of a file is the application's own."""
-    if file.startswith((_HERE, "<frozen ")):
+    if file.startswith((FOLDER, "<frozen ")):
         return False
-    return not file.startswith(_LIBRARIES) or file.startswith(_homes)
+    return not file.startswith(LIBRARIES) or file.startswith(_homes)
 
 
 def _seen(variable: Variable, frame: FrameType | None) -> None:
@@ -144,7 +139,7 @@ def _seen(variable: Variable, frame: FrameType | None) -> None:
     reads = _reads.get()
     if reads is None or variable in reads.found:
         return
-    while frame is not None and not frame.f_code.co_filename.startswith(_HERE):
+    while frame is not None and not frame.f_code.co_filename.startswith(FOLDER):
         if frame.f_globals.get("__name__") == "logging":
             return
         frame = frame.f_back

@@ -10,9 +10,7 @@ https://docs.python.org/3/library/contextvars.html.
 
 import dis
 import inspect
-import os
 import sys
-import sysconfig
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -29,6 +27,7 @@ from types import (
 )
 from typing import Any
 
+from .here import LIBRARIES, PACKAGE
 from .hints import captured
 from .uses import function_of, nested
 
@@ -42,10 +41,6 @@ _MOST = 1000
 _MOST_ITEMS = 100
 _TOLD_ALL = {ContextVar, str, bytes, int, float, complex, bool, type(None), CodeType}
 _SLOTS = {MemberDescriptorType, GetSetDescriptorType}
-_OURS = f"{__package__}."
-_LIBRARIES = tuple(
-    sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 
 
 def context_variables(call: Any, *, or_sets: bool = False) -> set[ContextVar[Any]]:
@@ -235,9 +230,9 @@ def _is_own(module: Any, home: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_of(module: str, home: str) -> bool:
-    if f"{module}.".startswith(_OURS):
+    if f"{module}.".startswith(PACKAGE):
         return False
     if module == "__main__" or _package(module) == home:
         return True
     file = getattr(sys.modules.get(module), "__file__", None)
-    return type(file) is str and not file.startswith(_LIBRARIES)
+    return type(file) is str and not file.startswith(LIBRARIES)
