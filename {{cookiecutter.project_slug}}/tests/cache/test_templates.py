@@ -1,14 +1,16 @@
 """Keys and patterns with arguments in them: no value leaves its place (promises P2 and P7)."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from app.core.cache import CacheManager, cache_response, invalidate_cache
+from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
 from app.core.cache.canonical import UnkeyableError
 from app.core.cache.templates import Template, escape
 
@@ -89,6 +91,61 @@ def test_p2_no_two_lists_of_values_make_one_key() -> None:
     values = ["", ":", "a", "a:", ":a", "/x", "a/xb", "%3A", "*", "~", "None"]
     rendered = {render({"a": a, "b": b, "c": c}) for a in values for b in values for c in values}
     assert len(rendered) == len(values) ** 3
+
+
+class Said:
+    """A class that says what tells its objects apart."""
+
+    def __init__(self, what: Any) -> None:
+        self.what = what
+
+    def __cache_key__(self) -> Any:
+        """Return what was given."""
+        return self.what
+
+
+class Picked(Enum):
+    """An enum whose members say so themselves."""
+
+    NOTHING, NAME = None, "None"
+    NUMBER, DIGIT, TRUTH = 1, "1", "True"
+
+    def __cache_key__(self) -> Any:
+        """Return what is not the member's name."""
+        return self.value
+
+
+LOOK_ALIKE = [
+    *(None, "None", 1, "1", 1.0, "1.0", Decimal("1.0"), True, "True", "", "~", "1~str", "1~~str"),
+    *(UUID(int=1), str(UUID(int=1)), datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02 00:00:00+00:00"),
+    *(Path("a"), "a", Colour.RED, "dark red", "x" * 100, Path("x" * 100)),
+]
+
+
+@pytest.mark.parametrize("place", ["{x}", "{x.a}", "{x[0]}"])
+async def test_p2_what_a_class_says_of_itself_is_told_by_its_type_as_well(place: str) -> None:
+    """As for values that stand there themselves; and an invalidation with the object finds it."""
+    manager, runs = CacheManager(MemoryBackend()), list[int]()
+
+    @cache_response(manager, "said", key=place)
+    async def read(x: Any) -> int:
+        runs.append(1)
+        return len(runs)
+
+    @invalidate_cache(manager, f"said:{place}")
+    async def forget(x: Any) -> None: ...
+
+    wrap: Any = {
+        "{x}": lambda said: said,
+        "{x.a}": lambda said: SimpleNamespace(a=said),
+        "{x[0]}": lambda said: [said],
+    }[place]
+    given = [wrap(each) for each in (*map(Said, LOOK_ALIKE), *LOOK_ALIKE, *Picked)]
+    for _ in range(2):
+        assert [await read(each) for each in given] == list(range(1, len(given) + 1))
+    await forget(wrap(Said("1")))
+    number = LOOK_ALIKE.index(1) + 1
+    assert [await read(wrap(Said(each))) for each in (1, "1")] == [number, len(given) + 1]
 
 
 async def test_p7_a_star_of_a_user_is_no_wildcard(our_manager: CacheManager) -> None:

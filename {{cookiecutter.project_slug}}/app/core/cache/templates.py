@@ -179,7 +179,8 @@ class Template:
         raw = unquote(text)
         is_another = unquote(raw) != raw
         plain = [] if raw == text or WILDCARD in raw or is_another else [raw]
-        return [_short(text, ""), _short(text, _mark(_kind(value))), *plain]
+        inner = _inner_mark(value, text)
+        return [_short(text, inner), _short(text, inner + _mark(_kind(value))), *plain]
 
     def _raw(self, part: _Part, arguments: Mapping[str, object]) -> str:
         field = part.field
@@ -252,14 +253,25 @@ def quoted(text: str) -> str:
 
 
 def _marked(value: object, text: str, plain: type | None) -> str:
-    kind = _kind(value)
+    return _short(text, _mark_of(value, text, plain))
+
+
+def _mark_of(value: object, text: str, plain: type | None) -> str:
+    """Return what tells a value from those of other types that have its text."""
+    kind, inner = _kind(value), _inner_mark(value, text)
     if plain is not None:
         is_plain = issubclass(kind, plain) if plain is PurePath else kind is plain
     else:
         is_plain = kind in _OF_ONE_LOOK or (
             kind is str and not _LOOKS_TYPED.fullmatch(unquote(text))
         )
-    return _short(text, "" if is_plain else _mark(kind))
+    return inner if is_plain else inner + _mark(kind)
+
+
+def _inner_mark(value: Any, text: str) -> str:
+    """Return the mark of what a `__cache_key__` returned: `None` and "None" have one text."""
+    says = getattr(type(value), "__cache_key__", None)
+    return "" if says is None else _mark_of(says(value), text, None).replace("~", "~~")
 
 
 def _short(escaped: str, mark: str) -> str:
