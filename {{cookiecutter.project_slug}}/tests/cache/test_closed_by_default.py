@@ -502,18 +502,21 @@ async def test_p8_an_exception_belongs_to_its_function(our_manager: CacheManager
 async def test_p2_factories_that_differ_in_a_dependency_alone_are_told_apart(
     our_manager: CacheManager,
 ) -> None:
-    """The second one is refused: it would answer with the first one's items."""
+    """Each has entries of its own: the second one would answer with the first one's items."""
 
-    def items_of(database: Callable[[], str]) -> Any:
+    def items_of(database: Callable[[], str]) -> FastAPI:
+        app = FastAPI()
+
+        @app.get("/")
         @cache_response(our_manager, "items", ignore=("items",))
         async def items(items: Annotated[str, Depends(database)]) -> str:
             return items
 
-        return items
+        return app
 
-    items_of(lambda: "one")
-    with pytest.raises(ValueError, match="would share its entries"):
-        items_of(lambda: "two")
+    apps = [items_of(lambda: "one"), items_of(lambda: "two"), items_of(lambda: "one")]
+    found = [(await ask(app, {}))[0].json() for _ in range(2) for app in apps]
+    assert found == ["one", "two", "one"] * 2
 
 
 async def test_a_request_is_what_it_was_in_a_dictionary(

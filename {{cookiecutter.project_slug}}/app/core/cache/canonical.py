@@ -17,7 +17,7 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args, get_origin
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -91,7 +91,7 @@ def has_identity(cls: type) -> bool:
 
     What they contain may still turn out to have none.
     """
-    return cls in _MOST_FREQUENT or cls in _WRITERS or _form_of(cls) is not None
+    return cls in _MOST_FREQUENT or cls in _WRITERS or any(has_it(cls) for has_it, _ in _FORMS)
 
 
 def _text(value: str) -> str:
@@ -170,6 +170,7 @@ def _refuse_more(value: object) -> None:
         raise UnkeyableError(f"this {type(value).__qualname__} has attributes of its own")
 
 
+_HEAP = 1 << 9  # the flag of classes that were made by Python code
 _MOST_FREQUENT = (str, int, type(None))  # which `canonical_text` writes itself
 # Each form tells where it ends: by a length, a number of items, or a character that is not in it.
 _WRITERS: dict[type, Callable[[Any], str]] = {
@@ -231,7 +232,17 @@ def _form_of(cls: type) -> Form | None:
 
 
 def _form(cls: type, parts: Callable[[Any], Iterable[object]], names: Sequence[str] = ()) -> Form:
-    return cls, f"o{_class(cls)}{_items('l', list(map(_text, names)))}", parts
+    try:
+        return cls, f"o{_class(cls)}{_items('l', list(map(_text, names)))}", parts
+    except UnkeyableError as error:
+        return cls, "", _refusing(str(error))
+
+
+def _refusing(why: str) -> Callable[[Any], Iterable[object]]:
+    def parts(_: object) -> Iterable[object]:
+        raise StateError(why)
+
+    return parts
 
 
 class _Missing:
@@ -272,7 +283,7 @@ def _fields_form(cls: type, fields: Iterable[Any]) -> Form:
         state = whole.of(value)
         alias = state.get(ALIAS)
         fields = [state.get(name, _MISSING) for name in names]
-        return [*fields, None if alias is None else described(alias)]
+        return [*fields, None if alias is None else described(alias) + _unfound(alias)]
 
     return _form(cls, parts, names)
 
@@ -294,10 +305,7 @@ def _form_by(part: Callable[[Any], object]) -> Callable[[type], Form]:
 
 def _class_parts(cls: type) -> object:
     """Return what a class is known by: its name, if it is found by that."""
-    found: Any = sys.modules.get(cls.__module__)
-    for name in cls.__qualname__.split("."):
-        found = getattr(found, name, None)
-    if found is not cls and getattr(cls, "__origin__", None) is None:
+    if not is_found(cls) and getattr(cls, "__origin__", None) is None:
         raise UnkeyableError(f"the class {cls.__qualname__} is not found by its name")
     return cls.__module__, class_name(cls)
 
@@ -347,5 +355,44 @@ _FORMS: tuple[tuple[Callable[[type], bool], Callable[[Any], Form]], ...] = (
 )
 
 
+def is_found(value: Any) -> bool:
+    """Whether a function or a class is what its module has under its name."""
+    if isinstance(value, type) and value.__module__ == "builtins" and not value.__flags__ & _HEAP:
+        return True  # as the class of `None`
+    found: Any = sys.modules.get(value.__module__ or "")
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is value
+
+
 def _class(cls: type) -> str:
-    return _text(cls.__module__) + _text(class_name(cls))
+    name = _text(cls.__module__) + _text(class_name(cls))
+    try:
+        return name + _unfound(cls)
+    except UnkeyableError:
+        if callable(getattr(cls, "__cache_key__", None)):  # which says itself what tells them apart
+            return name
+        raise
+
+
+def _unfound(annotation: Any) -> str:
+    """Return what is to be said of a class besides its name; nothing if it is found by that."""
+    if _are_found(annotation):
+        return ""
+    from .captures import Captures  # noqa: PLC0415 - it writes down by `canonical` what it finds
+
+    return _text(Captures.of_class(annotation))
+
+
+def _are_found(annotation: Any) -> bool:
+    """Whether all classes that an annotation names are found by their names."""
+    made_of = getattr(annotation, "__pydantic_generic_metadata__", None) or {}
+    if isinstance(annotation, type) and made_of.get("origin") is not None:  # `Page[User]`
+        return all(map(_are_found, (made_of["origin"], *made_of["args"])))
+    parts = list(annotation) if isinstance(annotation, (list, tuple)) else get_args(annotation)
+    if isinstance(annotation, type) and not parts:
+        return is_found(annotation)
+    if isinstance(annotation, Enum):  # in a `Literal`
+        return is_found(type(annotation))
+    origin = get_origin(annotation)
+    return all(map(_are_found, (*parts, origin) if isinstance(origin, type) else parts))
