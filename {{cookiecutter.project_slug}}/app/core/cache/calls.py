@@ -20,11 +20,22 @@ from starlette.responses import Response
 from . import codec, responses, sent
 from .base import Nonces, UnansweredError
 from .canonical import UnkeyableError, text
+from .captures import Captures
 from .classes import KnownClasses
 from .dependencies import Standing, overrides_of, reaches, standing, unseen
 from .fence import Fence, Found, How, Made
 from .freshness import Freshness, is_failure
-from .identity import advice, identity, is_same, owner, unidentified
+from .identity import (
+    MOST_OF_A_NAME,
+    Begun,
+    OfFunctions,
+    advice,
+    begin,
+    compared,
+    identity,
+    is_same,
+    owner,
+)
 from .injected import Changes
 from .keyfunctions import KeyFunction
 from .keys import KeyBuilder, Parameters, check_key_prefix, connection_among
@@ -60,6 +71,15 @@ _MOST_SHOWN = 2000  # characters of a warning
 _MEANT = ("it read ", "its status is ", "its Cache-Control is ", "its Pragma is ", "it says that ")
 """Reasons not to store which the function has given itself, or which were warned of before."""
 _MOST_KINDS = 32  # of reasons that are warned of, for each function
+_SHARES_NOT = "shares no entries with other processes"
+_DECORATE_ONCE = (
+    "if the function around it runs for each request, decorate this one once, outside, and pass as "
+    "arguments what it captured"
+)
+_MADE_AGAIN = (
+    f"more than {MOST_OF_A_NAME} functions of this name have captured different values, and the first "
+    f"of them are forgotten; {_DECORATE_ONCE}"
+)
 _PLAIN = 2  # what a response that was sent says of itself: its form and its head
 _IN_LOG = {
     Outcome.HIT: "hit",
@@ -75,8 +95,8 @@ class Store(Protocol):
     key_prefix: str
     compress_over: int
     max_entry_bytes: int
-    functions: dict[bytes, Callable[..., Any]]
-    readers: dict[bytes, tuple[bytes, KnownClasses]]
+    functions: OfFunctions[Callable[..., Any]]
+    readers: OfFunctions[tuple[bytes, KnownClasses]]
 
     fence: Fence
 
@@ -99,6 +119,9 @@ BY_HAND = Asked()
 
 class CachedCalls:
     """The entries of one decorated function. The arguments are those of `cache_response`."""
+
+    _begun: Begun
+    """What its records bear, since it was called first."""
 
     def __init__(
         self,
@@ -157,7 +180,8 @@ class CachedCalls:
         follow(func)
         who = identity(func, self._classes)
         self._owner = owner(func, who, shared=shared)
-        store.readers[owner_digest(self._owner)] = self._owner, self._classes
+        self._captured = None if shared else Captures.of(func)
+        """What it captured, until it is called first."""
         start = f"{store.key_prefix}:{key_prefix}"
         self._keys = KeyBuilder(
             func, self.parameters, start=start, identity=who, vary=self._vary, own=own
@@ -169,10 +193,15 @@ class CachedCalls:
         self._is_tagged = bool(self._tags or self._derivations)
         self._tag_start = tag_key(store.key_prefix, "")
         self._warned: set[str] = set()
-        place = text(start) + (text(key) if isinstance(key, str) else who)
-        _claim(store, func, place, shared=shared)
-        if not shared and (unknown := unidentified(func)):
-            self._warn_once("shares no entries with other processes", advice(unknown))
+        self._take(text(start) + (text(key) if isinstance(key, str) else who))
+
+    def _take(self, place: bytes) -> None:
+        """Take a place among the keys; tell what was captured that has no identity."""
+        if _claim(self._store, self._func, place, shared=self._is_shared):
+            self._warn_once("is made again and again", _MADE_AGAIN)
+        self._read_own()
+        if self._captured is not None and self._captured.unknown:
+            self._warn_once(_SHARES_NOT, advice(self._captured.unknown))
 
     async def requested(
         self,
@@ -230,6 +259,7 @@ class CachedCalls:
         if self._untold is None:  # the first call: all that the code names is there by now
             self._untold = () if self._is_shared else self._find_untold()
             self._is_open = not (self._untold or self._may_have_request)
+            self._see_captured()
         if self._untold:
             private = (
                 f"it depends on {', '.join(map(name_of, self._untold))}, {_lacking(self._untold)}"
@@ -249,6 +279,21 @@ class CachedCalls:
         except Exception:  # of code that is no ordinary one; what it reads is seen when it runs
             return ()
         return tuple(sorted(untold, key=lambda each: each.name))
+
+    def _see_captured(self) -> None:
+        """See once whether what was captured is what it was when the function was decorated."""
+        then, self._captured = self._captured, None
+        if then is not None:
+            self._begun = begin(self._func, self._owner, then)
+            self._owner = self._begun.owner
+            self._read_own()
+            if self._begun.told and self._begun.func is self._func:
+                self._warn_once(_SHARES_NOT, self._begun.told)
+
+    def _read_own(self) -> None:
+        """Let `get` read the entries of this function."""
+        reader = self._owner, self._classes
+        self._store.readers.keep(self._func, owner_digest(self._owner), reader)
 
     def _is_this(self, call: object) -> bool:
         return reaches(call, self.decorated)
@@ -332,6 +377,7 @@ class CachedCalls:
 
     async def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function, whatever stands there, and store what it returns."""
+        self._see_captured()
         try:
             key, tags = self._keys.key(args, kwargs), self._tags_of(args, kwargs)
         except Exception as error:  # as in `call`
@@ -812,13 +858,18 @@ def _as_text(nonces: Nonces) -> list[str]:
     return [(nonce or b"").decode("latin-1") for nonce in nonces]
 
 
-def _claim(store: Store, func: Callable[..., Any], place: bytes, *, shared: bool) -> None:
-    """Take a place among the keys for `func`; refuse one that a different function has."""
-    other = store.functions.setdefault(place, func)
+def _claim(store: Store, func: Callable[..., Any], place: bytes, *, shared: bool) -> bool:
+    """Take a place among the keys for `func`; refuse one that a different function has.
+
+    Return whether there are too many of its name, for the first time.
+    """
+    other = store.functions.get(place)
+    if other is None:
+        return store.functions.keep(func, place, func)
     if is_same(func, other, shared=shared):
-        return
-    unknown = unidentified(func)
-    why = f"; {advice(unknown)}" if unknown else ""
+        return False
+    unknown = compared(func, other)
+    why = f"; {advice(unknown)}; {_DECORATE_ONCE}" if unknown else ""
     raise ValueError(
         f"{func.__module__}.{func.__qualname__} would share its entries with another function: "
         f"one of the same name, whose captured values cannot be told apart, or of the same "

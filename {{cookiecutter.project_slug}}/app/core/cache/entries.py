@@ -14,6 +14,7 @@ from .base import Nonces
 from .classes import NO_CLASSES, KnownClasses
 from .fence import Fence, Found, Made
 from .freshness import Freshness, is_failure
+from .identity import OfFunctions
 from .record import Record, names_its_key, owner_of
 from .shown import Shown
 from .tags import MOST_TAGS, checked_tag_keys
@@ -41,7 +42,7 @@ class Store(Protocol):
     compress_over: int
     max_entry_bytes: int
     fence: Fence
-    readers: dict[bytes, Reader]
+    readers: OfFunctions[Reader]
 
     def refuse_large(self, data: bytes, key: str | None = None) -> None:
         """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""

@@ -8,6 +8,7 @@ from .patterns import WILDCARD, KeyPattern
 from .templates import Template
 
 _ANY, _ONE, _VALUE, _NAME = "any text", "a value's first", "a value's rest", "name "
+_MOST = 10_000  # kinds of keys that are known; of more, nothing is told
 Shape = tuple[str, ...]
 """The characters of a key in turn; `_ANY` for what is not known, `_ONE` and `_VALUE` for a value,
 which has no colon. Those of a function's name have `_NAME` in front: no value is meant to be that."""
@@ -27,7 +28,8 @@ def expect_keys(
     before = f"{manager.key_prefix}:{key_prefix}:"
     name = family.literals[0].removeprefix(before)
     end = [*(_NAME + each for each in name), _ANY] if own is None else _shape(own)
-    manager.families[(*before, *end)] = key_prefix
+    if len(manager.families) <= _MOST:
+        manager.families[(*before, *end)] = key_prefix
 
 
 def tell_of_void(
@@ -37,7 +39,7 @@ def tell_of_void(
     logger: logging.Logger,
 ) -> None:
     """Warn of keys that cover no entry of the functions whose `key_prefix` they name."""
-    for template in templates:
+    for template in templates if len(manager.families) <= _MOST else ():
         pattern = (*manager.key_prefix, ":", *_shape(template))
         if any(_meet(pattern, family) for family in manager.families):
             continue

@@ -18,6 +18,7 @@ from .entries import LEFT_OUT, Entry, Factory, Reader, Standing, called, standin
 from .families import Shape
 from .fence import LOCK_TIMEOUT, Fence, Made, computes_here
 from .freshness import Freshness
+from .identity import OfFunctions
 from .journal import InvalidationEvent, Journal, Listener
 from .leases import TAG_MS
 from .loops import insist_on_asyncio, to_its_end
@@ -86,9 +87,9 @@ class CacheManager:
         self.max_entry_bytes = max_entry_bytes
         self.compress_over = compress_over
         self.ttl_jitter = ttl_jitter
-        self.functions: dict[bytes, Callable[..., Any]] = {}
+        self.functions: OfFunctions[Callable[..., Any]] = OfFunctions()
         """The decorated functions, by the place that they have among the keys."""
-        self.readers: dict[bytes, Reader] = {}
+        self.readers: OfFunctions[Reader] = OfFunctions()
         """What reads the entries of decorated functions, by what their records bear."""
         self.families: dict[Shape, str] = {}
         """What the keys of the decorated functions look like, and their `key_prefix`."""
