@@ -34,6 +34,7 @@ from pydantic_core import PydanticUndefined
 
 from .canonical import UnkeyableError, canonical, is_found, text
 from .classes import KnownClasses
+from .here import PACKAGE
 from .hints import hints_of
 from .names import described
 from .state import Whole
@@ -58,7 +59,6 @@ _SAY_NOTHING = {
 _HINT = "hint"
 _WITHOUT_METHODS = {"__init__", "__new__", "__repr__", "__str__", "__eq__", "__hash__"}
 _LOCAL = "<"  # as in `<locals>` and `<lambda>`
-_OURS = f"{__package__}."
 
 
 class Captures:
@@ -335,7 +335,7 @@ def _function_of(method: object) -> object:
 
 def _cannot_decide(cls: type) -> bool:
     """Whether no instance of a class says anything of a result: the cache's own, and locks."""
-    if any(f"{base.__module__}.".startswith(_OURS) for base in cls.__mro__):
+    if any(f"{base.__module__}.".startswith(PACKAGE) for base in cls.__mro__):
         return True
     if cls.__module__ == dataclasses.__name__:  # which says by them that there is no default
         return True
