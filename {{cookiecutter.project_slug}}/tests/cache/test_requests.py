@@ -1,5 +1,6 @@
 """Requests, injected responses and background tasks in cached endpoints (promises P2, P8)."""
 
+import copy
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated, Any
@@ -194,6 +195,11 @@ async def read_url(request: Request) -> Any:
 @reads("the header 'host'")
 async def read_host(request: Request) -> Any:
     return request.url.hostname
+
+
+@reads("the header 'host'")
+async def read_copied_url(request: Request) -> Any:
+    return copy.deepcopy(request.url).hostname
 
 
 @reads("the header 'host'")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -110,6 +111,9 @@ READERS: dict[str, Callable[[Request], Any]] = {
     "headers.values": lambda request: sorted(request.headers.values()),
     "headers.raw": lambda request: str(sorted(request.headers.raw)),
     "headers.mutablecopy": lambda request: request.headers.mutablecopy()["x-user"],
+    "copy of headers": lambda request: copy.copy(request.headers)["x-user"],
+    "deepcopy of headers": lambda request: copy.deepcopy(request.headers)["x-user"],
+    "pickle of headers": lambda request: pickle.loads(pickle.dumps(request.headers))["x-user"],
     "repr of headers": lambda request: repr(request.headers),
     "headers of scope": lambda request: str(request.scope["headers"]),
     "headers by get": lambda request: str(request.get("headers")),

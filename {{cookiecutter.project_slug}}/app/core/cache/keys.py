@@ -26,6 +26,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from typing_extensions import is_typeddict
 
+from . import handed
 from .canonical import (
     UnkeyableError,
     canonical,
@@ -266,7 +267,7 @@ class KeyBuilder:
     def _refuse_filled(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         """Raise `UnkeyableError` for a response that is no empty one, as FastAPI fills in."""
         name = self._parameters.response or ""
-        response = self._parameters.arguments(args, kwargs).get(name)
+        response = handed.original(self._parameters.arguments(args, kwargs).get(name))
         if isinstance(response, Response) and vars(response).get("body"):
             raise UnkeyableError(f"parameter {name!r}: a response with a body has no identity")
 

@@ -266,6 +266,9 @@ class _WatchedHeaders(Headers):
         self._noted.add(_WORDS["headers"])
         return repr(self._headers)
 
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return Headers, (None, list(self._list))
+
 
 class _WatchedURL(URL):
     """A URL that notes which part of it is read: path, query, or all of it, the host among it.
@@ -303,3 +306,6 @@ class _WatchedURL(URL):
 
     def __repr__(self) -> str:
         return repr(self._whole())
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return URL, (str(self._whole()),)

@@ -9,10 +9,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from . import requests, responses
+from . import handed, requests, responses
 from .freshness import is_of_the_server
 from .injected import Changes, snapshot
 from .observed import Reads, Variable
+
+_WATCHED = (HTTPConnection, *handed.KINDS)
 
 InKey = tuple[AbstractSet[str], AbstractSet[Variable]]
 """What a key holds of a request, in the words in which it is noted, and which context variables."""
@@ -21,8 +23,8 @@ InKey = tuple[AbstractSet[str], AbstractSet[Variable]]
 class Watch:
     """What happens, during one run of a function, to what it was given.
 
-    Requests, responses and background tasks are known by what they are, not by annotations.
-    `injected` is FastAPI's response where the function has no parameter for it: it may get hold of
+    Requests, responses and background tasks are known by what they are, not by annotations, and it
+    is given doubles of them that note what is read. `injected` is FastAPI's response where the function has no parameter for it: it may get hold of
     it all the same, from a dependency. `args` and `kwargs` are what to call the function with. With
     `is_shared` the answer is the same for everybody, whatever is read.
     """
@@ -41,25 +43,26 @@ class Watch:
         self._has_request = False
         self.args, self.kwargs = args, dict(kwargs)
         given = (*args, *kwargs.values())
-        if not is_shared and any(isinstance(each, HTTPConnection) for each in given):
+        if not is_shared and any(isinstance(each, _WATCHED) for each in given):
             self.args = tuple([self._double(each) for each in args])
             self.kwargs = {name: self._double(each) for name, each in kwargs.items()}
-        found = [each for each in given if isinstance(each, Response)]
-        self.injected = found[0] if injected is None and found else injected
-        self._is_given = self.injected in found
+        own = list(
+            map(handed.original, given)
+        )  # the function that calls may have been given doubles
+        found = [each for each in own if isinstance(each, Response)]
+        self.injected = found[0] if injected is None and found else handed.original(injected)
         self._before = {
             id(each): (each, snapshot(each)) for each in (self.injected, *found) if each is not None
         }
-        self._tasks = [
-            (each, len(each.tasks)) for each in given if isinstance(each, BackgroundTasks)
-        ]
+        self._tasks = [(each, len(each.tasks)) for each in own if isinstance(each, BackgroundTasks)]
 
     def _double(self, value: Any) -> Any:
-        if not isinstance(value, HTTPConnection):
+        if not isinstance(value, _WATCHED):
             return value
-        self._has_request = True
+        is_request = isinstance(value, HTTPConnection)
+        self._has_request = self._has_request or is_request
         try:
-            return requests.watched(value, self._noted)
+            return (requests if is_request else handed).watched(value, self._noted)
         except Exception:  # of a class that does not let itself be derived from
             self._noted.add(requests.WHOLE)
             return value
@@ -88,7 +91,7 @@ class Watch:
         if any(len(tasks.tasks) > before for tasks, before in self._tasks):
             return "it scheduled a background task"
         for response, before in self._before.values():
-            if value is response:
+            if handed.original(value) is response:
                 return "it is a response that the function was given"
             if response is not self.injected and Changes.between(before, response):
                 return "it changed a response that a dependency made"
