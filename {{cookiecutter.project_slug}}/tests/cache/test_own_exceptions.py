@@ -1,16 +1,21 @@
-"""Each caller of a flight that fails raises an exception of his own (promises P4 and P5)."""
+"""Each caller of a flight that fails raises an exception of his own (promises P4, P5 and P8)."""
 
 import asyncio
 import io
+import itertools
 import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
+from uuid import UUID
 
+import httpx2
 import pytest
-from fastapi import HTTPException
+from fastapi import BackgroundTasks, FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, TypeAdapter
 
 from app.core.cache import CacheManager, cache_response
@@ -246,3 +251,173 @@ async def test_a_traceback_shows_the_function_and_not_the_cache(our_manager: Cac
         assert isinstance(error, CodedError)
         names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
         assert names == ["failing", *["_deeper"] * 6]
+
+
+# --- which exceptions are one caller's own ---------------------------------------------------------
+
+
+class Redirect(Exception):  # noqa: N818 - so an application may call it
+    """One that holds what its handler makes an answer of."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__("elsewhere")
+        self.answer = answer
+
+
+class SlottedRedirect(Exception):  # noqa: N818 - likewise
+    """One that holds it in a place of its own."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self, answer: object) -> None:
+        super().__init__("elsewhere")
+        self.answer = answer
+
+
+class DigestError(HTTPException):
+    """One whose class works out its headers."""
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return what is there, and headers that are not."""
+        nonce = {"WWW-Authenticate": "Digest nonce=1"}
+        return nonce if name == "headers" else super().__getattribute__(name)
+
+
+@dataclass
+class Held:
+    """Data of an application."""
+
+    value: object
+
+
+class Session:
+    """What has no identity."""
+
+
+def cookie() -> Response:
+    """Return a response that is for one client."""
+    response = JSONResponse({})
+    response.set_cookie("s", "1")
+    return response
+
+
+def with_headers(*lines: tuple[str, str]) -> Exception:
+    """Return the exception that FastAPI answers with these lines."""
+    return HTTPException(401, "no", headers=dict(lines))
+
+
+def from_cause(cause: Exception) -> Exception:
+    """Return one that another one has caused."""
+    error = ValueError("caused")
+    error.__cause__ = cause
+    return error
+
+
+def in_context(context: Exception) -> Exception:
+    """Return one that was raised while another one was handled."""
+    error = ValueError("in context")
+    error.__context__ = context
+    return error
+
+
+def looped() -> Exception:
+    """Return one that holds itself."""
+    error = Redirect([])
+    error.answer = [error, error.__dict__]
+    return error
+
+
+OF_ONE: Final[dict[str, Callable[[], Exception]]] = {
+    "digest": lambda: with_headers(("www-authenticate", "Digest nonce=1")),
+    "in capitals": lambda: with_headers(("WWW-Authenticate", "Digest nonce=1")),
+    "cookie": lambda: with_headers(("Set-Cookie", "a=b")),
+    "a nonce": lambda: with_headers(("DPoP-Nonce", "1")),
+    "no-store": lambda: with_headers(("cache-control", "no-store")),
+    "private": lambda: with_headers(("Cache-Control", "max-age=60, private")),
+    "no-cache": lambda: with_headers(("Pragma", "no-cache")),
+    "stale": lambda: with_headers(("Cache-Control", "max-age=0")),
+    "vary": lambda: with_headers(("Vary", "*")),
+    "headers of its class": lambda: DigestError(401),
+    "headers in pairs": lambda: Redirect([("set-cookie", "a=b")]),
+    "headers in bytes": lambda: Redirect([(b"Set-Cookie", b"a=b")]),
+    "headers inside": lambda: Redirect({"headers": {"Set-Cookie": "a=b"}}),
+    "headers of a response": lambda: Redirect(cookie().headers),
+    "a response": lambda: Redirect(cookie()),
+    "a plain response": lambda: Redirect(Response("hello")),
+    "a response in a slot": lambda: SlottedRedirect(cookie()),
+    "a response as argument": lambda: ValueError("elsewhere", cookie()),
+    "a response in a list": lambda: Redirect([cookie()]),
+    "a response deep inside": lambda: Redirect([{"answer": (1, [cookie()])}]),
+    "a response as detail": lambda: HTTPException(404, cookie()),
+    "a response in data": lambda: Redirect(Held(cookie())),
+    "a cause": lambda: from_cause(Redirect(cookie())),
+    "a context": lambda: in_context(Redirect(cookie())),
+    "a cause of a cause": lambda: from_cause(from_cause(Redirect(cookie()))),
+    "a group": lambda: ExceptionGroup("g", [ValueError("a"), Redirect(cookie())]),
+    "a held exception": lambda: Redirect(Redirect(cookie())),
+    "a request": lambda: Redirect(Request({"type": "http", "headers": []})),
+    "tasks": lambda: Redirect(BackgroundTasks()),
+    "an object": lambda: Redirect(Session()),
+    "a function": lambda: Redirect(cookie),
+    "a missing attribute of an object": lambda: AttributeError("no", name="x", obj=Session()),
+}
+OF_ALL: Final[dict[str, Callable[[], Exception]]] = COPIED | {
+    "plain headers": lambda: with_headers(("Retry-After", "5"), ("X-A", "b")),
+    "for a minute": lambda: with_headers(("Cache-Control", "max-age=60")),
+    "data": lambda: Redirect({"a": [1, (2.5, b"3")], "b": {Held(1).value, None}}),
+    "data of an application": lambda: Redirect(Held({"a": UUID(int=1)})),
+    "caused by one of all": lambda: from_cause(FileNotFoundError(2, "none")),
+    "notes": caused,
+    "a loop": looped,
+}
+
+
+@pytest.mark.parametrize("name", [*OF_ONE, *OF_ALL])
+@pytest.mark.parametrize("by_hand", [False, True])
+async def test_p8_an_exception_of_one_caller_is_told_to_nobody_else(
+    our_manager: CacheManager, name: str, by_hand: bool
+) -> None:
+    """Be it of a decorated function or of a factory: each runs it for himself."""
+    runs: list[int] = []
+    go_on = asyncio.Event()
+
+    async def function() -> None:
+        runs.append(1)
+        await go_on.wait()
+        error = (OF_ONE | OF_ALL)[name]()
+        raise error
+
+    cached = cache_response(our_manager, "failing", key="it")(function)
+    call = (lambda: our_manager.get_or_set("it", function)) if by_hand else cached
+    callers = [asyncio.create_task(call()) for _ in range(3)]
+    await joined(our_manager, 2)
+    go_on.set()
+    raised = await asyncio.gather(*callers, return_exceptions=True)
+    assert all(isinstance(each, Exception) for each in raised)
+    assert len({id(each) for each in raised}) == 3
+    assert len(runs) == (3 if name in OF_ONE else 1)
+
+
+async def test_p8_a_handler_gives_each_his_own_cookie(our_manager: CacheManager) -> None:
+    """An application may keep a whole answer in an exception."""
+    app, number, go_on = FastAPI(), itertools.count(), asyncio.Event()
+
+    @app.exception_handler(Redirect)
+    async def answer(_request: Request, error: Redirect) -> Any:
+        return error.answer
+
+    @app.get("/")
+    @cache_response(our_manager, "login")
+    async def login() -> None:
+        await go_on.wait()
+        response = JSONResponse({}, 303)
+        response.set_cookie("s", str(next(number)))
+        raise Redirect(response)
+
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        asking = [asyncio.create_task(client.get("/")) for _ in range(3)]
+        await joined(our_manager, 2)
+        go_on.set()
+        answers = await asyncio.gather(*asking)
+    assert len({each.headers["set-cookie"] for each in answers}) == 3

@@ -7,16 +7,87 @@ A copy is made without running any code of the exception's class: its constructo
 arguments than it keeps, or do something besides. It is made only where all of its state is known:
 that of Python's own exceptions, `__dict__` and `__slots__`. Where there may be more, as in one that
 an extension made, the one object is raised again, and its traceback begins anew each time.
+
+One that holds an object which is no data, a response or a session for one, is not shared at all: what its
+handler makes of that may be for one caller.
 """
 
+from collections.abc import Iterable, Iterator
 from types import MemberDescriptorType, TracebackType
 from typing import Any
+
+from starlette.responses import Response
+
+from .canonical import canonical_text
+from .headers import FOR_ONE
+from .responses import why_not_stored
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement, or by an extension
 _POINTER = 8
 _EMPTY = object()
 _OF_EACH = ("args", "__context__", "__cause__", "__suppress_context__")
 """What every exception has; a cause, when it is set, suppresses the context."""
+_LINES = [[name, value] for name in (str, bytes) for value in (str, bytes)]
+_CONTAINERS = (tuple, list, set, frozenset)
+
+TELLING = FOR_ONE | {
+    *("cache-control", "pragma", "expires", "age", "vary", "connection", "content-range"),
+}
+"""Headers that are for one client, or say whether what they stand beside is."""
+
+
+def is_for_one(error: BaseException) -> bool:
+    """Whether an exception may be for one caller, in itself or in what it comes from.
+
+    It may, unless it holds nothing but data, and among that no headers of a response which must not
+    be stored.
+    """
+    try:
+        return any(map(_is_for_one, _held(error)))
+    except Exception:  # it holds what cannot be looked at
+        return True
+
+
+def _held(error: BaseException) -> Iterator[Any]:
+    """Yield what an exception holds, in containers too: these first, then what is in them."""
+    todo: list[Any] = [error]
+    seen: dict[int, Any] = {}
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, BaseException):
+            values = [_value(slot, value) for slot in _slots(type(value))]
+            more = getattr(value, "headers", None)  # which its class may work out
+            todo += [value.args, vars(value), more, value.__cause__, value.__context__, *values]
+        elif type(value) is dict:
+            yield value.items()
+            todo += [*value, *value.values()]
+        elif type(value) in _CONTAINERS:
+            yield value
+            todo += value
+        elif value is not _EMPTY:
+            canonical_text((value,))  # which raises for what is no data
+
+
+def _is_for_one(items: Iterable[Any]) -> bool:
+    """Whether there are header lines among some things, names and values, that forbid to store."""
+    response = Response()
+    response.raw_headers = [
+        (_line(each[0]), _line(each[1]))
+        for each in items
+        if type(each) in (tuple, list) and [*map(type, each)] in _LINES and _name(each) in TELLING
+    ]
+    return why_not_stored(response) is not None
+
+
+def _name(line: Any) -> str:
+    return _line(line[0]).decode("latin-1").lower()
+
+
+def _line(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
 
 
 def own(error: Exception, traceback: TracebackType | None) -> Exception:
@@ -92,7 +163,7 @@ def _fill(
             raise
 
 
-def _value(slot: MemberDescriptorType, error: Exception) -> Any:
+def _value(slot: MemberDescriptorType, error: BaseException) -> Any:
     """Return what is in a slot; one that is empty may be `None`, if it is one of Python's own."""
     try:
         return slot.__get__(error)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from .base import Nonces
-from .exceptions import own
+from .exceptions import is_for_one, own
 from .loops import running_loop
 from .patterns import KeyPattern
 
@@ -32,7 +32,12 @@ class Landed:
 
     @classmethod
     def failed(cls, error: Exception) -> "Landed":
-        """Return that a function has raised: what it is now, whatever its own caller makes of it."""
+        """Return that a function has raised: what it is now, whatever its own caller makes of it.
+
+        What may be its own caller's is told to nobody.
+        """
+        if is_for_one(error):
+            return ALONE
         return cls(error=own(error, error.__traceback__), traceback=error.__traceback__)
 
 

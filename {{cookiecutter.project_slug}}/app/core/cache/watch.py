@@ -5,11 +5,11 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from starlette.background import BackgroundTasks
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from . import handed, requests, responses
+from .exceptions import TELLING
 from .freshness import is_of_the_server
 from .injected import Changes, snapshot
 from .observed import Reads, Variable
@@ -120,17 +120,15 @@ class Watch:
             response.status_code = before.status_code
             response.raw_headers[:] = before.raw_headers
 
-    def is_private(self, error: BaseException, in_key: Callable[[], InKey]) -> bool:
+    def is_private(self, _error: BaseException, in_key: Callable[[], InKey]) -> bool:
         """Whether what the function raised may be for this caller only.
 
         An exception may hold the request, and its handler read that: so where the function was given
-        one, it is.
+        one, it is. What else an exception may hold, `exceptions` knows.
         """
         try:
-            lines = list(self._lines_set())
-            if isinstance(error, HTTPException):
-                lines += [name.lower() for name in error.headers or ()]
-            return self._has_request or "set-cookie" in lines or bool(self.unkeyed(in_key))
+            has_told = not TELLING.isdisjoint(self._lines_set())
+            return self._has_request or has_told or bool(self.unkeyed(in_key))
         except Exception:  # of a response that is none
             return True
 
