@@ -83,7 +83,7 @@ async def test_p8_one_name_that_cannot_be_resolved_blinds_nobody(
 async def test_p8_a_request_needs_no_annotation(our_manager: CacheManager) -> None:
     """It is watched wherever it is among the arguments."""
 
-    @cache_response(our_manager, "me", key=lambda *given, **named: "me")
+    @cache_response(our_manager, "me", key=lambda *_, **__: "me", ignore=("given", "named"))
     async def me(*given, **named) -> Any:  # type: ignore[no-untyped-def]
         (request,) = [*given, *named.values()]
         return request.headers["authorization"]

@@ -182,10 +182,13 @@ async def test_a_key_of_ones_own_can_be_read(our_manager: CacheManager) -> None:
 
 
 async def test_a_function_makes_the_key(our_manager: CacheManager) -> None:
-    """It is called with the same arguments."""
+    """It is called with the same arguments, with those that are ignored, too."""
     calls = []
 
-    @cache_response(our_manager, "users", key=lambda user_id, **_: f"half-{user_id // 2}")
+    def half(user_id: int, **_: object) -> str:
+        return f"half-{user_id // 2}"
+
+    @cache_response(our_manager, "users", key=half, ignore=("session",))
     async def read(user_id: int, *, session: object = None) -> int:
         calls.append(user_id)
         return user_id
@@ -205,7 +208,15 @@ async def test_a_function_may_return_values_to_escape(our_manager: CacheManager)
     assert await our_manager.exists("search:q:a%3A%2A:1") is True
 
 
-@pytest.mark.parametrize("key", [lambda _: None, lambda _: "", lambda _: 1 / 0, "x:{value.a}"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        lambda value: value and None,
+        lambda value: value and "",
+        lambda value: value / 0,
+        "x:{value.a}",
+    ],
+)
 async def test_a_key_that_cannot_be_made_is_a_bypass(
     our_manager: CacheManager, key: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

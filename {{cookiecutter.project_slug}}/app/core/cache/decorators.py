@@ -161,8 +161,8 @@ def cache_response(
     `key` replaces what stands behind `key_prefix`: a template such as `"user:{user_id}"`, whose
     values are escaped, or a function that takes every call that the function takes, and returns a
     string, which is taken as it is, or a tuple, whose parts are escaped and joined by colons. A
-    template names every parameter that is not ignored and not handed over by FastAPI. `templates`
-    tells how a value stands in a key.
+    template names, and a function reads, every parameter that is not ignored and not handed over by
+    FastAPI. `templates` tells how a value stands in a key.
 
     `tags` name groups that can be invalidated together, with arguments as in `"user:{user_id}"`; a
     function among them derives tags from the result, at the cost of a round trip for each hit.

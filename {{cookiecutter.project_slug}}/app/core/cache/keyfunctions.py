@@ -11,6 +11,7 @@ from typing import Any
 
 from .canonical import UnkeyableError
 from .templates import escape, quoted
+from .uses import looked_up, may_read_all, parameters_used
 
 KeyFunction = Callable[..., object]
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -36,7 +37,7 @@ class OwnKey:
                 f"key= of {of} is asynchronous or a generator, and a key is needed at once: give a "
                 f"plain function, and look up in the function or a dependency what it wants to know"
             )
-        own = _signature_of(make)
+        self._own = own = _signature_of(make)
         if own is None:  # a built-in function, of which nothing is known: it is told at the call
             return
         takes_all = any(each.kind is each.VAR_KEYWORD for each in own.parameters.values())
@@ -78,10 +79,50 @@ class OwnKey:
             if inspect.isawaitable(made):
                 getattr(made, "close", lambda: None)()  # or Python says that nobody awaited it
                 raise UnkeyableError("key= returned an awaitable, and a key is needed at once")
-            raise UnkeyableError(f"key= returned what makes no key: {made!r}")
+            what = "an empty string" if made == "" else f"a value of type {type(made).__qualname__}"
+            raise UnkeyableError(
+                f"key= returned what makes no key: {what}; return a tuple, or a string with a text in it"
+            )
         if "*" in made or made.startswith("~"):  # which no key has: it would act as a pattern
             return f"~{made.replace('%', '%25').replace('*', quoted('*'))}"
         return made
+
+    def unread(self) -> set[str]:
+        """Return the parameters of the cached function that it does not read, as far as can be seen."""
+        if self._own is None or may_read_all(self._make):
+            return set()
+        args, kwargs = self._example()
+        read: set[str] = set()
+        for name, held in self._own.bind(*args, **kwargs).arguments.items():
+            if name not in parameters_used(self._make):
+                continue
+            kind = self._own.parameters[name].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                from_the_end = dict(enumerate(held, -len(held)))
+                read |= self._looked_up(name, dict(enumerate(held)) | from_the_end)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                read |= self._looked_up(name, held)
+            else:
+                read.add(held)
+        return {each.name for each in self._parameters} - read
+
+    def _looked_up(self, name: str, held: Mapping[Any, str]) -> set[str]:
+        """Return which parameters are read of those that it takes together, in its `*` or `**`."""
+        keys = looked_up(self._make, name)
+        if keys is None:
+            return set(held.values())
+        several = {each.name for each in self._parameters if each.kind not in _PLAIN}
+        return {held[key] for key in keys & held.keys()} - several
+
+    def _example(self) -> tuple[list[Any], dict[str, Any]]:
+        """Return a call in which each argument is the name of its parameter."""
+        given: dict[str, Any] = {each.name: each.name for each in self._parameters}
+        for each in self._parameters:
+            if each.kind is each.VAR_POSITIONAL:
+                given[each.name] = (each.name,)
+            elif each.kind is each.VAR_KEYWORD:
+                given[each.name] = {each.name: each.name}
+        return self._split(given)
 
     def _split(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         args, kwargs = list[Any](), dict[str, Any]()
@@ -98,15 +139,12 @@ class OwnKey:
         return args, kwargs
 
     def _fits(self, own: inspect.Signature) -> bool:
-        """Whether the function takes whatever the other does; `x` stands for any value."""
+        """Whether the function takes whatever the other does."""
         kinds = {each.kind for each in own.parameters.values()}
         for each in self._parameters:
             if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and each.kind not in kinds:
                 return False
-        given: dict[str, Any] = {each.name: "x" for each in self._parameters if each.kind in _PLAIN}
-        given |= {each.name: () for each in self._parameters if each.kind is each.VAR_POSITIONAL}
-        given |= {each.name: {} for each in self._parameters if each.kind is each.VAR_KEYWORD}
-        args, kwargs = self._split(given)
+        args, kwargs = self._example()
         try:
             own.bind(*args, **kwargs)
         except TypeError:

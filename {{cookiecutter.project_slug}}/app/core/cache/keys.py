@@ -40,7 +40,7 @@ from .hints import hints_of, signature_of
 from .keyfunctions import KeyFunction, OwnKey
 from .kinds import from_dependencies, injected, kinds_of
 from .patterns import WILDCARD
-from .remedies import key_of_one, leave_out, of_parameter
+from .remedies import METHODS, attribute_of, key_of_one, leave_out, of_parameter
 from .requests import IN_IDENTITY, identity, is_one_header, watched
 from .templates import Template, is_written
 from .uses import parameters_used
@@ -50,6 +50,8 @@ _DIGEST_BYTES = 16
 _LONGEST_READABLE = 80  # bytes of the function's name in a key
 _LONGEST_KEY_PREFIX = 100  # bytes
 _LONGEST_OWN_KEY = 300  # bytes; with the rest of the key this stays below 512
+
+_SHARED = "calls that differ in it would get each other's results"
 
 _REMEMBERED = 4096  # keys, of all functions together
 _SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
@@ -325,25 +327,46 @@ def _checked_own(
     hints, name = hints_of(func), func.__qualname__
     handed = injected(parameters.signature, hints)
     if not isinstance(own, Template):
-        return OwnKey(own, parameters.signature, name, handed)
+        made = OwnKey(own, parameters.signature, name, handed)
+        unread = made.unread().difference(handed)
+        for left in parameters.keyed:
+            if left in unread:
+                raise ValueError(
+                    f"key= of {name} does not read {left!r}, a parameter of it: {_SHARED}; let it "
+                    f"return that, or an attribute of it, as in "
+                    f"{_example(parameters, handed, hints)}, or, {leave_out(left)}"
+                )
+        return made
     if WILDCARD in own.text:
         raise ValueError(f"key={own.text!r} has a '*', which is the wildcard of patterns")
     for left in parameters.keyed:
         if left not in own.names and left not in handed:
             raise ValueError(
-                f"key={own.text!r} leaves out {left!r}, a parameter of {name}: calls that differ "
-                f"in it would get each other's results; name it, or an attribute of it, as in "
-                f"{_with(own, left, hints)}, or, {leave_out(left)}"
+                f"key={own.text!r} leaves out {left!r}, a parameter of {name}: {_SHARED}; name it, "
+                f"or an attribute of it, as in {_with(own, left, hints)}, or, {leave_out(left)}"
             )
     return Template(own.text, own.parameters, hints)
 
 
 def _with(own: Template, left: str, hints: Mapping[str, Any]) -> str:
     """Return an example of a template that names what was left out."""
-    if left in ("self", "cls"):
+    if left in METHODS:
         return key_of_one(left, others=own.names)
-    is_one = all(is_written(kind) or kind is object for kind in kinds_of(hints.get(left, object)))
-    return f'key="{own.text}:{{{left}{"" if is_one else ".id"}}}"'
+    return f'key="{own.text}:{{{_place(left, hints)}}}"'
+
+
+def _example(parameters: Parameters, handed: Collection[str], hints: Mapping[str, Any]) -> str:
+    """Return an example of a function that reads all parameters."""
+    names = ", ".join(parameters.signature.parameters)
+    places = [_place(name, hints) for name in parameters.keyed if name not in handed]
+    return f"key=lambda {names}: ({', '.join(places)}{',' if len(places) == 1 else ''})"
+
+
+def _place(name: str, hints: Mapping[str, Any]) -> str:
+    """Return what may stand for an argument: itself, or an attribute of it."""
+    kinds = kinds_of(hints.get(name, object))
+    is_one = all(is_written(kind) or kind is object for kind in kinds) and name not in METHODS
+    return name if is_one else f"{name}.{attribute_of(name, kinds[0])}"
 
 
 def _may_be_small(parameters: Parameters) -> bool:

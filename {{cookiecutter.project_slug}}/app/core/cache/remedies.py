@@ -7,7 +7,10 @@ result, and comes last, with what it does.
 import re
 from collections.abc import Collection
 
-_METHODS = ("self", "cls")
+from fastapi.security import SecurityScopes
+from starlette.requests import HTTPConnection
+
+METHODS = ("self", "cls")
 _LONGEST_KIND = 200  # characters
 _VALUES = re.compile(r"<[^>]*>|'[^']*'|\"[^\"]*\"|\d+")
 _ORM = ("_sa_instance_state", "__mapper__", "__table__", "_sa_class_manager")
@@ -18,9 +21,15 @@ def of_parameter(name: str, kind: type = object, others: Collection[str] = ()) -
 
     `kind` is its class, as far as it is known, and `others` are the parameters that count besides.
     """
+    if issubclass(kind, HTTPConnection):
+        return (
+            f"make what is needed of it parameters of their own, or keep it out of the key, by a key= "
+            f'that leaves it out or by ignore=("{name}",): a result for which something of it was read '
+            f"is not stored then"
+        )
     key = key_of_one(name, kind, others)
     class_says = "give its class a __cache_key__ method"
-    if name in _METHODS:
+    if name in METHODS:
         steps = [f"give {key}, with what tells the objects apart", class_says]
     elif is_of_orm(kind):
         steps = [f"give {key}: a place in a key may name an attribute", class_says]
@@ -40,10 +49,16 @@ def of_text(name: str, parameters: Collection[str]) -> str:
 
 def key_of_one(name: str, kind: type = object, others: Collection[str] = ()) -> str:
     """Return an example of a `key=` in which an attribute stands for the object."""
-    attribute = "table" if name in _METHODS and not is_of_orm(kind) else "id"
-    others = [other for other in others if other != name] or (["id"] if name in _METHODS else [])
-    places = [f"{{{name}.{attribute}}}", *(f"{{{other}}}" for other in others)]
+    others = [other for other in others if other != name] or (["id"] if name in METHODS else [])
+    places = [f"{{{name}.{attribute_of(name, kind)}}}", *(f"{{{other}}}" for other in others)]
     return f'key="{":".join(places)}"'
+
+
+def attribute_of(name: str, kind: type = object) -> str:
+    """Return which attribute of an object may stand for it, in an example."""
+    if name in METHODS and not is_of_orm(kind):
+        return "table"
+    return "scope_str" if issubclass(kind, SecurityScopes) else "id"
 
 
 def leave_out(name: str) -> str:

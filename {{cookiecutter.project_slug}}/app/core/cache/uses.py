@@ -44,6 +44,39 @@ def parameters_used(call: Callable[..., Any]) -> set[str]:
     return read | texts if kwargs in read else read
 
 
+def may_read_all(call: Callable[..., Any]) -> bool:
+    """Whether nobody can tell which of its parameters the code reads."""
+    code = getattr(function_of(call), "__code__", None)
+    return code is None or any(not _ROUNDABOUT.isdisjoint(each.co_names) for each in nested(code))
+
+
+def looked_up(call: Callable[..., Any], parameter: str) -> set[str | int] | None:
+    """Return by which constants the code looks something up in its `*` or `**` parameter.
+
+    `None` where it does anything else with it.
+    """
+    code = function_of(call).__code__
+    if any(parameter in each.co_freevars for each in nested(code)):
+        return None
+    found: set[str | int] = set()
+    steps = list(dis.get_instructions(code))
+    for this, second, third in zip(
+        steps, steps[1:] + steps[-1:], steps[2:] + steps[-2:], strict=True
+    ):
+        named = this.argval if isinstance(this.argval, tuple) else (this.argval,)
+        if parameter not in named or "_FAST" not in this.opname:
+            continue
+        is_subscript = third.opname == "BINARY_SUBSCR" or third.argrepr == "[]"
+        is_get = second.opname in ("LOAD_METHOD", "LOAD_ATTR") and second.argval in ("get", "pop")
+        key = third if is_get else second
+        if not (is_get or is_subscript) or type(key.argval) not in (str, int):
+            return None
+        if key.opname not in ("LOAD_CONST", "LOAD_SMALL_INT"):
+            return None
+        found.add(key.argval)
+    return found
+
+
 def only_reads(call: Callable[..., Any], parameter: str, attribute: str) -> bool:
     """Whether the code uses a parameter for nothing but one attribute: `request.app` for one."""
     code = getattr(function_of(call), "__code__", None)
