@@ -65,14 +65,7 @@ class OwnKey:
 
     def __call__(self, arguments: Mapping[str, Any]) -> str:
         """Return the key of a call; raises `UnkeyableError` where it makes none."""
-        try:
-            if self._is_by_name:
-                made = self._make(**arguments)
-            else:
-                args, kwargs = self._split(arguments)
-                made = self._make(*args, **kwargs)
-        except Exception as error:
-            raise UnkeyableError(f"key= raised {type(error).__qualname__}: {error}") from error
+        made = self.made(arguments)
         if isinstance(made, tuple):
             made = ":".join(map(escape, made))
         if not isinstance(made, str) or not made:
@@ -86,6 +79,16 @@ class OwnKey:
         if "*" in made or made.startswith("~"):  # which no key has: it would act as a pattern
             return f"~{made.replace('%', '%25').replace('*', quoted('*'))}"
         return made
+
+    def made(self, arguments: Mapping[str, Any]) -> object:
+        """Return what the function makes of a call; raises `UnkeyableError` for what it raises."""
+        try:
+            if self._is_by_name:
+                return self._make(**arguments)
+            args, kwargs = self._split(arguments)
+            return self._make(*args, **kwargs)
+        except Exception as error:
+            raise UnkeyableError(f"key= raised {type(error).__qualname__}: {error}") from error
 
     def unread(self) -> set[str]:
         """Return the parameters of the cached function that it does not read, as far as can be seen."""

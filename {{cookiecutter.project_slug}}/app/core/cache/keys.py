@@ -14,7 +14,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
@@ -35,13 +35,14 @@ from .canonical import (
     has_identity,
     text,
 )
+from .held import held
 from .hidden import CONNECTION, RESPONSE
 from .hints import hints_of, signature_of
 from .keyfunctions import KeyFunction, OwnKey
 from .kinds import from_dependencies, injected, kinds_of
 from .patterns import WILDCARD
 from .remedies import METHODS, attribute_of, key_of_one, leave_out, of_parameter
-from .requests import IN_IDENTITY, identity, is_one_header, watched
+from .requests import IN_IDENTITY, changed, identity, watched
 from .templates import Template, is_written
 from .uses import parameters_used
 from .vary import Vary
@@ -260,11 +261,28 @@ class KeyBuilder:
             )
             if isinstance(self._own, Template):
                 return noted & self._own.whole
-            # Of a function, what it read is taken to be in the key where that is one text.
-            return noted & IN_IDENTITY | {word for word in noted if is_one_header(word)}
+            connection = connection_among(args, kwargs)
+            make = partial(self._made, self._own, args, kwargs)
+            # Of the request itself, not of a double that the function which calls was given.
+            return held(noted, make, changed(connection, {}).scope) if connection else set()
         keyed = self._parameters.values(args, kwargs)
         has_request = any(isinstance(each, HTTPConnection) for each in keyed)
         return self._vary.words | (IN_IDENTITY if has_request else set())
+
+    def _made(
+        self,
+        own: OwnKey,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        changes: Mapping[str, object],
+    ) -> object:
+        """Return what a function makes of a call where the scope of its request has this in it."""
+
+        def other(value: object) -> object:
+            return changed(value, changes) if isinstance(value, HTTPConnection) else value
+
+        named = {name: other(each) for name, each in kwargs.items()}
+        return own.made(self._parameters.arguments(tuple(map(other, args)), named))
 
     def _refuse_filled(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         """Raise `UnkeyableError` for a response that is no empty one, as FastAPI fills in."""

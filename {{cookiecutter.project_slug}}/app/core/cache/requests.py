@@ -21,7 +21,7 @@ from .canonical import UnkeyableError, canonical_text
 C = TypeVar("C", bound=HTTPConnection)
 
 WHOLE = "the whole scope"
-HOST = "the header 'host'"
+HOST, SCHEME = "the header 'host'", "the scheme"
 BODY = "the body"
 IN_IDENTITY = frozenset(
     {
@@ -48,11 +48,6 @@ _OF_THE_BODY = frozenset({"_body", "_json", "_form"})
 def header(name: str) -> str:
     """Return the word for a header of the request."""
     return f"the header {name.lower()!r}"
-
-
-def is_one_header(word: str) -> bool:
-    """Whether a word is that for one header, which is one text; cookies are several."""
-    return word.startswith("the header ") and word != header("cookie")
 
 
 def identity(connection: HTTPConnection) -> str:
@@ -83,6 +78,15 @@ def watched(connection: C, noted: set[str]) -> C:
         state["_receive"] = _watched_receive(state["_receive"], noted)
     state["_watch"] = (connection, noted)
     return double
+
+
+def changed(connection: C, changes: Mapping[str, Any]) -> C:
+    """Return a connection like this one, whose scope has this in it."""
+    connection = _innermost(connection)
+    other: C = object.__new__(type(connection))
+    vars(other).update({k: v for k, v in vars(connection).items() if k not in _READ_AGAIN})
+    vars(other)["scope"] = {**connection.scope, **changes}
+    return other
 
 
 @functools.cache
@@ -151,7 +155,7 @@ def _url(double: Any) -> URL:
 
 def _base_url(double: Any) -> URL:
     connection, noted = double._watch
-    noted.update((HOST, "the root_path", "the app_root_path"))
+    noted.update((HOST, SCHEME, "the root_path", "the app_root_path"))
     url: URL = connection.base_url
     return url
 
@@ -280,7 +284,7 @@ class _WatchedURL(URL):
         self._real, self._noted = url, noted
 
     def _whole(self) -> URL:
-        self._noted.update((HOST, "the path", "the query_string"))
+        self._noted.update((HOST, SCHEME, "the path", "the query_string"))
         return self._real
 
     @property

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 
 from .canonical import UnkeyableError, canonical_text
 from .observed import note
-from .requests import HOST, header
+from .requests import HOST, SCHEME, header
 from .variables import context_variables
 
 Variable = ContextVar[Any] | Callable[[], Any]
@@ -52,7 +52,7 @@ class Vary:
     def words(self) -> set[str]:
         """What it holds of a request, in the words in which it is noted there."""
         words = set(map(header, self.headers))
-        return words | {"the scheme"} if HOST in words else words
+        return words | {SCHEME} if HOST in words else words
 
     def write(self, connection: HTTPConnection | None) -> str:
         """Return what a key has of all that; raises `UnkeyableError` where that cannot be had."""
