@@ -86,6 +86,46 @@ async def test_a_wrong_time_or_factor_is_told(
     assert f"{name}={value!r}" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("user:{id}", r'has braces, .* key_prefix="user", key="\{user_id\}"'),
+        *((prefix, "has braces") for prefix in ("{user}", "user}", "{", "{{user}}")),
+        ("x" * 10_000, r"key_prefix='x{97}\.\.\.' must have 1 to 100 bytes"),
+    ],
+)
+async def test_a_wrong_key_prefix_is_told(memory: CacheManager, prefix: str, message: str) -> None:
+    """With what to do, and in few words."""
+    with pytest.raises(ValueError, match=message) as caught:
+        cache_response(memory, prefix)
+    assert len(str(caught.value)) < 400
+
+
+async def test_a_missing_key_prefix_is_told(memory: CacheManager) -> None:
+    """As missing, with an example."""
+    with pytest.raises(TypeError, match=r'is missing: .*cache_response\(.*key_prefix="users"\)'):
+        cache_response(memory)
+
+
+NO_HEADERS = [
+    "",
+    "accept language",
+    " accept",
+    "accept,cookie",
+    "accept:",
+    "a\r\nb",
+    "\u00e9",
+    "{x}",
+]
+
+
+@pytest.mark.parametrize("name", NO_HEADERS)
+async def test_p8_what_can_be_no_header_is_refused(memory: CacheManager, name: str) -> None:
+    """It would never be found in a request, and keep nobody apart."""
+    with pytest.raises(ValueError, match=r"which is no name of a header; .* 'accept-language'"):
+        cache_response(memory, "x", vary=("accept", name))(read)
+
+
 @pytest.mark.parametrize("value", [5, None, 1.5], ids=repr)
 @pytest.mark.parametrize("name", ["ignore", "vary", "tags", "cache_status"])
 async def test_one_thing_in_the_place_of_several_is_told(

@@ -62,7 +62,8 @@ class Site:
 
     def add(self, path: str, function: Any, **options: Any) -> None:
         """Cache a function and serve it, for GET and POST."""
-        cached = cache_response(self.cache, key_prefix=f"site{path}", **options)(function)
+        key_prefix = f"site{path.replace('{', '').replace('}', '')}"
+        cached = cache_response(self.cache, key_prefix=key_prefix, **options)(function)
         self.app.add_api_route(path, cached, methods=["GET", "POST"])
 
     def statuses(self, *requests: dict[str, Any], path: str = "/") -> list[str]:

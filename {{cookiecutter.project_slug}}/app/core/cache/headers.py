@@ -50,6 +50,11 @@ _OF_THE_CONTENT = frozenset(
 """What no response can do without, and `Connection` must not name; and all of `content-`."""
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a header."""
+    return _NAME.fullmatch(text) is not None
+
+
 def end_to_end(lines: Iterable[tuple[bytes, bytes]]) -> Lines:
     """Return the lines without those that are about the connection, or named by `Connection`."""
     lines = list(lines)

@@ -43,6 +43,7 @@ from .kinds import from_dependencies, injected, kinds_of
 from .patterns import WILDCARD
 from .remedies import METHODS, attribute_of, key_of_one, leave_out, of_parameter
 from .requests import IN_IDENTITY, changed, identity, watched
+from .shown import Shown
 from .templates import Template, is_written
 from .uses import parameters_used
 from .vary import Vary
@@ -423,14 +424,23 @@ def _are_small(values: Iterable[object]) -> bool:
 
 
 def check_key_prefix(key_prefix: str) -> None:
-    """Raise for a decorator's `key_prefix` that is no text, empty, too long, or has a `*`."""
+    """Raise for a decorator's `key_prefix` that is no text, empty, too long, or has a `*` or braces."""
     if not isinstance(key_prefix, str):
-        raise TypeError(f"key_prefix={key_prefix!r} is no string")
+        missing = "is missing: give a text" if key_prefix is None else "is no string: give one"
+        raise TypeError(
+            f"key_prefix={key_prefix!r} {missing} that begins the keys, as in "
+            f'cache_response(cache_manager, key_prefix="users")'
+        )
     size = len(key_prefix.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= _LONGEST_KEY_PREFIX or "*" in key_prefix or key_prefix[0] == "~":
         raise ValueError(
-            f"key_prefix={key_prefix!r} must have 1 to {_LONGEST_KEY_PREFIX} bytes, no '*', which "
-            f"is the wildcard of patterns, and no '~' in front, as the cache's own keys have"
+            f"key_prefix={str(Shown(key_prefix))!r} must have 1 to {_LONGEST_KEY_PREFIX} bytes, no "
+            f"'*', which is the wildcard of patterns, and no '~' in front, as the cache's own keys have"
+        )
+    if not {"{", "}"}.isdisjoint(key_prefix):
+        raise ValueError(
+            f"key_prefix={key_prefix!r} has braces, and is the same for every call: give one without, "
+            f'and name arguments in key=, as in key_prefix="user", key="{{user_id}}"'
         )
 
 

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from .canonical import UnkeyableError, canonical_text
+from .headers import is_name
 from .observed import note
 from .requests import HOST, SCHEME, header
 from .variables import context_variables
@@ -24,12 +25,22 @@ Varying = Collection[str | Variable]
 
 
 class Vary:
-    """What `vary=` names. Raises `TypeError` for what is neither header, variable nor function."""
+    """What `vary=` names.
+
+    Raises `TypeError` for what is neither header, variable nor function, and `ValueError` for a text
+    that can be no header.
+    """
 
     def __init__(self, given: Varying = ()) -> None:
         if isinstance(given, str):
             raise TypeError(f"vary={given!r} is a string; give a tuple: vary=({given!r},)")
         names = [each.lower() for each in given if isinstance(each, str)]
+        for name in names:
+            if not is_name(name):
+                raise ValueError(
+                    f"vary= has {name!r}, which is no name of a header; give one such as "
+                    f"'accept-language', and each as a text of its own"
+                )
         self.headers = tuple(sorted(names))
         self.variables = tuple(each for each in given if not isinstance(each, str))
         for each in self.variables:
