@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import operator
 import pickle
 from collections.abc import Callable
 from functools import partial
@@ -67,6 +68,22 @@ OF_THE_RESPONSE: dict[str, Callable[[Response], Any]] = {
     "len": lambda response: [len(response.headers), str(response.headers)],
     "raw": lambda response: str(response.headers.raw),
     "raw_headers": lambda response: str(response.raw_headers),
+    "raw_headers[]": lambda response: str(response.raw_headers[0]),
+    "raw_headers, in turn": lambda response: [str(each) for each in response.raw_headers],
+    "raw_headers, added to": lambda response: str(operator.add(response.raw_headers, [])),
+    "raw_headers, copied": lambda response: str(response.raw_headers.copy()),
+    "raw_headers, deep": lambda response: str(copy.deepcopy(response.raw_headers)),
+    "raw_headers, compared": lambda response: [
+        response.raw_headers[:1] == [(b"x-user", who)] for who in (b"alice", b"bob")
+    ],
+    "raw_headers, popped": lambda response: str(response.raw_headers.pop(0)),
+    "raw_headers, written, then read": lambda response: after(
+        lambda: setattr(response, "raw_headers", response.raw_headers.__iadd__([(b"x-raw", b"1")])),
+        lambda: str(response.raw_headers),
+    ),
+    "raw_headers, by the real list": lambda response: after(
+        partial(response.raw_headers.append, (b"x-raw", b"1")), lambda: str(response.headers)
+    ),
     "repr": lambda response: repr(response.headers),
     "|": lambda response: dict(response.headers | {}),
     "==": lambda response: [
@@ -244,6 +261,9 @@ async def test_p1_a_function_that_only_writes_is_cached(
         response.headers.update({"x-a": "1", "x-b": "2"})
         response.headers.append("link", "</1>")
         response.headers.add_vary_header("accept")
+        response.raw_headers.append((b"x-raw", b"1"))
+        response.raw_headers += [(b"x-raw", b"2")]
+        response.raw_headers.extend([(b"x-raw", b"3")])
         del response.headers["x-b"]
         response.status_code = 202
         assert response.headers["ETag"] == response.headers.get("etag") == "1"
@@ -255,6 +275,7 @@ async def test_p1_a_function_that_only_writes_is_cached(
     assert [each.headers["x-left"] for each in answers] == ["alice", "bob"]
     for each in answers:
         assert (each.status_code, each.headers["etag"], each.headers["x-a"]) == (202, "1", "1")
+        assert each.headers.get_list("x-raw") == ["1", "2", "3"]
         assert (each.headers["link"], each.headers["vary"]) == ("</1>", "accept")
         assert "x-b" not in each.headers
     assert caplog.messages == []

@@ -8,7 +8,7 @@ has set before is its own.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from typing import Any
 
 from starlette.background import BackgroundTasks
@@ -18,6 +18,7 @@ from starlette.responses import Response
 from .requests import header
 
 KINDS = (Response, BackgroundTasks)
+_ALL = "all headers of the response"
 _WRITERS = frozenset({"set_cookie", "delete_cookie", "add_task"})
 
 
@@ -51,6 +52,8 @@ def _double_of(cls: Any) -> Any:
             thing, noted, own = object.__getattribute__(self, "_watch")
             if name == "headers" and issubclass(cls, Response):
                 return _WatchedHeaders(thing.headers, noted, own)
+            if name == "raw_headers" and name not in own:
+                return _WatchedLines(thing.raw_headers, noted)
             if name in _WRITERS:
                 return functools.partial(_write, getattr(thing, name))
             if name == "__class__":
@@ -61,6 +64,10 @@ def _double_of(cls: Any) -> Any:
 
         def __setattr__(self, name: str, value: Any) -> None:
             thing, _, own = object.__getattribute__(self, "_watch")
+            if isinstance(value, _WatchedLines):
+                if value.are_of(self):  # they were added to in place
+                    return
+                value = list(value)
             setattr(thing, name, value)
             own.add(name)
 
@@ -80,6 +87,64 @@ def _double_of(cls: Any) -> Any:
     return Double
 
 
+class _WatchedLines(MutableSequence[Any]):
+    """Header lines of a response that note when they are read; lines may be added unread."""
+
+    def __init__(self, lines: Any, noted: set[str]) -> None:
+        self._lines, self._noted = lines, noted
+
+    def are_of(self, response: Any) -> bool:
+        lines = self._lines
+        while isinstance(lines, _WatchedLines):
+            lines = lines._lines
+        return lines is original(response).raw_headers
+
+    def _all(self) -> Any:
+        self._noted.add(_ALL)
+        return self._lines
+
+    def append(self, value: Any) -> None:
+        self._lines.append(value)
+
+    def extend(self, values: Any) -> None:
+        self._lines.extend(values)
+
+    def insert(self, index: int, value: Any) -> None:
+        self._lines.insert(index, value)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._all()[index] = value
+
+    def __delitem__(self, index: Any) -> None:
+        del self._all()[index]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._all(), name)  # what else a list has
+
+    def __add__(self, other: Any) -> Any:
+        return [*self._all(), *other]
+
+    def __radd__(self, other: Any) -> Any:
+        return [*other, *self._all()]
+
+    def __eq__(self, other: object) -> bool:
+        return bool(list(self._all()) == other)
+
+    __hash__ = None  # type: ignore[assignment] # as that of a list
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return list, (list(self._all()),)
+
+
 def _write(method: Callable[..., object], *args: Any, **kwargs: Any) -> None:
     method(*args, **kwargs)
 
@@ -95,7 +160,7 @@ class _WatchedHeaders(MutableHeaders):
 
     @property
     def _list(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
-        self._noted.add("all headers of the response")
+        self._noted.add(_ALL)
         return self._headers.raw
 
     def _note(self, key: object) -> None:
