@@ -37,54 +37,56 @@ def original(thing: Any) -> Any:
     return thing
 
 
+class _Handed:
+    """What all doubles have before what their class has."""
+
+    __slots__ = ()
+    _is_handed = True
+
+    def __getattribute__(self, name: str) -> Any:
+        thing, noted, own = object.__getattribute__(self, "_watch")
+        is_response = isinstance(thing, Response)
+        if is_response and name == "headers":
+            return _WatchedHeaders(thing.headers, noted, own)
+        if is_response and name == "raw_headers" and name not in own:
+            return _WatchedLines(thing.raw_headers, noted)
+        if name in _WRITERS:
+            return functools.partial(_write, getattr(thing, name))
+        if name == "__class__":
+            return type(original(self))
+        if name not in own:
+            what = "the response" if is_response else "the background tasks"
+            noted.add(f"the attribute {name!r} of {what}")
+        return getattr(thing, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        thing, _, own = object.__getattribute__(self, "_watch")
+        if isinstance(value, _WatchedLines):
+            if value.are_of(self):  # they were added to in place
+                return
+            value = list(value)
+        setattr(thing, name, value)
+        own.add(name)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(object.__getattribute__(self, "_watch")[0], name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__reduce_ex__(protocol)  # that of the real one, by the way of all attributes
+
+    def __eq__(self, other: object) -> bool:
+        return bool(original(self) == original(other))
+
+    def __hash__(self) -> int:
+        return hash(original(self))
+
+
 @functools.cache
 def _double_of(cls: Any) -> Any:
     """Make, once for each class, the class of its doubles."""
     if hasattr(cls, "_is_handed"):  # a function has handed its double on to another one
         return cls
-    what = "the response" if issubclass(cls, Response) else "the background tasks"
-
-    class Double(cls):  # type: ignore[misc] # whichever class it is
-        __slots__ = ("_watch",)
-        _is_handed = True
-
-        def __getattribute__(self, name: str) -> Any:
-            thing, noted, own = object.__getattribute__(self, "_watch")
-            if name == "headers" and issubclass(cls, Response):
-                return _WatchedHeaders(thing.headers, noted, own)
-            if name == "raw_headers" and name not in own:
-                return _WatchedLines(thing.raw_headers, noted)
-            if name in _WRITERS:
-                return functools.partial(_write, getattr(thing, name))
-            if name == "__class__":
-                return type(original(self))
-            if name not in own:
-                noted.add(f"the attribute {name!r} of {what}")
-            return getattr(thing, name)
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            thing, _, own = object.__getattribute__(self, "_watch")
-            if isinstance(value, _WatchedLines):
-                if value.are_of(self):  # they were added to in place
-                    return
-                value = list(value)
-            setattr(thing, name, value)
-            own.add(name)
-
-        def __delattr__(self, name: str) -> None:
-            delattr(object.__getattribute__(self, "_watch")[0], name)
-
-        def __reduce_ex__(self, protocol: Any) -> Any:
-            return self.__reduce_ex__(protocol)
-
-        def __eq__(self, other: object) -> bool:
-            return bool(original(self) == original(other))
-
-        def __hash__(self) -> int:
-            return hash(original(self))
-
-    Double.__name__ = Double.__qualname__ = cls.__name__
-    return Double
+    return type(cls)(cls.__name__, (_Handed, cls), {"__slots__": ("_watch",)})
 
 
 class _WatchedLines(MutableSequence[Any]):
