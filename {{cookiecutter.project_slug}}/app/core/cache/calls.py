@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from . import codec, responses, sent
+from . import codec, handed, responses, sent
 from .base import Nonces, UnansweredError
 from .canonical import UnkeyableError, text
 from .captures import Captures
@@ -599,9 +599,10 @@ class CachedCalls:
         try:
             run = partial(self._run, *watch.args, **watch.kwargs)
             value = await (run() if self._is_shared else watch.reads.of(run))
-        except Exception as error:
-            call.is_private = watch.is_private(error, call.in_key)
+        except Exception:
+            call.is_private = watch.is_private(call.in_key)
             raise
+        value = handed.original(value)
         about, ms = self._freshness.stamp(time.monotonic() - began)
         if self._tags and nonces:
             about[_NONCES] = _as_text(nonces[: len(self._tags)])
@@ -812,10 +813,16 @@ def _why_unkeyed(unkeyed: Collection[str | Variable]) -> str:
     variables = [each for each in unkeyed if not isinstance(each, str)]
     if not words:
         return f"it read {', '.join(map(name_of, variables))}, {_lacking(variables)}"
+    if all(word.endswith(handed.WHERE) for word in words):
+        return (
+            f"it read {', '.join(map(_called, unkeyed))}, which a dependency may have put there, and no "
+            f"key holds that; pass what the dependency knows as a parameter; only if the answer is the "
+            f"same for everybody, whoever asks, say shared=True"
+        )
     return (
         f"it read {', '.join(map(_called, unkeyed))} of the request, which is no part of the key; make "
-        f"it a parameter, name a header in vary=, or give a key= that holds it; only if the answer is "
-        f"the same for everybody, whoever asks, say shared=True"
+        f"it a parameter, name a header in vary=, or give a key= that holds it, as a part of a tuple; "
+        f"only if the answer is the same for everybody, whoever asks, say shared=True"
     )
 
 

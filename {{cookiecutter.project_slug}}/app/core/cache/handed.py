@@ -18,6 +18,8 @@ from starlette.responses import Response
 from .requests import header
 
 KINDS = (Response, BackgroundTasks)
+WHERE = ("of the response", "of the background tasks")
+"""What is noted of them ends so."""
 _ALL = "all headers of the response"
 _WRITERS = frozenset({"set_cookie", "delete_cookie", "add_task"})
 

@@ -120,7 +120,7 @@ class Watch:
             response.status_code = before.status_code
             response.raw_headers[:] = before.raw_headers
 
-    def is_private(self, _error: BaseException, in_key: Callable[[], InKey]) -> bool:
+    def is_private(self, in_key: Callable[[], InKey]) -> bool:
         """Whether what the function raised may be for this caller only.
 
         An exception may hold the request, and its handler read that: so where the function was given
