@@ -57,6 +57,7 @@ from .tags import (
     derivations_of,
     listed,
     tag_key,
+    tag_start,
     templates_of,
 )
 from .templates import Template
@@ -191,7 +192,7 @@ class CachedCalls:
         self._tags = templates_of(tags, self.parameters)
         self._derivations = derivations_of(tags)
         self._is_tagged = bool(self._tags or self._derivations)
-        self._tag_start = tag_key(store.key_prefix, "")
+        self._tag_start = tag_start(store.key_prefix)
         self._warned: set[str] = set()
         self._take(text(start) + (text(key) if isinstance(key, str) else who))
 
@@ -423,7 +424,7 @@ class CachedCalls:
         keys = []
         if self._tags:
             arguments = self.parameters.arguments(args, kwargs)
-            keys = [self._tag_start + tag.name(arguments) for tag in self._tags]
+            keys = [tag_key(self._tag_start, tag.name(arguments)) for tag in self._tags]
         if self._derivations:
             keys.append(all_tags_key(self._store.key_prefix))
         return tuple(keys)
@@ -634,7 +635,7 @@ class CachedCalls:
         prefix = self._store.key_prefix
         try:
             derived = [tag for derive in self._derivations for tag in listed(derive(value))]
-            keys = checked_tag_keys([tag_key(prefix, tag) for tag in derived], prefix)
+            keys = checked_tag_keys([tag_key(self._tag_start, tag) for tag in derived], prefix)
         except Exception as error:
             self._warn_once("is not stored", f"its tags cannot be derived: {error!r}")
             return False

@@ -27,7 +27,6 @@ import anyio
 from starlette.responses import Response
 
 from .calls import CachedCalls
-from .canonical import UnkeyableError
 from .checks import check_background, check_manager, check_several, check_times
 from .exceptions import without_frames_of
 from .families import expect_keys, tell_of_void
@@ -39,7 +38,7 @@ from .keys import Parameters, check_key_prefix
 from .loops import insist_on_asyncio
 from .methods import CachedMethod, attach, unwrapped
 from .misplaced import is_endpoint
-from .patterns import WILDCARD
+from .patterns import WILDCARD, KeyPattern
 from .running import as_coroutine_function
 from .tags import Tag, templates_of
 from .templates import Template
@@ -312,18 +311,19 @@ def invalidate_cache(
             if is_first:  # all functions that are read are decorated by now
                 is_first = False
                 tell_of_void(cache_manager, func, templates, logger)
-            try:
-                # Before the function runs: it may change what it was given.
-                given = without_hidden(kwargs)
-                arguments = parameters.arguments(args, given) if with_arguments else {}
-            except TypeError:  # they do not fit: the function says so best, and does not run
-                return await run(*args, **kwargs)
-            covered = [each.patterns(arguments) for each in templates]
-            named = _rendered(tagged, arguments, covered)
+            # Before the function runs: it may change what it was given.
+            given = without_hidden(kwargs)
+            arguments = _bound(parameters, args, given) if with_arguments else {}
+            covered, named = _rendered(cache_manager, templates, tagged, arguments or {})
             is_due = not only_on_success
             try:
                 result = await run(*args, **kwargs)
                 is_due = is_due or not (isinstance(result, Response) and result.status_code >= 400)
+            except TypeError:
+                # Of a call that does not fit, it is the function's own answer: it has not run.
+                is_due = is_due and arguments is not None
+                raise
+            else:
                 return result
             finally:
                 if is_due:
@@ -345,31 +345,62 @@ def _tell_of_a_route_below(decorator: str, func: Any) -> None:
         )
 
 
+def _bound(
+    parameters: Parameters, args: tuple[Any, ...], given: Mapping[str, object]
+) -> Mapping[str, object] | None:
+    """Return the arguments of a call; `None` if they do not fit what the function shows of itself."""
+    try:
+        return parameters.arguments(args, given)
+    except TypeError:
+        return None
+
+
 def _rendered(
-    tags: list[Template], arguments: Mapping[str, object], covered: list[list[str]]
-) -> list[str]:
-    """Return the tags; for one whose argument has no text, let `covered` cover everything."""
-    named = []
-    for tag in tags:
+    manager: "CacheManager",
+    keys: list[Template],
+    tags: list[Template],
+    arguments: Mapping[str, object],
+) -> tuple[list[list[KeyPattern]], list[str]]:
+    """Return patterns, those of one template together, and tags.
+
+    One with an argument that has no text lets everything be covered. Never raises: what is
+    rendered here may be anything that a user sends.
+    """
+    covered, named = list[list[KeyPattern]](), list[str]()
+    for template in (*keys, *tags):
         try:
-            named.append(tag.name(arguments))
-        except UnkeyableError as error:
-            logger.warning("the tag %r stands for all, as %s", tag.text, error)
-            covered.append([WILDCARD])
-    return named
+            if template in keys:
+                covered.append(template.patterns(arguments, f"{manager.key_prefix}:"))
+            else:
+                named.append(template.name(arguments))
+        except Exception as error:
+            logger.warning("%r stands for all, as %r", template.text, error)
+            covered.append([_everything(manager)])
+    return covered, named
+
+
+def _everything(manager: "CacheManager") -> KeyPattern:
+    return KeyPattern.parse(WILDCARD, prefix=f"{manager.key_prefix}:")
 
 
 async def _invalidate_all(
-    manager: "CacheManager", covered: list[list[str]], tags: list[str]
+    manager: "CacheManager", covered: list[list[KeyPattern]], tags: list[str]
 ) -> None:
-    """Carry out invalidations; what follows one that was not delivered is not even tried."""
-    delivered = not tags or await manager.invalidate_tags(*tags)
-    for patterns in covered:  # those of one template at once
-        if delivered:
-            delivered = all(await asyncio.gather(*map(manager.invalidate, patterns)))
-        else:
-            for pattern in patterns:
-                manager.defer(pattern)
+    """Carry out invalidations; what follows one that was not delivered is not even tried.
+
+    Never raises: the write is done, and its caller has to learn that.
+    """
+    try:
+        delivered = not tags or await manager.invalidate_tags(*tags)
+        for patterns in covered:
+            if delivered:
+                delivered = all(await asyncio.gather(*map(manager.delete_matching, patterns)))
+            else:
+                for pattern in patterns:
+                    manager.defer(pattern)
+    except Exception as error:
+        logger.warning("an invalidation failed, and one of everything is put off: %r", error)
+        manager.defer(WILDCARD)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:

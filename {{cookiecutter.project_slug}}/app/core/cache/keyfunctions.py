@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from .canonical import UnkeyableError
-from .templates import escape, quoted
+from .templates import escape, tame
 from .uses import looked_up, may_read_all, parameters_used
 
 KeyFunction = Callable[..., object]
@@ -76,9 +76,7 @@ class OwnKey:
             raise UnkeyableError(
                 f"key= returned what makes no key: {what}; return a tuple, or a string with a text in it"
             )
-        if "*" in made or made.startswith("~"):  # which no key has: it would act as a pattern
-            return f"~{made.replace('%', '%25').replace('*', quoted('*'))}"
-        return made
+        return tame(made)
 
     def made(self, arguments: Mapping[str, Any]) -> object:
         """Return what the function makes of a call; raises `UnkeyableError` for what it raises."""

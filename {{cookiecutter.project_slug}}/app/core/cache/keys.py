@@ -33,7 +33,6 @@ from .canonical import (
     canonical_text,
     encoded,
     has_identity,
-    text,
 )
 from .held import held
 from .hidden import CONNECTION, RESPONSE
@@ -44,14 +43,13 @@ from .patterns import WILDCARD
 from .remedies import METHODS, attribute_of, key_of_one, leave_out, of_parameter
 from .requests import IN_IDENTITY, changed, identity, watched
 from .shown import Shown
-from .templates import Template, is_written
+from .templates import Template, is_written, shortened
 from .uses import parameters_used
 from .vary import Vary
 
 _DIGEST_BYTES = 16
 _LONGEST_READABLE = 80  # bytes of the function's name in a key
 _LONGEST_KEY_PREFIX = 100  # bytes
-_LONGEST_OWN_KEY = 300  # bytes; with the rest of the key this stays below 512
 
 _SHARED = "calls that differ in it would get each other's results"
 
@@ -309,9 +307,7 @@ class KeyBuilder:
     ) -> str:
         arguments = self._parameters.arguments(args, kwargs)
         key = own.render(arguments) if isinstance(own, Template) else own(arguments)
-        if len(key.encode("utf-8", "surrogatepass")) <= _LONGEST_OWN_KEY:
-            return key
-        return "~" + blake2b(text(key), digest_size=_DIGEST_BYTES).hexdigest()
+        return shortened(key)
 
 
 def _names_in_key(parameters: Parameters, own: Template | KeyFunction | None) -> Collection[str]:

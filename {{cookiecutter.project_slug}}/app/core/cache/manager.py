@@ -25,7 +25,7 @@ from .loops import insist_on_asyncio, to_its_end
 from .outage import Outage
 from .patterns import KeyPattern
 from .shown import Shown
-from .tags import all_tags_key, tag_key
+from .tags import all_tags_key, tag_key, tag_start
 from .walks import Walks
 
 __all__ = ["CacheManager", "cache_response", "invalidate_cache"]
@@ -38,7 +38,7 @@ DEFAULT_TTL_JITTER = 0.02
 LAST_ATTEMPT_SECONDS = 0.25
 """How long `close` tries to deliver invalidations that are still to be delivered."""
 LONGEST_KEY = 1024
-"""How many bytes a key or a tag may have, without the prefix."""
+"""How many bytes a key may have, without the prefix."""
 RECOVERY_SECONDS = 1.0
 """How long a server that works again waits for them before others ask it."""
 
@@ -57,8 +57,8 @@ class CacheManager:
 
     No method raises because the backend is away, slow or answers with an error: `get` then
     returns the default, all others `False`. Wrong arguments raise `TypeError` or `ValueError`.
-    A key or a tag is text of 1 to 1024 bytes; a key does not begin with `~`. A longer one is
-    refused, and not replaced by its digest: a pattern would not find it.
+    A key is text of 1 to 1024 bytes, and does not begin with `~`. A longer one is refused, and not
+    replaced by its digest: a pattern would not find it. A tag is any text.
     An invalidation that could not be delivered is kept until it can be, and until then what it
     covers is neither served nor stored; `on_event` is called with an `InvalidationEvent` for that.
     """
@@ -306,9 +306,14 @@ class CacheManager:
         """
         return await self.delete_matching(self._pattern(pattern))
 
-    def defer(self, pattern: str) -> None:
-        """Remove every entry whose key `pattern` covers, but later: it counts as gone from now on."""
-        self._put_off([self._pattern(pattern)], ())
+    def defer(self, pattern: str | KeyPattern) -> None:
+        """Remove every entry whose key `pattern` covers, but later: it counts as gone from now on.
+
+        Of a `KeyPattern` that is the whole key.
+        """
+        if not isinstance(pattern, KeyPattern):
+            pattern = self._pattern(pattern)
+        self._put_off([pattern], ())
 
     async def invalidate_tags(self, *tags: str) -> bool:
         """Make every entry that has one of `tags` of no use; return whether that was done.
@@ -400,7 +405,8 @@ class CacheManager:
         if isinstance(tags, str):
             raise TypeError(f"tags={tags!r} is a string; give a list: tags=[{tags!r}]")
         check_several(tags=tags)
-        return tuple([tag_key(self.key_prefix, self._tag(tag)) for tag in tags])
+        start = tag_start(self.key_prefix)
+        return tuple([tag_key(start, _checked_tag(tag)) for tag in tags])
 
     def freshness(
         self,
@@ -493,12 +499,6 @@ class CacheManager:
             raise TypeError(f"key={pattern!r} must be a string that is not empty")
         return KeyPattern.parse(pattern, prefix=f"{self.key_prefix}:")
 
-    def _tag(self, tag: str) -> str:
-        if not isinstance(tag, str) or not tag:
-            raise TypeError(f"tag={tag!r} must be a string that is not empty")
-        _refuse_long("tag", tag)
-        return tag
-
     def _full(self, key: str) -> str:
         if not isinstance(key, str) or not key:
             raise TypeError(f"key={key!r} must be a string that is not empty")
@@ -507,7 +507,7 @@ class CacheManager:
                 f"key='{Shown(key)}' begins with '~', as the cache's own keys do: put a name and a "
                 f"colon in front, 'user:{Shown(key)}'"
             )
-        _refuse_long("key", key)
+        _refuse_long(key)
         return f"{self.key_prefix}:{key}"
 
     async def _guarded(self, operation: Awaitable[T], failed: T) -> T:
@@ -560,12 +560,18 @@ def _insist(done: object) -> None:
         raise UnavailableError("the backend says that it is not done")
 
 
-def _refuse_long(what: str, text: str) -> None:
-    """Raise `ValueError` for a key or a tag that is too long to be kept in many places."""
+def _checked_tag(tag: str) -> str:
+    if not isinstance(tag, str):
+        raise TypeError(f"tag={tag!r} must be a string")
+    return tag
+
+
+def _refuse_long(text: str) -> None:
+    """Raise `ValueError` for a key that is too long to be kept in many places."""
     if len(text) > LONGEST_KEY // 4:  # so many bytes may a character have
         size = len(text.encode("utf-8", "surrogatepass"))
         if size > LONGEST_KEY:
             raise ValueError(
-                f"{what}='{Shown(text)}' has {size} bytes, more than {LONGEST_KEY}: put a digest "
+                f"key='{Shown(text)}' has {size} bytes, more than {LONGEST_KEY}: put a digest "
                 f"in place of what may be long, hashlib.sha256(text.encode()).hexdigest()"
             )

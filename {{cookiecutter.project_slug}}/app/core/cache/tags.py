@@ -8,6 +8,7 @@ nonce that was evicted is another one when it comes back, so that nothing rises 
 
 import inspect
 from collections.abc import Callable, Collection
+from hashlib import blake2b
 from typing import Any
 
 from .keys import Parameters
@@ -15,6 +16,9 @@ from .templates import Template
 
 MOST_TAGS = 1000
 """How many tags an entry may have: the nonce of each is read with it."""
+_LONGEST_TAG = 1024  # bytes; so many a character may have: four
+_SURELY_SHORT = _LONGEST_TAG // 4
+_DIGEST_BYTES = 16
 
 Tag = str | Callable[[Any], Collection[str]]
 """A tag, which may name arguments, or a function that derives tags from a result."""
@@ -29,9 +33,25 @@ def all_tags_key(key_prefix: str) -> str:
     return f"{key_prefix}:~tags"
 
 
-def tag_key(key_prefix: str, tag: str) -> str:
-    """Return the key that holds the nonce of `tag`."""
-    return f"{key_prefix}:~tag:{tag}"
+def tag_start(key_prefix: str) -> str:
+    """Return what the keys of all tags begin with."""
+    return f"{key_prefix}:~tag:"
+
+
+def tag_key(start: str, tag: str) -> str:
+    """Return the key that holds the nonce of `tag`, whoever reads or invalidates it.
+
+    `start` is what the keys of all tags begin with. Any text makes one, for an invalidation is no
+    place to fail: a digest stands for one of more than 1024 bytes. A tag that reads like a digest
+    shares its nonce, and is invalidated with it.
+    """
+    key = f"{start}{tag}"
+    if len(key) - len(start) <= _SURELY_SHORT:
+        return key
+    written = key[len(start) :].encode("utf-8", "surrogatepass")
+    if len(written) <= _LONGEST_TAG:
+        return key
+    return f"{start}~{blake2b(written, digest_size=_DIGEST_BYTES).hexdigest()}"
 
 
 def derivations_of(tags: Collection[Tag]) -> list[Callable[[Any], Collection[str]]]:
@@ -67,10 +87,10 @@ def templates_of(tags: Collection[Tag], parameters: Parameters) -> list[Template
 
 def checked_tag_keys(content: object, key_prefix: str) -> tuple[str, ...]:
     """Return the keys of tags that a record names; raises `ValueError` for any other keys."""
-    start = tag_key(key_prefix, "")
+    start = tag_start(key_prefix)
     if type(content) is not list or len(content) > MOST_TAGS:
         raise ValueError("the tags of a record are no list, or too many")
     for key in content:
-        if type(key) is not str or not key.startswith(start):
+        if type(key) is not str or key != tag_key(start, key.removeprefix(start)):
             raise ValueError("a record names a key that is not that of a tag")
     return tuple(content)

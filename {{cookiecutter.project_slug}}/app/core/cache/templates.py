@@ -25,11 +25,15 @@ from urllib.parse import quote, unquote
 from uuid import UUID
 
 from .attributes import annotation_of
-from .canonical import UnkeyableError
+from .canonical import UnkeyableError, text
 from .kinds import kinds_of
-from .patterns import WILDCARD
+from .patterns import WILDCARD, KeyPattern
 from .remedies import of_text
 
+_LONGEST_OWN_KEY = 300  # bytes; with the rest of the key this stays below 512
+_SURELY_SHORT = _LONGEST_OWN_KEY // 4  # so many bytes may a character have
+_LONGEST_BY_HAND = 1024  # bytes
+_LONGEST_START = 101  # characters of a decorator's `key_prefix` and the colon behind it
 _LONGEST_VALUE = 64  # characters, once escaped
 _DIGEST_BYTES = 16
 _UNESCAPED = frozenset(string.ascii_letters + string.digits + "_.-")
@@ -123,29 +127,52 @@ class Template:
         """Return the text as the name of a tag: with the values as they are, for tags are texts."""
         return "".join([part.literal + self._raw(part, arguments) for part in self._parts])
 
-    def patterns(self, arguments: Mapping[str, object]) -> list[str]:
-        """Return patterns that cover each key with these values in these places.
+    def patterns(self, arguments: Mapping[str, object], prefix: str = "") -> list[KeyPattern]:
+        """Return patterns that cover each key below `prefix` with these values in these places.
 
         A value may stand in a key with its type behind it or without, and one that has no text may
-        be any.
+        be any. All may stand as they are.
         """
-        options, following = [], [part.literal for part in self._parts[1:]] + [""]
+        options, raws = list[list[str | None]](), list[str | None]()
+        following = [part.literal for part in self._parts[1:]] + [""]
         for part, literal in zip(self._parts, following, strict=True):
             try:
-                forms = self._forms(part, arguments)
+                forms, raw = self._forms(part, arguments)
             except UnkeyableError:
-                forms = [WILDCARD]
+                options.append([None])
+                raws.append(None)
+                continue
             if literal.startswith(WILDCARD) and not forms[0].startswith("~"):
-                forms = forms[:1]  # which covers whatever comes behind it
-            options.append(forms)
-        return self._joined(options)
+                forms = [forms[0], *forms[2:]]  # the first one covers whatever comes behind it
+            options.append([*forms])
+            raws.append(raw)
+        chosen = dict.fromkeys([*itertools.product(*options), tuple(raws)])
+        return [each for values in chosen for each in self._joined(values, prefix)]
 
-    def _joined(self, options: list[list[str]]) -> list[str]:
-        literals = [part.literal for part in self._parts]
-        return [
-            "".join(itertools.chain.from_iterable(zip(literals, chosen, strict=True)))
-            for chosen in itertools.product(*options)
-        ]
+    def _joined(self, values: Collection[str | None], prefix: str) -> list[KeyPattern]:
+        """Return what covers these values, `None` for any; a star in one is no wildcard.
+
+        Behind a `key_prefix`, which ends at a colon, a key may stand in another way.
+        """
+        literals, starts = [prefix], list[int]()
+        for part, value in zip(self._parts, values, strict=True):
+            first, *rest = part.literal.split(WILDCARD)
+            colons = [place for place, character in enumerate(first, 1) if character == ":"]
+            starts += [len(literals[-1]) + place for place in colons]
+            literals[-1] += first
+            literals += rest
+            if value is None:
+                literals.append("")
+            else:
+                literals[-1] += value
+        if len(literals) > 1:
+            return [KeyPattern(tuple(literals))]
+        (key,) = literals
+        starts = [start for start in starts if start - len(prefix) <= _LONGEST_START]
+        keys = [key[:start] + own for start in starts for own in _stored_as(key[start:])]
+        if _size(key) - _size(prefix) <= _LONGEST_BY_HAND:
+            keys.append(key)
+        return [KeyPattern((each,)) for each in keys]
 
     def _plain(self, field: str | None, hints: Mapping[str, Any]) -> type | None:
         if field is None:
@@ -167,20 +194,21 @@ class Template:
         except Exception as error:
             raise self._explained(part, error) from None
 
-    def _forms(self, part: _Part, arguments: Mapping[str, object]) -> list[str]:
-        """Return the ways in which a value may stand in a key, first the one without a mark.
+    def _forms(self, part: _Part, arguments: Mapping[str, object]) -> tuple[list[str], str]:
+        """Return the ways in which a value may stand in a key, and the value as it is.
 
-        What was set by hand, or by a function that makes keys, may have it as it is; unless that
-        would be the escaped text of another value.
+        First the one without a mark. What was set by hand, or by a function that makes keys, may
+        have it as it is; unless that would be the escaped text of another value.
         """
         if part.field is None:
-            return [""]
-        value, text = self._text_of(part, arguments)
-        raw = unquote(text)
+            return [""], ""
+        value, escaped = self._text_of(part, arguments)
+        inner = _inner_mark(value, escaped)
+        short, raw = _short(escaped, inner), _unquoted(escaped)
         is_another = unquote(raw) != raw
-        plain = [] if raw == text or WILDCARD in raw or is_another else [raw]
-        inner = _inner_mark(value, text)
-        return [_short(text, inner), _short(text, inner + _mark(_kind(value))), *plain]
+        plain = [] if raw == escaped or WILDCARD in raw or is_another else [raw]
+        forms = [short, _short(escaped, inner + _mark(_kind(value))), *plain]
+        return forms, short if is_another else raw
 
     def _raw(self, part: _Part, arguments: Mapping[str, object]) -> str:
         field = part.field
@@ -190,7 +218,7 @@ class Template:
             value = arguments[field]
             if type(value) is int or (type(value) is str and value.isascii()):
                 return str(value)
-        return unquote(self._text_of(part, arguments)[1])
+        return _unquoted(self._text_of(part, arguments)[1])
 
     def _text_of(self, part: _Part, arguments: Mapping[str, object]) -> tuple[object, str]:
         try:
@@ -250,6 +278,33 @@ def is_written(kind: type) -> bool:
 def quoted(text: str) -> str:
     """Return a text in which only letters, digits, `_`, `.`, `-` and `%` stand."""
     return quote(text.encode("utf-8", "surrogatepass"), safe="").replace("~", "%7E")
+
+
+def tame(own: str) -> str:
+    """Return a key that a function has made in such a way that it acts as no pattern."""
+    if WILDCARD in own or own.startswith("~"):  # which no key has
+        return f"~{own.replace('%', '%25').replace(WILDCARD, quoted(WILDCARD))}"
+    return own
+
+
+def shortened(own: str) -> str:
+    """Return a key of one's own, or its digest if it is too long to stand in a key."""
+    if len(own) <= _SURELY_SHORT or _size(own) <= _LONGEST_OWN_KEY:
+        return own
+    return "~" + blake2b(text(own), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _stored_as(own: str) -> set[str]:
+    """Return in what other ways a key of one's own may stand: one of a template, or of a function."""
+    return {shortened(own), shortened(tame(own))} - {own}
+
+
+def _size(key: str) -> int:
+    return len(key.encode("utf-8", "surrogatepass"))
+
+
+def _unquoted(escaped: str) -> str:
+    return unquote(escaped, errors="surrogatepass")
 
 
 def _marked(value: object, text: str, plain: type | None) -> str:
