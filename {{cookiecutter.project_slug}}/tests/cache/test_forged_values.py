@@ -6,15 +6,33 @@ import sys
 import time
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
+from ipaddress import IPv6Network
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import JSONResponse
+from pydantic import AnyUrl, BaseModel, ByteSize, MongoDsn, NameEmail
 from pydantic_core import to_json
 
+from app.core.cache import CacheManager, cache_response
 from app.core.cache.classes import KnownClasses
-from app.core.cache.codec import CorruptError, decode, decoder, encode, encode_checked
+from app.core.cache.codec import (
+    CorruptError,
+    UnstorableError,
+    decode,
+    decoder,
+    encode,
+    encode_checked,
+)
+from tests.cache.endpoints import get
+from tests.cache.forging import forged, put, standing_at
 
 MANY = 10_000
 HASH = sys.hash_info.modulus
@@ -182,3 +200,126 @@ def test_what_is_forged_is_near_to_what_is_made() -> None:
         (Colour.RED, b'{"$enum":["%s","RED"]}' % name(Colour).encode()),
     ):
         assert encode(value, KNOWN) == start
+
+
+HUGE = [
+    *("1E+3000000", "-1E+3000000", "1E-3000000", "1e999999999", "1E-999999999", "9E+1001"),
+    *("9" * 1001, "0." + "0" * 1001 + "1", "9" * 1_000_000, "1E" + "9" * 4000, "sNaN" + "9" * 2000),
+    *("1/" + "9" * 1001, "1e" + "9" * 4000, "1e-3000000", "1_000" * 1000, "0x" + "f" * 4000),
+]
+NO_TEXT: list[Any] = [1, 1.5, True, None, [0, [1], 3_000_000], {"a": 1}]
+NUMBERS = KnownClasses(Decimal | Fraction)
+
+
+@pytest.mark.parametrize("number", [*HUGE, *NO_TEXT], ids=lambda number: str(number)[:20])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda number: {"$decimal": number},
+        lambda number: {"$text": ["Fraction", number]},
+        lambda number: [{"$set": [{"$decimal": number}]}],
+        lambda number: {"$dict": [[{"$text": ["Fraction", number]}, 1]]},
+    ],
+    ids=["Decimal", "Fraction", "in a set", "as a key"],
+)
+def test_p9_a_few_bytes_make_no_huge_number(number: Any, place: Any) -> None:
+    """A hit is not to be what makes millions of digits of it, or what waits for them for ever."""
+    data = to_json(place(number))
+    began = time.process_time()
+    with pytest.raises(CorruptError):
+        decode(data, NUMBERS)
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(Decimal("1E+1001"), Decimal("1E-1001"), Decimal("9" * 1001), Fraction(10**1001, 7)),
+        *(Fraction(7, 10**1001), [Decimal("1E+5000")], {Decimal("1E-5000"): 1}),
+    ],
+    ids=lambda number: str(number)[:20],
+)
+def test_p9_a_huge_number_is_not_stored(number: Any) -> None:
+    """It is told why, and what to do."""
+    with pytest.raises(UnstorableError, match=r"more than 1000 digits or zeros; round it"):
+        encode(number, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(Decimal("1E+1000"), Decimal("-1E-1000"), Decimal("9" * 1000), Decimal("NaN")),
+        *(Decimal("-Infinity"), Decimal("0E-10"), Fraction(10**999, 7), Fraction(-7, 10**999)),
+    ],
+    ids=lambda number: str(number)[:20],
+)
+def test_p1_a_number_within_the_bound_comes_back(number: Any) -> None:
+    """With its sign, its exponent and its zeros."""
+    back = decode(encode_checked(number, NUMBERS), NUMBERS)
+    assert (type(back), str(back)) == (type(number), str(number))
+
+
+@pytest.mark.parametrize("huge", HUGE[:5])
+async def test_p9_an_endpoint_renders_no_forged_number(
+    our_manager: CacheManager, huge: str
+) -> None:
+    """One without an annotation would make an int of it, digit by digit, in the event loop."""
+    app = FastAPI()
+
+    @app.get("/it")
+    @cache_response(our_manager, "it", key="one")
+    async def it():  # type: ignore[no-untyped-def] # as many endpoints are
+        return {"price": Decimal("1.50")}
+
+    first = await get(app, "/it")
+    sound = await standing_at(our_manager, "it:one")
+    await put(our_manager, "it:one", forged(sound, payload=to_json({"price": {"$decimal": huge}})))
+    began = time.monotonic()
+    assert (await get(app, "/it")).content == first.content == b'{"price":1.5}'
+    assert time.monotonic() - began < 2
+
+
+LARGE = 100_000
+TEXTS_OF_ALL = KnownClasses(
+    PurePosixPath | IPv6Network | AnyUrl | MongoDsn | ByteSize | NameEmail | UUID | Model | Colour
+)
+CHEAP: dict[str, Any] = {
+    "an int": 10**4299,
+    "a ByteSize": {"$text": ["ByteSize", "9" * 4300]},
+    "a float": 1.7e308,
+    "a network": {"$text": ["IPv6Network", "::/0"]},
+    "a path": {"$text": ["PurePosixPath", "../" * LARGE]},
+    "a URL": {"$text": ["AnyUrl", "http://" + "\u00e9." * LARGE]},
+    "hosts": {"$text": ["MongoDsn", "mongodb://" + "a," * LARGE + "a"]},
+    "an address": {"$text": ["NameEmail", "a@b.c " + "a" * LARGE]},
+    "a long time": {"$timedelta": [999_999_999, 0, 0]},
+    "one that overflows": {"$timedelta": [10**18, 0, 0]},
+    "one of long numbers": {"$timedelta": [10**4000, 10**4000, 10**4000]},
+    "the last moment": {"$datetime": ["9999-12-31T23:59:59.999999", [[0, 86340, 0]], 1]},
+    "the first": {"$datetime": ["0001-01-01T00:00:00", [[-1, 60, 0]], 0]},
+    "a deque of no end": {"$deque": [[1], 2**62]},
+    "a counter": {"$counter": [["a", 10**4000]]},
+    "many tags": {"$tuple": [{"$decimal": "1E+1000"}] * (LARGE // 10)},
+    "a zone of no end": {"$zone": "a/" * LARGE},
+    "a UUID": {"$uuid": "-" * LARGE},
+    "bytes": {"$bytes": "A" * LARGE},
+    "depth": [[]],
+}
+for _ in range(60):
+    CHEAP["depth"] = [{"$tuple": [CHEAP["depth"]]}]
+
+
+@pytest.mark.parametrize("value", CHEAP.values(), ids=list(CHEAP))
+def test_p9_what_comes_back_is_as_cheap_to_use_as_to_read(value: Any) -> None:
+    """Each type of the codec, at its largest: read, compared, hashed if it can be, and rendered."""
+    data = to_json(value)
+    began = time.process_time()
+    with contextlib.suppress(CorruptError):
+        back = decode(data, TEXTS_OF_ALL)
+        assert back == decode(data, TEXTS_OF_ALL)
+        assert str(back)
+        with contextlib.suppress(TypeError):
+            hash(back)
+        with contextlib.suppress(ValueError, TypeError):  # as the same value would by itself
+            JSONResponse(jsonable_encoder(back))
+    assert time.process_time() - began < 2

@@ -7,6 +7,7 @@ from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from math import isfinite
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from .state import (
     is_instrumented,
     is_named_tuple,
 )
-from .texts import FACTORIES, SECRETS, TEXTS, pg_uuid, text_of
+from .texts import FACTORIES, MOST_DIGITS, SECRETS, TEXTS, is_bounded, pg_uuid, text_of
 
 _TAG = "$"
 _ATOMS = frozenset({type(None), bool, int, str})
@@ -109,6 +110,8 @@ def _pack_other(value: object, classes: KnownClasses) -> object:
     if TEXTS.get(cls.__name__) is cls and classes.has_text_class(cls.__name__):
         if cls is ByteSize and has_more(value):
             raise UnstorableError("this ByteSize has attributes of its own")
+        if isinstance(value, Fraction):
+            _refuse_unbounded(value)
         return {"$text": [cls.__name__, text_of(value)]}
     raise UnstorableError(_advice(value, classes))
 
@@ -137,6 +140,19 @@ def _pack_itself(value: object, _classes: KnownClasses) -> object:
 
 def _pack_float(value: float, _classes: KnownClasses) -> object:
     return value if isfinite(value) else {"$float": repr(value)}
+
+
+def _pack_decimal(value: Decimal, _classes: KnownClasses) -> object:
+    _refuse_unbounded(value)
+    return {"$decimal": str(value)}
+
+
+def _refuse_unbounded(value: Decimal | Fraction) -> None:
+    if not is_bounded(value):
+        raise UnstorableError(
+            f"a {type(value).__qualname__} in it has more than {MOST_DIGITS} digits or zeros; round "
+            f"it, or give it as a str"
+        )
 
 
 def _pack_items(value: Iterable[object], classes: KnownClasses) -> list[object]:
@@ -238,7 +254,7 @@ _PACKERS: dict[type, Callable[[Any, KnownClasses], object]] = {
     Counter: _tagged_pairs("$counter"),
     defaultdict: _pack_default,
     bytes: _tagged("$bytes", lambda value: b64encode(value).decode()),
-    Decimal: _tagged("$decimal", str),
+    Decimal: _pack_decimal,
     UUID: _tagged("$uuid", str),
     date: _tagged("$date", date.isoformat),
     timedelta: _tagged("$timedelta", _seconds),

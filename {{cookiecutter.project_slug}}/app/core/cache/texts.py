@@ -1,5 +1,6 @@
 """Classes of which a text is all that there is, by the name under which they are stored."""
 
+import re
 import sys
 from decimal import Decimal
 from fractions import Fraction
@@ -67,6 +68,42 @@ def texts_of(cls: type) -> set[str]:
     return {name for name, each in TEXTS.items() if issubclass(each, kin)}
 
 
+MOST_DIGITS = 1000
+"""How many digits a `Decimal` or a `Fraction` may have: of a few bytes come millions of digits, and
+of those hours, as soon as somebody makes an int of them or renders them."""
+_LONGEST_NUMBER = 2 * MOST_DIGITS + 10  # characters
+_BITS: int = (10**MOST_DIGITS - 1).bit_length()
+_WHOLE = re.compile(r"-?[0-9]+(/[0-9]+)?", re.ASCII)
+
+
+def is_bounded(value: Decimal | Fraction) -> bool:
+    """Whether a number has no more than `MOST_DIGITS` digits, and about as many zeros as these."""
+    if isinstance(value, Fraction):
+        return max(value.numerator.bit_length(), value.denominator.bit_length()) <= _BITS
+    is_near = abs(value.adjusted()) <= MOST_DIGITS if value.is_finite() else True
+    return is_near and len(value.as_tuple().digits) <= MOST_DIGITS
+
+
+def decimal_from(text: Any) -> Decimal:
+    """Return the number that a text is; raises `ValueError` for what no `Decimal` was stored as."""
+    if type(text) is str and len(text) <= _LONGEST_NUMBER:
+        value = Decimal(text)
+        if (len(text) <= MOST_DIGITS and "E" not in text.upper()) or is_bounded(value):
+            return value
+    raise ValueError("this is no number, or one of too many digits")
+
+
+def _fraction_from(text: str) -> Fraction:
+    # `Fraction` understands exponents, too, and no machine has the digits that one may ask for.
+    if (
+        len(text) <= _LONGEST_NUMBER
+        and _WHOLE.fullmatch(text)
+        and is_bounded(value := Fraction(text))
+    ):
+        return value
+    raise ValueError("this is no fraction, or one of too many digits")
+
+
 def text_of(value: Any) -> str:
     """Return the text of which an equal value can be made."""
     if type(value) is ByteSize:
@@ -78,6 +115,8 @@ def text_of(value: Any) -> str:
 
 def from_text(cls: Any, text: str) -> Any:
     """Return the value of this class that has this text."""
+    if cls is Fraction:
+        return _fraction_from(text)
     if cls is NameEmail:
         email, _, name = text.partition(" ")
         return cls(name=name, email=email)

@@ -1,7 +1,8 @@
 """From what JSON said back to the value. What comes here came from outside, and may be anything.
 
 Whatever is not what `packing` makes raises, and takes no longer than to read it: sets and dicts are
-built of members only if those do not collide.
+built of members only if those do not collide. Nor does what comes back take longer to use than what
+was stored: of numbers that a few bytes make huge, none is read (see `texts`).
 """
 
 import dataclasses
@@ -9,7 +10,6 @@ from base64 import b64decode
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
-from decimal import Decimal
 from enum import Enum
 from itertools import groupby
 from typing import Any
@@ -21,7 +21,7 @@ from pydantic_core import TzInfo
 
 from .classes import Known, KnownClasses
 from .state import ALIAS, MODEL_SLOTS, is_named_tuple
-from .texts import FACTORIES, TEXTS, from_text, pg_uuid
+from .texts import FACTORIES, TEXTS, decimal_from, from_text, pg_uuid
 
 _TAG = "$"
 _CONTAINERS = frozenset({dict, list})
@@ -185,7 +185,7 @@ _UNPACKERS: dict[str, Callable[[Any, KnownClasses], object]] = {
     "$set": _untagged_set(set),
     "$frozenset": _untagged_set(frozenset),
     "$bytes": _untagged(lambda content: b64decode(content, validate=True)),
-    "$decimal": _untagged(Decimal),
+    "$decimal": _untagged(decimal_from),
     "$uuid": _untagged(UUID),
     "$pguuid": _unpack_pg_uuid,
     "$date": _untagged(date.fromisoformat),
