@@ -1,6 +1,7 @@
 """What a cache backend is: six methods that it must have, and a few that it may do better."""
 
 import asyncio
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,6 +27,8 @@ FOREIGN = b"?"
 """Stands for what is at a key and is no bytes at all: a Redis list, for one."""
 
 Nonces = tuple[bytes | None, ...]
+NONCE_BYTES = 16
+_NONCE = re.compile(rb"[0-9a-f]{%d}" % NONCE_BYTES)
 
 
 class CacheBackend(ABC):
@@ -190,12 +193,20 @@ class CacheBackend(ABC):
             return False
         return await self.delete(key)
 
+    async def nonces_now(self, tags: Sequence[str]) -> Nonces:
+        """Return what stands at the keys `tags`, or of each its beginning that tells no nonce."""
+        return await self.get_many_bytes(tags)
+
     async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
-        """Return the nonces at the keys `tags`; make those that are missing, for `ms`."""
+        """Return the nonces at the keys `tags`; make those that are missing, or none, for `ms`."""
         found: list[bytes | None] = []
         for tag in tags:
             nonce = new_nonce()
-            found.append(await self.acquire(tag, nonce, ms) or nonce)
+            standing = await self.acquire(tag, nonce, ms) or nonce
+            if not is_nonce(standing):
+                await self.set_bytes(tag, nonce, timedelta(milliseconds=ms))
+                standing = nonce
+            found.append(standing)
         return tuple(found)
 
     async def renonce(self, tags: Sequence[str], ms: int) -> bool:
@@ -206,7 +217,12 @@ class CacheBackend(ABC):
 
 def new_nonce() -> bytes:
     """Return random bytes that no other call has returned."""
-    return secrets.token_hex(8).encode()
+    return secrets.token_hex(NONCE_BYTES // 2).encode()
+
+
+def is_nonce(data: bytes | None) -> bool:
+    """Whether bytes are what `new_nonce` makes; all others somebody else has put there."""
+    return data is not None and _NONCE.fullmatch(data) is not None
 
 
 class BytesBackend(CacheBackend):

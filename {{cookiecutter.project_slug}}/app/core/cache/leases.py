@@ -12,7 +12,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from .base import CacheBackend, Nonces, UnavailableError
+from .base import CacheBackend, Nonces, UnavailableError, is_nonce
 from .errand import Errand
 from .flights import Flight
 from .journal import Journal
@@ -79,7 +79,7 @@ class Leases:
         if self._journal.covers("", tags):
             return None
         try:
-            return await self._ask(self._backend.get_many_bytes(tags))
+            return await self._ask(self._backend.nonces_now(tags))
         except UnavailableError:
             return None
 
@@ -97,7 +97,7 @@ class Leases:
         if self._journal.covers(flight.key, flight.tags):
             return True
         try:
-            if None in nonces:
+            if not all(map(is_nonce, nonces)):
                 nonces = await self._ask(self._backend.nonces(flight.tags, TAG_MS))
             lease = b"%b%b %b" % (self._ours(), secrets.token_hex(8).encode(), _digest(nonces))
             flight.nonces, flight.lease = nonces, lease

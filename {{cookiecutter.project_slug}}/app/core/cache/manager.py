@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from . import codec
-from .base import CacheBackend, UnavailableError, milliseconds
+from .base import CacheBackend, Nonces, UnavailableError, milliseconds
 from .breaker import past_the_breaker
 from .checks import check_several, check_times
 from .decorators import cache_response, invalidate_cache
@@ -376,29 +376,31 @@ class CacheManager:
 
     async def _lookup_many(self, keys: list[str]) -> dict[str, Any]:
         """Return the values at whole keys: what was set by hand, and entries of `get_or_set`."""
-        there = await self._standing_at([key for key in keys if not self.journal.covers(key)])
+        keys = [key for key in keys if not self.journal.covers(key)]
+        there = await self._standing_at(keys, self.backend.get_many_bytes)
         entries: dict[str, Standing] = {}
         for key, data in there.items():
             entry = standing(self, key, data)
             if entry is not None and not (entry.tags and self.journal.covers(key, entry.tags)):
                 entries[key] = entry
         tags = {tag for entry in entries.values() for tag in entry.tags}
-        now = await self._standing_at(list(tags)) if tags else {}
+        now = await self._standing_at(list(tags), self.backend.nonces_now) if tags else {}
         values = {
             key: entry.value(tuple([now[tag] for tag in entry.tags]))
             for key, entry in entries.items()
         }
         return {key: value for key, (is_of_use, value) in values.items() if is_of_use}
 
-    async def _standing_at(self, keys: list[str]) -> dict[str, bytes | None]:
-        """Return what stands at whole keys, where it is near or else in the backend."""
+    async def _standing_at(
+        self, keys: list[str], read: Callable[[list[str]], Awaitable[Nonces]]
+    ) -> dict[str, bytes | None]:
+        """Return what stands at whole keys, where it is near, or else what `read` brings."""
         near, found = self.backend.near, dict[str, bytes | None]()
         if near is not None and not self.journal.is_open and not computes_here():
             found = {key: kept.data for key in keys if (kept := near.get(key)) is not None}
         missing = [key for key in keys if key not in found]
         if missing:
-            there = await self.backend.get_many_bytes(missing)
-            found |= dict(zip(missing, there, strict=True))
+            found |= dict(zip(missing, await read(missing), strict=True))
         return found
 
     def _tag_keys(self, tags: Collection[str]) -> tuple[str, ...]:

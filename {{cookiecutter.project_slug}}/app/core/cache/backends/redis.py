@@ -15,10 +15,12 @@ from ..base import (
     DEFAULT_NEAR_BYTES,
     DEFAULT_OPERATION_TIMEOUT,
     FOREIGN,
+    NONCE_BYTES,
     POLL_SECONDS,
     BytesBackend,
     Nonces,
     UnavailableError,
+    is_nonce,
     milliseconds,
     new_nonce,
 )
@@ -294,17 +296,17 @@ class RedisBackend(BytesBackend):
     ) -> tuple[bytes | None, Nonces]:
         # GETs, not one MGET: on a cluster the keys live in different slots.
         names = [_name(each) for each in (key, *tags)]
-        commands: list[Command] = [("GET", name) for name in names]
+        commands: list[Command] = [("GET", names[0]), *map(_get_nonce, names[1:])]
         if self.near is not None:
             names.append(names[0])
             commands.append(("PTTL", names[0]))
         keeps = self.near is not None
         question = Question(names, commands, Use.READ, of_key=key, keeps=keeps, deadline=deadline)
         found = await self._topology.ask(question)
-        standing, *nonces = map(_standing, found[: 1 + len(tags)])
+        standing, nonces = _standing(found[0]), _nonces(found[1 : 1 + len(tags)])
         if standing and standing is not FOREIGN and not names_its_key(standing):
             standing = await self.get_bytes(key)  # set by hand: a reply to another could be it
-        return standing, tuple(nonces)
+        return standing, nonces
 
     def look_soon(self, key: str, /) -> "asyncio.Future[bytes | None] | None":
         """Ask what stands at `key`; the near cache wants to know more, and is served by `look`."""
@@ -352,16 +354,32 @@ class RedisBackend(BytesBackend):
             return await self.delete_many([key]) > 0
         return bool(reply)
 
+    async def nonces_now(self, tags: Sequence[str]) -> Nonces:
+        """Return what stands at the keys `tags`, and no more than a byte too many of each."""
+        names = [_name(tag) for tag in tags]
+        keeps = self.near is not None
+        question = Question(names, [*map(_get_nonce, names)], Use.READ, sealed=True, keeps=keeps)
+        return _nonces(await self._topology.ask(question))
+
     async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
-        """Return the nonces at the keys `tags`; make those that are missing, for `ms`."""
+        """Return the nonces at the keys `tags`; make those that are missing, or none, for `ms`."""
         made = [new_nonce() for _ in tags]
         names = [_name(tag) for tag in tags]
-        commands: list[Command] = [
-            ("SET", name, nonce, "NX", "GET", "PX", ms)
-            for name, nonce in zip(names, made, strict=True)
+        setting: list[Command] = [
+            ("SET", name, nonce, "NX", "PX", ms) for name, nonce in zip(names, made, strict=True)
         ]
-        found = await self._all(names, commands, Use.STORE)
-        return tuple([old or new for old, new in zip(found, made, strict=True)])
+        question = Question([*names, *names], [*setting, *map(_get_nonce, names)], Use.STORE)
+        asked = await self._topology.ask(question)
+        for reply in asked[: len(names)]:
+            _sound(reply)
+        found = [*_nonces(asked[len(names) :])]
+        forged = [place for place, nonce in enumerate(found) if not is_nonce(nonce)]
+        if forged:  # who has seen another one meanwhile misses once more
+            commands: list[Command] = [("SET", names[at], made[at], "PX", ms) for at in forged]
+            await self._all([names[at] for at in forged], commands, Use.STORE)
+            for at in forged:
+                found[at] = made[at]
+        return tuple(found)
 
     async def renonce(self, tags: Sequence[str], ms: int) -> bool:
         """Put a new nonce at each of the keys `tags`, at the first of them before the others."""
@@ -429,6 +447,16 @@ async def _scan(server: Server, glob: bytes) -> AsyncIterator[list[bytes]]:
 
 def _name(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")
+
+
+def _get_nonce(name: bytes) -> Command:
+    # Somebody may have put there what is large: no more is read than tells that it is no nonce.
+    return ("GETRANGE", name, 0, NONCE_BYTES)
+
+
+def _nonces(replies: Sequence[Any]) -> Nonces:
+    """Return what stands at keys of tags; nothing is an empty text to the command."""
+    return tuple([_standing(reply) or None for reply in replies])
 
 
 def _standing(reply: Any) -> bytes | None:

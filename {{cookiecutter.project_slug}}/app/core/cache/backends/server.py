@@ -21,7 +21,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from ..base import UnavailableError
+from ..base import UnavailableError, is_nonce
 from ..breaker import Breaker, Use
 from ..near import NearCache
 from ..outage import Outage, reason
@@ -323,11 +323,14 @@ class Server:
             told = list(zip(question.keys, verbs, replies[: len(verbs)], strict=True))
             lives = {name: ms for name, verb, ms in told if verb == "PTTL"}
             for name, verb, data in told:
-                if verb != "GET" or type(data) is not bytes or len(data) > LARGE_BYTES:
+                if verb == "PTTL" or type(data) is not bytes or len(data) > LARGE_BYTES:
                     continue
                 key, ms = str(name, "utf-8", "surrogatepass"), lives.get(name, _FOR_EVER)
-                is_nonce, by_hand = name not in lives, seal is not None and not names_its_key(data)
-                if not (is_nonce or by_hand or is_record_of(key, data)) or type(ms) is not int:
+                by_hand = seal is not None and not names_its_key(data)
+                is_ours = (
+                    is_nonce(data) if verb == "GETRANGE" else by_hand or is_record_of(key, data)
+                )
+                if not is_ours or type(ms) is not int:
                     continue
                 # Redis counts whole milliseconds.
                 until = math.inf if ms == _FOR_EVER else asked + (ms - 1) / 1000
@@ -529,7 +532,9 @@ def _fits(command: Command, reply: Any) -> bool:
     if isinstance(reply, Exception):
         return True
     name = command[0]
-    if name == "GET" or (name == "SET" and "GET" in command):
+    if name == "SET" and "NX" in command and "GET" not in command:
+        return reply in (None, b"OK")
+    if name in ("GET", "GETRANGE") or (name == "SET" and "GET" in command):
         return reply is None or isinstance(reply, bytes)
     if name in _WORDS:
         return bool(reply == _WORDS[name])
