@@ -1,10 +1,16 @@
 """A record is of a kind that its function returns (promise P9), and says what a response may say."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
@@ -70,6 +76,64 @@ async def test_p9_a_value_is_no_response(our_manager: CacheManager, annotation: 
     first, second, runs = await asked(our_manager, annotation, JSONResponse(1), as_value)
     assert type(first) is type(second) is JSONResponse
     assert runs == 2
+
+
+class Own(JSONResponse):
+    """A class of the application."""
+
+
+LOCATION: dict[str, Any] = {
+    "status": 200,
+    "media_type": None,
+    "headers": [["location", "https://evil.example"], ["content-length", "0"]],
+}
+CLASSES = [Response, JSONResponse, HTMLResponse, PlainTextResponse, RedirectResponse]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "served"),
+    [
+        (JSONResponse, {JSONResponse}),
+        (JSONResponse | HTMLResponse, {JSONResponse, HTMLResponse}),
+        (Annotated[JSONResponse, "as said"] | None, {JSONResponse}),
+        (Response, {*CLASSES}),
+        (Any, {*CLASSES}),
+        (None, {*CLASSES}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cls", CLASSES)
+async def test_p9_a_response_is_of_a_class_that_the_function_returns(
+    our_manager: CacheManager, annotation: Any, served: set[type], cls: type[Response]
+) -> None:
+    """Nobody is sent elsewhere by a function that says that it returns JSON."""
+
+    def forge(data: bytes) -> bytes:
+        rest = json.dumps({**LOCATION, "class": cls.__name__}).encode()
+        return forged(data, kind=b"response", rest=rest, payload=b"")
+
+    first, second, runs = await asked(our_manager, annotation, JSONResponse(1), forge)
+    is_served = cls in served
+    assert type(first) is type(second) is (cls if is_served else JSONResponse)
+    assert runs == 2 - is_served
+
+
+@pytest.mark.parametrize(
+    ("annotation", "result"),
+    [
+        *((JSONResponse, RedirectResponse("/x", 200)), (JSONResponse, HTMLResponse("x"))),
+        *((HTMLResponse | Own, Own(1)), (dict[str, int], RedirectResponse("/x", 200))),
+        *((dict[str, int] | Own, HTMLResponse("x")), (Response, HTMLResponse("x"))),
+    ],
+    ids=str,
+)
+async def test_p1_a_response_of_another_class_than_it_says_has_hits(
+    our_manager: CacheManager, annotation: Any, result: Response
+) -> None:
+    """In the process that has seen what the function returns."""
+    first, second, runs = await asked(our_manager, annotation, result, lambda data: data)
+    assert type(first) is type(second) is type(result)
+    assert runs == 1
 
 
 async def test_a_function_need_not_do_what_it_says(our_manager: CacheManager) -> None:

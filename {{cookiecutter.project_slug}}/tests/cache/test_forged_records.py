@@ -226,6 +226,26 @@ async def test_the_largest_entry_is_measured_before_it_is_compressed(compress_ov
     assert await manager.get("large") is None
 
 
+@pytest.mark.parametrize("make", SURFACES)
+async def test_p9_nothing_larger_than_the_bound_is_read(
+    own: CacheManager, make: Callable[[CacheManager], Surface]
+) -> None:
+    """Of whatever kind: it is a miss, and what the function computes takes its place."""
+    own.max_entry_bytes = 10_000
+    surface = make(own)
+    expected = await surface.ask()
+    sound = await standing_at(own, "it:one")
+    _, _, payload = sound.partition(b"\n")
+    larger = payload + b" " * 10_000  # the same value in JSON, and a longer body
+    await harmless(own, surface, expected, forged(sound, payload=larger))
+    assert len(surface.runs) == 2
+    await harmless(own, surface, expected, changed(sound, "unknown", json.dumps("x" * 10_000)))
+    assert len(surface.runs) == 3
+    await put(own, "it:one", b'"' + b"x" * 10_000 + b'"')
+    assert await own.get("it:one") is None
+    assert await own.get_or_set("it:one", lambda: "computed") == "computed"
+
+
 class Spy(MemoryBackend):
     """A backend that notes what it is asked for."""
 

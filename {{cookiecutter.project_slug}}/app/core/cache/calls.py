@@ -171,7 +171,7 @@ class CachedCalls:
         """Whether no call by hand has to be looked at before its key is."""
         self._statuses = _checked_statuses(statuses)
         self._classes = KnownClasses.returned_by(func)
-        self._kinds = responses.kinds_returned_by(func)
+        self._kinds, self._returned = responses.kinds_returned_by(func)
         if self._vary and key is not None:
             raise ValueError(
                 f"vary= has no place in a key of one's own, {key!r}: let that hold what "
@@ -510,7 +510,8 @@ class CachedCalls:
         """Read a record that is near for all who come: what makes its value, or else its parts."""
         make, record, stored, size = None, None, None, 0
         plain = None
-        if not tags and _VALUE in self._kinds:
+        is_small = len(kept.data) <= self._store.max_entry_bytes
+        if not tags and is_small and _VALUE in self._kinds:
             plain = plain_payload(key, kept.data, self._owner, _VALUE)
         if plain is not None:
             make, size = codec.decoder(plain, self._classes)
@@ -527,7 +528,7 @@ class CachedCalls:
         self, key: str, data: bytes | None, sending: Sending | None
     ) -> tuple[Any, Changes | None] | None:
         """Return what stands at a key, if that is a hit; else the fence does what is to be done."""
-        if type(data) is not bytes:
+        if type(data) is not bytes or len(data) > self._store.max_entry_bytes:
             return None
         try:
             if sending is None and _VALUE in self._kinds:
@@ -564,7 +565,7 @@ class CachedCalls:
         elif record.kind == _VALUE:
             value = codec.decode(record.payload, self._classes)
         else:
-            value = responses.restore(record.about, record.payload, self._classes)
+            value = responses.restore(record.about, record.payload, self._classes, self._returned)
             self._refuse_status(value.status_code)
         if not record.about:
             return Found((value, None))
@@ -694,6 +695,8 @@ class CachedCalls:
         if reason is not None:
             raise codec.UnstorableError(reason)
         about.update(responses.describe(value, self._classes))
+        if not isinstance(value, self._returned):  # it need not do what its annotation says
+            self._returned += (type(value),)
         return Record(_RESPONSE, bytes(value.body), about)
 
     def _record_returned(self, value: Response, about: dict[str, Any], sending: Sending) -> Record:

@@ -73,6 +73,8 @@ class Entry:
 
     def read(self, data: bytes, nonces: Nonces) -> Found | None:
         """Return what stands at the key: what was computed, or what was set by hand."""
+        if len(data) > self._store.max_entry_bytes:
+            return None
         try:
             record = _record_at(self._store, self._key, data)
             if record is None:
@@ -141,7 +143,7 @@ def standing(store: Store, key: str, data: bytes | None) -> Standing | None:
     `None` for all else: that is nothing, a lease, damaged, or of a function that this process does
     not know, or an entry of one that has tags or is more than a value. Never raises.
     """
-    if data is None:
+    if data is None or len(data) > store.max_entry_bytes:
         return None
     try:
         record = _record_at(store, key, data)

@@ -69,9 +69,11 @@ class Record:
     ) -> "Record | None":
         """Return the record that was stored at `key` by `owner`, or `None` if `data` is not one.
 
-        A payload that was compressed grows to `largest` bytes at most. Raises an exception for a
-        record whose inside makes no sense: somebody has forged it.
+        None has more than `largest` bytes, and a payload that was compressed grows to no more.
+        Raises an exception for a record whose inside makes no sense: somebody has forged it.
         """
+        if len(data) > largest:
+            return None
         head, newline, payload = data.partition(b"\n")
         start = _start_of(key, owner)
         if not newline or not head.startswith(start):

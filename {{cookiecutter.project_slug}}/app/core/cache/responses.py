@@ -91,13 +91,18 @@ def describe(response: Response, classes: KnownClasses) -> dict[str, Any]:
     }
 
 
-def restore(about: Mapping[str, Any], body: bytes, classes: KnownClasses) -> Response:
+def restore(
+    about: Mapping[str, Any], body: bytes, classes: KnownClasses, returned: tuple[type, ...]
+) -> Response:
     """Return the response that `describe` described: same class, status, headers, and this body.
 
-    Raises an exception for a description that is anything else.
+    Raises an exception for a description that is anything else, and for one of a class that is none
+    of those `returned` by the function, nor a subclass.
     """
     name, status = about["class"], headers.checked_status(about["status"])
     cls: type[Response] = _CLASSES.get(name) or classes.named(name, _is_response)
+    if not issubclass(cls, returned):
+        raise TypeError(f"the function returns no {name}")
     lines, media_type = headers.from_json(about["headers"]), about["media_type"]
     if not _fits(status, lines, body) or not isinstance(media_type, str | None):
         raise ValueError("a stored response does not fit its body")
@@ -112,29 +117,32 @@ def restore(about: Mapping[str, Any], body: bytes, classes: KnownClasses) -> Res
     return response
 
 
-def kinds_returned_by(func: Callable[..., object]) -> set[bytes]:
-    """Return the kinds of records that a function's results have, as its annotation tells.
+def kinds_returned_by(func: Callable[..., object]) -> tuple[set[bytes], tuple[type, ...]]:
+    """Return the kinds of records that a function's results have, and the classes of its responses.
 
-    Where that does not tell, there are both. A record of another kind was forged, or the function
-    does not do what it says.
+    That is what its annotation tells. Where that does not tell, it is any. A record of another kind
+    or class was forged, or the function does not do what it says.
     """
     try:
-        hints = typing.get_type_hints(func)
+        hint = typing.get_type_hints(func).get("return", object)
     except Exception:  # a name that exists for type checkers only fails in many ways
-        return {RESPONSE, VALUE}
-    return _kinds_of(hints["return"]) if "return" in hints else {RESPONSE, VALUE}
+        hint = object
+    found = _returned(hint)
+    kinds = {RESPONSE if issubclass(cls, Response) else VALUE for cls in found}
+    return kinds, tuple(cls for cls in found if issubclass(cls, Response))
 
 
-def _kinds_of(annotation: object) -> set[bytes]:
+def _returned(annotation: object) -> set[type]:
+    """Return classes of responses, and `object` for all that are none."""
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
-        return set[bytes]().union(*map(_kinds_of, typing.get_args(annotation)))
+        return set[type]().union(*map(_returned, typing.get_args(annotation)))
     cls = origin or annotation
     if origin is typing.Literal:
-        return {VALUE}
+        return {object}
     if not isinstance(cls, type) or cls in Response.__mro__[1:] or _may_be_any(cls):
-        return {RESPONSE, VALUE}
-    return {RESPONSE} if issubclass(cls, Response) else {VALUE}
+        return {Response, object}
+    return {cls} if issubclass(cls, Response) else {object}
 
 
 def _may_be_any(cls: type) -> bool:
