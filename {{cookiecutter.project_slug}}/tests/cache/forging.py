@@ -39,8 +39,13 @@ async def standing_at(manager: CacheManager, key: str) -> bytes:
 
 
 async def put(manager: CacheManager, key: str, data: bytes) -> None:
-    """Put bytes at a key of a manager, as somebody else may who can write there."""
+    """Put bytes at a key of a manager, as somebody else may who can write there.
+
+    A near cache has heard of it then.
+    """
     assert await manager.backend.set_bytes(f"{manager.key_prefix}:{key}", data) is True
+    if manager.backend.near is not None:
+        manager.backend.near.changed([f"{manager.key_prefix}:{key}"])
 
 
 def no_outage(caplog: pytest.LogCaptureFixture) -> bool:

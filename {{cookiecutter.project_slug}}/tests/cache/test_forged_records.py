@@ -66,8 +66,6 @@ async def own(
 async def harmless(manager: CacheManager, surface: Surface, expected: Any, data: bytes) -> None:
     """Put a forged record where the entry is; see that nobody notices, and that it is healed."""
     await put(manager, "it:one", data)
-    if manager.backend.near is not None:
-        manager.backend.near.changed([f"{manager.key_prefix}:it:one"])
     before, began = len(surface.runs), time.monotonic()
     await manager.get("it:one"), await manager.get_many(["it:one"])
     await manager.exists("it:one")

@@ -28,7 +28,7 @@ from starlette.responses import Response
 
 from .calls import CachedCalls
 from .checks import check_background, check_manager, check_several, check_times
-from .exceptions import without_frames_of
+from .exceptions import without_own_frames
 from .families import expect_keys, tell_of_void
 from .handles import Handles
 from .hidden import CONNECTION, SignatureForFastAPI, taken, without_hidden
@@ -232,7 +232,7 @@ def cache_response(
                     return await calls.requested(args, kwargs, *taken(kwargs))
                 return await calls.call(args, kwargs)
             except Exception as error:
-                without_frames_of(__package__, error)
+                without_own_frames(error)
                 raise
 
         is_method = kind is not None and kind != "static"

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from .canonical import canonical_text
 from .headers import FOR_ONE
+from .here import FOLDER
 from .responses import why_not_stored
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement, or by an extension
@@ -102,10 +103,10 @@ def own(error: Exception, traceback: TracebackType | None) -> Exception:
     return (error if copy is None else copy).with_traceback(traceback)
 
 
-def without_frames_of(package: str | None, error: BaseException) -> None:
-    """Take the frames of `package` off the beginning of a traceback, if others follow them."""
+def without_own_frames(error: BaseException) -> None:
+    """Take the frames of the cache off the beginning of a traceback, if others follow them."""
     traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_globals.get("__package__") == package:
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(FOLDER):
         traceback = traceback.tb_next
     if traceback is not None:
         error.with_traceback(traceback)
