@@ -10,12 +10,15 @@ import gc
 import json
 import logging
 import operator
+import os
 import string
+import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 import pytest
@@ -525,9 +528,251 @@ async def test_p5_what_calls_much_is_not_held_up(manager: CacheManager) -> None:
     assert sys.getprofile() is None
 
 
+sources: dict[str, Any] = {}
+
+
+class Sources:
+    """Finds values in one place, now by a function, now in a dict, now in a variable."""
+
+    def __init__(self) -> None:
+        self.source: Any = {}
+
+    def find(self) -> str:
+        """Look the value up in what stands there."""
+        return str(
+            self.source.get("who", "nobody") if type(self.source) is dict else self.source.get()
+        )
+
+
+class OfAFunction:
+    """Has a `get` of its own."""
+
+    def get(self) -> str:
+        """Say nobody."""
+        return "nobody"
+
+
+async def test_p8_a_place_in_the_code_may_call_something_else_each_time(
+    manager: CacheManager,
+) -> None:
+    """A dict at first, an object of one's own, and then a variable."""
+    sources["it"] = Sources()
+
+    async def read(item: int) -> str:
+        return str(globals()["sour" + "ces"]["it"].find())
+
+    cached = cache_response(manager, "read")(read)
+    for number, source in enumerate([{}, OfAFunction(), {"who": "nobody"}]):
+        sources["it"].source = source
+        assert await as_users(lambda: cached(number)) == ["nobody"] * 4  # noqa: B023 - at once
+    sources["it"].source = who
+    assert await as_users(lambda: cached(9)) == ["alice", "bob"] * 2
+
+
+@pytest.mark.parametrize("options", [{"ignore": (who,)}, {"shared": True}])
+async def test_what_an_inner_function_ignores_is_nothing_to_the_outer_one(
+    manager: CacheManager, options: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On its misses as on its hits."""
+    inner = cache_response(manager, "inner", **options)(service().awaited)
+    inners, runs = {"inner": inner}, []
+
+    @cache_response(manager, "outer")
+    async def outer() -> str:
+        runs.append(1)
+        return str(await inners["in" + "ner"]())
+
+    assert [await outer(), await outer()] == ["nobody"] * 2
+    assert runs == [1]
+    assert "not stored" not in caplog.text
+
+
+async def test_p8_what_get_or_set_computes_is_seen_as_well(manager: CacheManager) -> None:
+    """In a function that calls it: a plain factory runs in a thread."""
+    numbers = iter(range(100))
+
+    @cache_response(manager, "outer")
+    async def outer() -> str:
+        return str(await manager.get_or_set(f"inner:{next(numbers)}", plain))
+
+    assert await as_users(outer) == ["alice", "bob"] * 2
+
+
+async def test_p10_each_variable_is_named_once(
+    manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With advice that is of use: `vary=` has no place beside `key=`."""
+    variables = [ContextVar[str](f"variable_{number}", default="") for number in range(3)]
+    sources["variables"] = variables
+
+    @cache_response(manager, "read", key="{item}")
+    async def read(item: int) -> str:
+        return str(globals()["sour" + "ces"]["variables"][item].get())
+
+    for item in (0, 1, 2) * 2:
+        await read(item)
+    told = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert len(told) == 3
+    for item, text in enumerate(told):
+        assert f"'variable_{item}'" in text
+        assert "let key= hold its value" in text
+        assert "vary=" not in text
+
+
+async def test_tasks_are_made_as_ever(manager: CacheManager) -> None:
+    """What is no coroutine is refused at once; a factory that somebody wraps is not ours later."""
+    loop = asyncio.get_running_loop()
+    kept: list[Any] = []
+
+    async def read() -> str:
+        with pytest.raises(TypeError):
+            kept.append(asyncio.create_task(asyncio.sleep))  # type: ignore[arg-type]
+        kept.append(loop.get_task_factory())
+        kept.append(asyncio.create_task(asyncio.sleep(0), name="a name"))
+        return str(kept[1].get_name())
+
+    assert await cache_response(manager, "read")(read)() == "a name"
+    coroutine = service().awaited()
+    task = kept[0](loop, coroutine) if kept[0] else asyncio.create_task(coroutine)
+    assert task.get_coro() is coroutine
+    assert await task == "nobody"
+
+
+async def test_p8_what_others_do_with_the_interpreters_tools_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In a process of its own: all are taken, and given back; then our events are cleared.
+
+    Before Python 3.12 there are none, and nothing is told.
+    """
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", OTHERS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    is_told = "are not seen while others have the tools 3, 4, 5" in done.stderr
+    assert is_told == hasattr(sys, "monitoring")
+
+
+OTHERS = """
+import asyncio, sys
+from contextvars import ContextVar
+from app.core.cache import CacheManager, MemoryBackend, cache_response
+
+who = ContextVar("who")
+manager, monitoring = CacheManager(MemoryBackend()), getattr(sys, "monitoring", None)
+tools = (3, 4, 5) if monitoring else ()
+
+@cache_response(manager, "read")
+async def read(item: int) -> str:
+    return sys.modules["__main__"].__dict__["w" + "ho"].get()
+
+async def main():
+    answers = []
+    for tool in tools:
+        monitoring.use_tool_id(tool, "another")
+    for item in range(3):
+        if item == 1:
+            for tool in tools:
+                monitoring.free_tool_id(tool)
+        if item == 2:
+            for tool in tools:
+                if monitoring.get_tool(tool):
+                    monitoring.set_events(tool, 0)
+        for name in ("alice", "bob"):
+            who.set(name)
+            answers.append(await read(item))
+    assert answers[2:] == ["alice", "bob"] * 2, answers
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("folder", ["lib/site-packages", "usr/lib/python3/dist-packages"])
+async def test_p8_an_application_that_is_installed_is_its_own(tmp_path: Path, folder: str) -> None:
+    """As a package among libraries; what stands beside it is a library still."""
+    root = tmp_path / folder
+    for name in ("star", "starlight"):
+        (root / name).mkdir(parents=True)
+        (root / name / "__init__.py").write_text(INSTALLED.replace("NAME", name))
+    (tmp_path / "main.py").write_text(MAIN)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, str(tmp_path / "main.py")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(Path.cwd())])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["alice", "bob", "alice", "alice"]
+
+
+INSTALLED = """
+from contextvars import ContextVar
+who = ContextVar("who of NAME")
+
+class Service:
+    def answered(self):
+        return who.get()
+
+services = {"service": Service()}
+
+async def read() -> str:
+    return services["serv" + "ice"].answered()
+
+async def read_other() -> str:
+    import starlight
+    return starlight.services["serv" + "ice"].answered()
+"""
+MAIN = """
+import asyncio, star, starlight
+from app.core.cache import CacheManager, MemoryBackend, cache_response
+
+manager = CacheManager(MemoryBackend())
+own = cache_response(manager, "own")(star.read)
+other = cache_response(manager, "other")(star.read_other)
+
+async def main():
+    for call in (own, other):
+        for name in ("alice", "bob"):
+            star.who.set(name), starlight.who.set(name)
+            print(await call())
+
+asyncio.run(main())
+"""
+
+
 @pytest.fixture(autouse=True)
 def unchanged() -> Iterator[None]:
     """Have the variables as they were."""
     yield
     assert who.get() == "nobody"
     assert sys.getprofile() is None
+
+
+class Profiler:
+    """A profiler that is an object, as some are."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __call__(self, frame: Any, event: str, argument: object) -> None:
+        """Note what is called."""
+        self.names.add(frame.f_code.co_name)
+
+
+async def test_a_profiler_that_a_function_starts_goes_on(manager: CacheManager) -> None:
+    """Until it is ended, be it by somebody else."""
+    profiler = Profiler()
+
+    async def read() -> str:
+        sys.setprofile(profiler)
+        return await service().awaited()
+
+    try:
+        assert await cache_response(manager, "read", ignore=(who,))(read)() == "nobody"
+        assert id(sys.getprofile()) == id(profiler)
+        service().answered()
+    finally:
+        sys.setprofile(None)
+    assert {"awaited", "answered"} <= profiler.names

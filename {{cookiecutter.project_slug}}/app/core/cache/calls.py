@@ -41,7 +41,7 @@ from .keyfunctions import KeyFunction
 from .keys import KeyBuilder, Parameters, check_key_prefix, connection_among
 from .leases import AWAY
 from .near import Kept
-from .observed import Reads, Variable, follow
+from .observed import Reads, Variable
 from .patterns import KeyPattern
 from .record import Record, is_plausible, owner_digest, owner_of, plain_payload
 from .remedies import kind_of
@@ -64,6 +64,7 @@ from .templates import Template
 from .variables import context_variables
 from .vary import Vary, Varying, name_of
 from .watch import InKey, Watch
+from .watching import during, follow, watched
 
 _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
 _INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
@@ -262,15 +263,19 @@ class CachedCalls:
             self._is_open = not (self._untold or self._may_have_request)
             self._see_captured()
         if self._untold:
-            private = (
-                f"it depends on {', '.join(map(name_of, self._untold))}, {_lacking(self._untold)}"
-            )
+            private = f"it depends on {', '.join(map(name_of, self._untold))}, {self._lacking()}"
         elif asked is BY_HAND:  # it may be a call of FastAPI's that cannot be told from others
             private = unseen(self.unseen, self._keys.names, self._vary)
         if private is None or self._is_shared:
             return True
         self._warn_once("runs uncached", private)
         return False
+
+    def depends_on(self) -> set[Variable]:
+        """Return the context variables that a call depends on, as far as code names them."""
+        if self._is_shared:
+            return set()
+        return (context_variables(self._func) - self._ignored) | self._vary.read
 
     def _find_untold(self) -> tuple[Variable, ...]:
         """Return what context variables the function's code names that its key does not hold."""
@@ -349,8 +354,7 @@ class CachedCalls:
         if served.how is How.STALE and call.watch is not None:
             call.watch.undo()  # what a refresh has done that failed
         if sending is not None and served.fill is not None and call.record is not None:
-            reads = None if call.watch is None or self._is_shared else call.watch.reads
-            sending.wait(served.fill, call.record, partial(self._note, key), reads)
+            sending.wait(served.fill, call.record, partial(self._note, key), call.watch)
             return served.value[0]
         self._note(key, served.how)
         return self._handed_out(served.value, args, kwargs, sending, asked)
@@ -441,7 +445,7 @@ class CachedCalls:
         """
         args, kwargs, reads = call.args, call.kwargs, Reads()
         try:
-            reads.during(lambda: self._keys.built(args, kwargs, call.asked.connection))
+            during(reads, lambda: self._keys.built(args, kwargs, call.asked.connection))
             return self._keys.reads(args, kwargs), reads.found | self._ignored
         except Exception:  # of a `key=` that is another one the second time: then nothing is
             return set(), self._ignored
@@ -595,12 +599,14 @@ class CachedCalls:
         key, sending = call.key, call.sending
         self._logger.debug("miss %s", Shown(key))
         injected = call.asked.injected
-        watch = Watch(call.args, call.kwargs, injected, is_shared=self._is_shared)
+        watch = Watch(
+            call.args, call.kwargs, injected, is_shared=self._is_shared, ignored=self._ignored
+        )
         call.watch = watch
         began = time.monotonic()
         try:
             run = partial(self._run, *watch.args, **watch.kwargs)
-            value = await (run() if self._is_shared else watch.reads.of(run))
+            value = await watched(watch.reads, run)
         except Exception:
             call.is_private = watch.is_private(call.in_key)
             raise
@@ -724,7 +730,8 @@ class CachedCalls:
         def record() -> Record | None:
             unkeyed = [] if call.watch is None else call.watch.unkeyed(call.in_key)
             if unkeyed:
-                self._warn_once("is not stored", f"while rendered, {_why_unkeyed(unkeyed)}")
+                why = f"while rendered, {self._why_unkeyed(unkeyed)}"
+                self._warn_once("is not stored", why, unkeyed)
                 return None
             status = about.get(_INJECTED, (None,))[0]
             if sending is None:
@@ -755,7 +762,7 @@ class CachedCalls:
                 return reason
         unkeyed = watch.unkeyed(call.in_key)
         if unkeyed:
-            self._warn_once("is not stored", _why_unkeyed(unkeyed))
+            self._warn_once("is not stored", self._why_unkeyed(unkeyed), unkeyed)
             return f"it read {', '.join(map(_called, unkeyed))}"
         return watch.why_not_stored(value, self._statuses, varied)
 
@@ -763,9 +770,32 @@ class CachedCalls:
         """Return the headers of the request, in lower case, that the key holds."""
         return call.asked.headers.union(self._vary.headers)
 
-    def _warn_once(self, what: str, why: str) -> None:
-        """Warn once for each kind of reason: of two messages that differ in values, the first."""
-        kind = f"{what}: {kind_of(why)}"
+    def _why_unkeyed(self, unkeyed: Collection[str | Variable]) -> str:
+        """Return what to do about what was read and is not in the key."""
+        words = [each for each in unkeyed if isinstance(each, str)]
+        variables = [each for each in unkeyed if not isinstance(each, str)]
+        reasons = []
+        if variables:
+            reasons.append(f"it read {', '.join(map(name_of, variables))}, {self._lacking()}")
+        if words:
+            reasons.append(_why_no_part(words))
+        return "; and ".join(reasons)
+
+    def _lacking(self) -> str:
+        own = self._keys.has_own
+        holds = "let key= hold its value" if own else "name the variable itself in vary="
+        return (
+            f"which its key lacks; {holds}, or pass its value as an argument; only if it never decides "
+            f"about the result, as the number of a request in a log, name it in ignore="
+        )
+
+    def _warn_once(self, what: str, why: str, about: Collection[str | Variable] = ()) -> None:
+        """Warn once for each kind of reason: of two messages that differ in values, the first.
+
+        What they are `about` makes another kind.
+        """
+        variables = sorted(each.name for each in about if not isinstance(each, str))
+        kind = f"{what}: {kind_of(why)}{variables or ''}"
         if kind not in self._warned and len(self._warned) < _MOST_KINDS:
             self._warned.add(kind)
             self._logger.warning("%s %s: %s", self._name, what, Shown(why, _MOST_SHOWN))
@@ -811,31 +841,19 @@ class _OneCall:
         return await self._calls.compute(self, nonces)
 
 
-def _why_unkeyed(unkeyed: Collection[str | Variable]) -> str:
-    """Return what to do about what was read and is not in the key."""
-    words = [each for each in unkeyed if isinstance(each, str)]
-    variables = [each for each in unkeyed if not isinstance(each, str)]
-    if not words:
-        return f"it read {', '.join(map(name_of, variables))}, {_lacking(variables)}"
+def _why_no_part(words: list[str]) -> str:
+    """Return what to do about what was read of the request or of the response."""
+    read = ", ".join(words)
     if all(word.endswith(handed.WHERE) for word in words):
         return (
-            f"it read {', '.join(map(_called, unkeyed))}, which a dependency may have put there, and no "
-            f"key holds that; pass what the dependency knows as a parameter; only if the answer is the "
-            f"same for everybody, whoever asks, say shared=True"
+            f"it read {read}, which a dependency may have put there, and no key holds that; pass what "
+            f"the dependency knows as a parameter; only if the answer is the same for everybody, "
+            f"whoever asks, say shared=True"
         )
     return (
-        f"it read {', '.join(map(_called, unkeyed))} of the request, which is no part of the key; make "
-        f"it a parameter, name a header in vary=, or give a key= that holds it, as a part of a tuple; "
-        f"only if the answer is the same for everybody, whoever asks, say shared=True"
-    )
-
-
-def _lacking(variables: Collection[Variable]) -> str:
-    names = ", ".join(each.name for each in variables)
-    return (
-        f"which its key lacks; name it in vary=, or pass its value as an argument; only if it never "
-        f"decides about the result, as the number of a request in a log, name the variable in "
-        f"ignore=, as in ignore=({names},)"
+        f"it read {read} of the request, which is no part of the key; make it a parameter, name a "
+        f"header in vary=, or give a key= that holds it, as a part of a tuple; only if the answer is "
+        f"the same for everybody, whoever asks, say shared=True"
     )
 
 

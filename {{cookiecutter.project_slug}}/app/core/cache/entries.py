@@ -1,13 +1,12 @@
 """Entries that code computes itself, at keys of its own: what `get_or_set` stores and reads."""
 
+import functools
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-from starlette.concurrency import run_in_threadpool
 
 from . import codec
 from .base import Nonces
@@ -16,6 +15,7 @@ from .fence import Fence, Found, Made
 from .freshness import Freshness, is_failure
 from .identity import OfFunctions
 from .record import Record, names_its_key, owner_of
+from .running import in_a_thread
 from .shown import Shown
 from .tags import MOST_TAGS, checked_tag_keys
 
@@ -171,15 +171,7 @@ async def called(factory: Callable[..., Any], *args: Any) -> Any:
     """Call a factory; a plain one in a thread, so that it does not block the event loop."""
     if inspect.iscoroutinefunction(factory):
         return await factory(*args)
-    values: list[Any] = []
-    try:
-        await run_in_threadpool(lambda: values.append(factory(*args)))
-    except BaseException:  # a cancellation, which takes effect when the thread is done
-        for value in filter(inspect.iscoroutine, values):
-            value.close()
-        raise
-    (value,) = values
-    return await value if isinstance(value, Awaitable) else value
+    return await in_a_thread(functools.partial(factory, *args))
 
 
 def _record_at(store: Store, key: str, data: bytes) -> Record | None:

@@ -1,14 +1,61 @@
-"""Where the code of the cache and that of libraries is: all other code is the application's own."""
+"""Whose code is whose: the cache's own, that of libraries, and that of the application."""
 
 import os
+import site
 import sysconfig
-from pathlib import Path
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 PACKAGE: Final = f"{__package__}."
 """What the names of the cache's own modules begin with."""
-FOLDER: Final = f"{Path(__file__).parent}{os.sep}"
-LIBRARIES: Final = tuple(
-    sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
+
+
+def _here() -> str:
+    """Return the folder of the cache, written as the interpreter writes it."""
+    return os.path.dirname(_here.__code__.co_filename) + os.sep  # noqa: PTH120 - `Path` would tidy it
+
+
+FOLDER: Final = _here()
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_LIBRARIES = tuple(
+    folder + os.sep
+    for folder in (
+        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
+        site.getusersitepackages(),
+    )
 )
-"""The folders of the standard library and of what is installed."""
+_homes: tuple[str, ...] = ()
+"""Where the application itself is installed as a library is, if it is."""
+
+
+@lru_cache(maxsize=4096)
+def is_library(file: str) -> bool:
+    """Whether a file is part of the standard library, or was installed."""
+    return file.startswith(("<frozen ", *_LIBRARIES)) or any(part in file for part in _INSTALLED)
+
+
+@lru_cache(maxsize=4096)
+def is_own(file: str) -> bool:
+    """Whether a file is part of the application."""
+    if file.startswith(FOLDER):
+        return False
+    return not is_library(file) or file.startswith(_homes)
+
+
+def follow(function: Any) -> bool:
+    """Take the package of a function for the application's own, though it may be installed.
+
+    Return whether that changes anything.
+    """
+    global _homes  # noqa: PLW0603 - one for the process
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    ends = [file.rfind(part) + len(part) for part in _INSTALLED if part in file]
+    if not ends:
+        return False
+    package, inside, _ = file[max(ends) :].partition(os.sep)
+    home = file[: max(ends)] + package + inside
+    if home in _homes:
+        return False
+    _homes = (*_homes, home)
+    is_own.cache_clear()
+    return True

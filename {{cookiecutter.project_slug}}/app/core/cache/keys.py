@@ -198,6 +198,7 @@ class KeyBuilder:
         self.start = f"{start}:"
         self.names = _names_in_key(parameters, own)
         """The parameters whose arguments are in the key."""
+        self.has_own = own is not None
         self._own = None if own is None else _checked_own(func, parameters, own)
         if own is not None:
             return

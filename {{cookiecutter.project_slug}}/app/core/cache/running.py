@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from .observed import in_thread
+from .watching import in_thread
 
 
 def as_coroutine_function(func: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
@@ -32,16 +32,21 @@ def as_coroutine_function(func: Callable[..., Any]) -> Callable[..., Awaitable[A
         return await value if inspect.isawaitable(value) else value
 
     async def run_in_thread(*args: Any, **kwargs: Any) -> Any:
-        made = _Made(functools.partial(func, *args, **kwargs))
-        try:
-            await run_in_threadpool(made.run)
-        except BaseException:  # of the function, or a cancellation: then the thread may go on
-            made.give_up()
-            raise
-        value = made.values.pop()
-        return await value if inspect.isawaitable(value) else value
+        return await in_a_thread(functools.partial(func, *args, **kwargs))
 
     return run_here if inspect.iscoroutinefunction(inspect.unwrap(func)) else run_in_thread
+
+
+async def in_a_thread(call: Callable[[], Any]) -> Any:
+    """Call a plain function in a thread; await what it returns, if that is an awaitable."""
+    made = _Made(call)
+    try:
+        await run_in_threadpool(made.run)
+    except BaseException:  # of the function, or a cancellation: then the thread may go on
+        made.give_up()
+        raise
+    value = made.values.pop()
+    return await value if inspect.isawaitable(value) else value
 
 
 class _Made:

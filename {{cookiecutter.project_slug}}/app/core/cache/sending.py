@@ -13,8 +13,9 @@ from starlette.responses import Response
 from . import sent
 from .fence import Fill, How
 from .freshness import is_failure
-from .observed import Reads
 from .sent import Sent
+from .watch import Watch
+from .watching import Watching
 
 _sending: ContextVar["Sending | None"] = ContextVar("sending", default=None)
 """The request on its way to an endpoint, which runs in the same task."""
@@ -27,9 +28,9 @@ class Sending:
         "_calls",
         "_fill",
         "_note",
-        "_reads",
         "_record",
         "_token",
+        "_watching",
         "form",
         "injected",
         "status",
@@ -41,6 +42,7 @@ class Sending:
     def __init__(self, calls: object, form: str, status: int | None) -> None:
         self._calls, self.form, self.status = calls, form, status
         self._fill: Fill | None = None
+        self._watching: Watching | None = None
 
     def __enter__(self) -> Self:
         self._token = _sending.set(self)
@@ -62,15 +64,16 @@ class Sending:
         fill: Fill,
         record: Callable[[Response], bytes | None],
         note: Callable[[How], None],
-        reads: Reads | None,
+        watch: Watch | None,
     ) -> None:
         """Note what to do when the response is there: make a record of it, and tell what became.
 
-        What is read while it is rendered is added to `reads`.
+        What is read while it is rendered is added to what `watch` knows.
         """
-        self._fill, self._record, self._note, self._reads = fill, record, note, reads
-        if reads is not None:
-            reads.begin()
+        self._fill, self._record, self._note = fill, record, note
+        if watch is not None:
+            self._watching = Watching(watch.reads)
+            self._watching.begin()
 
     async def finish(self, response: Response) -> None:
         """Store the response if it was rendered for that."""
@@ -86,8 +89,8 @@ class Sending:
             self._fill.abandon(error)
 
     def _end(self) -> None:
-        if self._reads is not None:
-            self._reads.end()
+        if self._watching is not None:
+            self._watching.end()
 
     def taken_from(self, response: Response, *, has_status: bool) -> Sent | None:
         """Return what the response class made, or `None` where that cannot be told.

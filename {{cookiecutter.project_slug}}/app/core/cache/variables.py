@@ -27,7 +27,7 @@ from types import (
 )
 from typing import Any
 
-from .here import LIBRARIES, PACKAGE
+from .here import PACKAGE, is_library
 from .hints import captured
 from .uses import function_of, nested
 
@@ -58,6 +58,10 @@ def context_variables(call: Any, *, or_sets: bool = False) -> set[ContextVar[Any
             found.add(value)
         elif type(value) not in _TOLD_ALL and (id(value), id(owner)) not in seen:
             seen[id(value), id(owner)] = value, owner
+            depends_on = getattr(_attribute(value, "calls"), "depends_on", None)
+            if type(depends_on) is MethodType:  # a cached function: it says itself what it reads
+                found |= depends_on()
+                continue
             waiting += _inside(value, owner, home, or_sets=or_sets)
     return found
 
@@ -235,4 +239,4 @@ def _is_of(module: str, home: str) -> bool:
     if module == "__main__" or _package(module) == home:
         return True
     file = getattr(sys.modules.get(module), "__file__", None)
-    return type(file) is str and not file.startswith(LIBRARIES)
+    return type(file) is str and not is_library(file)

@@ -36,10 +36,11 @@ class Watch:
         injected: Response | None = None,
         *,
         is_shared: bool = False,
+        ignored: Collection[Variable] = (),
     ) -> None:
         self._noted: set[str] = set()
-        self.reads = Reads()
-        """The context variables that it reads."""
+        self.reads = Reads(None if is_shared else ignored)
+        """The context variables that it reads, but those `ignored`."""
         self._has_request = False
         self.args, self.kwargs = args, dict(kwargs)
         given = (*args, *kwargs.values())
