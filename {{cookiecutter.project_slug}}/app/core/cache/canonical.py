@@ -375,13 +375,20 @@ def _class(cls: type) -> str:
         raise
 
 
+_ways: dict[str, Callable[[Any], str]] = {}
+"""What is said here by whom it is done: `captures`, which writes down by `canonical` what it finds."""
+
+
+def write_classes_by(way: Callable[[Any], str]) -> None:
+    """Write a class that is not found by its name down in this way."""
+    _ways["to write a class down"] = way
+
+
 def _unfound(annotation: Any) -> str:
     """Return what is to be said of a class besides its name; nothing if it is found by that."""
     if _are_found(annotation):
         return ""
-    from .captures import Captures  # noqa: PLC0415 - it writes down by `canonical` what it finds
-
-    return _text(Captures.of_class(annotation))
+    return _text(_ways["to write a class down"](annotation))
 
 
 def _are_found(annotation: Any) -> bool:

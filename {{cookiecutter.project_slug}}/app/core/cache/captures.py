@@ -32,7 +32,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from .canonical import UnkeyableError, canonical, is_found, text
+from .canonical import UnkeyableError, canonical, is_found, text, write_classes_by
 from .classes import KnownClasses
 from .here import PACKAGE
 from .hints import hints_of
@@ -301,6 +301,9 @@ _WRITERS: tuple[tuple[Any, Callable[[Captures, Any, str], bytes]], ...] = (
         lambda self, each, variable: self._value([each.fget, each.fset, each.fdel], variable),
     ),
 )
+
+
+write_classes_by(Captures.of_class)
 
 
 def _dependencies(func: FunctionType) -> list[Any]:
