@@ -64,7 +64,7 @@ from .templates import Template
 from .variables import context_variables
 from .vary import Vary, Varying, name_of
 from .watch import InKey, Watch
-from .watching import during, follow, watched
+from .watching import during, follow, run_watched
 
 _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
 _INJECTED, _NONCES, _DERIVED, _FORM = "injected", "nonces", "derived", "form"
@@ -606,7 +606,7 @@ class CachedCalls:
         began = time.monotonic()
         try:
             run = partial(self._run, *watch.args, **watch.kwargs)
-            value = await watched(watch.reads, run)
+            value = await run_watched(watch.reads, run)
         except Exception:
             call.is_private = watch.is_private(call.in_key)
             raise

@@ -20,7 +20,8 @@ from contextvars import ContextVar, Token
 from types import BuiltinMethodType, CodeType, FrameType
 from typing import Any, NamedTuple, TypeVar
 
-from . import here
+from .here import follow as follow_home
+from .here import is_own
 from .observed import Reads, current, is_watched, seen
 from .uses import function_of
 
@@ -66,7 +67,7 @@ def during(reads: Reads, call: Callable[[], T]) -> T:
         watching.end()
 
 
-async def watched(reads: Reads, call: Callable[[], Awaitable[T]]) -> T:
+async def run_watched(reads: Reads, call: Callable[[], Awaitable[T]]) -> T:
     """Call something, await what it returns, and watch both."""
     token = current.set(reads)
     reads.is_over = False
@@ -97,7 +98,7 @@ def in_thread(call: Callable[[], T]) -> T:
 
 def follow(function: Any) -> None:
     """Take the package of a function for the application's own, though it may be installed."""
-    if here.follow(function_of(function)) and HAS_MONITORING:
+    if follow_home(function_of(function)) and HAS_MONITORING:
         _monitor.restart()
 
 
@@ -171,7 +172,7 @@ def _profile() -> Callable[[FrameType, str, Any], object]:
         if event == "c_call":
             variable = called.__self__
             is_read = type(variable) is ContextVar and called.__name__ == "get"
-            if is_read and here.is_own(frame.f_code.co_filename):
+            if is_read and is_own(frame.f_code.co_filename):
                 seen(variable, frame)
         elif event != "call":
             return
@@ -288,7 +289,7 @@ _monitor = _Monitor()
 
 def _called(code: CodeType, _: int, called: Any, first: Any) -> Any:
     """Note a call of `ContextVar.get`; ask to be told no more of a place that calls others."""
-    if getattr(called, "__name__", "") != "get" or not here.is_own(code.co_filename):
+    if getattr(called, "__name__", "") != "get" or not is_own(code.co_filename):
         return sys.monitoring.DISABLE  # type: ignore[attr-defined]
     variable = called.__self__ if type(called) is BuiltinMethodType else first
     if type(variable) is ContextVar:
