@@ -25,7 +25,7 @@ from app.core.cache import (  # type: ignore[import-not-found] # of the project 
 from jobs import say, serve  # type: ignore[import-not-found] # of this folder
 from redis.asyncio import Redis
 
-FENCE: Final = import_module("app.core.cache.leases")
+FENCE: Final = import_module("app.core.cache.coherence.leases")
 TIMES: Final = {name: getattr(FENCE, name) for name in ("LEASE_MS", "RENEW_SECONDS")}
 """How long the fence waits for what. A job may have others."""
 

@@ -11,8 +11,8 @@ from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
 from app.core.cache.base import UnavailableError
-from app.core.cache.breaker import Breaker, Use
-from app.core.cache.outage import Outage
+from app.core.cache.resilience.breaker import Breaker, Use
+from app.core.cache.resilience.outage import Outage
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy
 from tests.cache.faults import eventually, manager_behind, without_redis
@@ -203,7 +203,7 @@ async def _pass(barrier: asyncio.Barrier) -> None:
 async def test_p5_stores_may_rest_alone(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads and removals go on, and stores are tried again after a while, or if one worked."""
     for rest in (0.02, FOREVER):
-        monkeypatch.setattr("app.core.cache.breaker.WRITES_REST_SECONDS", rest)
+        monkeypatch.setattr("app.core.cache.resilience.breaker.WRITES_REST_SECONDS", rest)
         patient.breaker.rest(OSError("full"), Use.STORE)
         assert [patient.admits(use) for use in Use] == [True, False, True]
         if rest == FOREVER:

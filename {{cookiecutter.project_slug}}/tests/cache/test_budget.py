@@ -15,8 +15,8 @@ from app.core.cache import CacheManager, cache_response, invalidate_cache
 from app.core.cache.backends.line import Line
 from app.core.cache.backends.server import Server
 from app.core.cache.base import UnavailableError
-from app.core.cache.breaker import FAILURES_IN_A_ROW
-from app.core.cache.tags import Tag
+from app.core.cache.keys.tags import Tag
+from app.core.cache.resilience.breaker import FAILURES_IN_A_ROW
 from tests.cache.conftest import always_due, redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import (

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from app.core.cache.canonical import UnkeyableError, canonical
+from app.core.cache.values.canonical import UnkeyableError, canonical
 from tests.cache.test_codec import FROM_FILE
 from tests.cache.test_keys import DISTINCT
 

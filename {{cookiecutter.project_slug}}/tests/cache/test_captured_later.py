@@ -494,8 +494,8 @@ def test_p2_a_dependency_that_cannot_be_told_from_another_is_named(
 def test_p2_dependencies_are_the_same_in_every_process() -> None:
     """Their identity has no address in it."""
     code = (
-        "from app.core.cache.classes import NO_CLASSES\n"
-        "from app.core.cache.identity import identity\n"
+        "from app.core.cache.values.classes import NO_CLASSES\n"
+        "from app.core.cache.keys.identity import identity\n"
         "from tests.cache.test_captured_later import *\n"
         "def make(dependency):\n"
         "    def x(db: Any = Depends(dependency)): ...\n"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-from app.core.cache.record import Record, plain_payload
+from app.core.cache.stored.record import Record, plain_payload
 from tests.cache.conftest import redis_backend
 from tests.cache.endpoints import Endpoint, application, get, one_item, sent
 from tests.cache.forging import no_outage, put, standing_at

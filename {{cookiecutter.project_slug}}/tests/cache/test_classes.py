@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import pytest
 from typing_extensions import TypeAliasType
 
-from app.core.cache.classes import KnownClasses
-from app.core.cache.codec import decode, encode_checked
+from app.core.cache.stored.codec import decode, encode_checked
+from app.core.cache.values.classes import KnownClasses
 
 
 @dataclass

@@ -18,8 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
 
-from app.core.cache.classes import KnownClasses
-from app.core.cache.codec import (
+from app.core.cache.stored.codec import (
     CorruptError,
     UnstorableError,
     decode,
@@ -27,6 +26,7 @@ from app.core.cache.codec import (
     encode,
     encode_checked,
 )
+from app.core.cache.values.classes import KnownClasses
 
 T = TypeVar("T")
 NIGHT = datetime.fromisoformat("2026-10-25T02:30:00.123456")

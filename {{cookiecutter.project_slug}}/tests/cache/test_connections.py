@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as NoConnectionError
 from app.core.cache import CacheManager, cache_response
 from app.core.cache.backends import budget
 from app.core.cache.backends.connections import AnyConnection, Dialler, Pool
-from app.core.cache.record import is_record
+from app.core.cache.stored.record import is_record
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import (

@@ -9,7 +9,12 @@ from typing import Any, Final
 
 import pytest
 
-from app.core.cache.errand import FIRST_PAUSE_SECONDS, JITTER, LONGEST_PAUSE_SECONDS, Errand
+from app.core.cache.resilience.errand import (
+    FIRST_PAUSE_SECONDS,
+    JITTER,
+    LONGEST_PAUSE_SECONDS,
+    Errand,
+)
 from tests.cache.faults import eventually, soon
 
 NEVER: Final = 3600.0
@@ -236,7 +241,7 @@ async def test_another_loop_does_not_end_it() -> None:
 
 FORK: Final = """
 import asyncio, os, sys
-from app.core.cache.errand import Errand
+from app.core.cache.resilience.errand import Errand
 
 async def work():
     done.set_result(os.getpid())

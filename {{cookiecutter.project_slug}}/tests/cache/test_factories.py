@@ -19,8 +19,8 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
-from app.core.cache.classes import NO_CLASSES
-from app.core.cache.identity import identity, is_same, owner
+from app.core.cache.keys.identity import identity, is_same, owner
+from app.core.cache.values.classes import NO_CLASSES
 
 
 class Client:

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
-from app.core.cache.leases import is_lease
+from app.core.cache.coherence.leases import is_lease
 from tests.cache.conftest import SixMethods, redis_backend
 from tests.cache.faults import WITHIN
 from tests.redis_server import RedisServer

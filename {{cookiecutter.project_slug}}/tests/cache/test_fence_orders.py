@@ -14,11 +14,11 @@ import pytest
 
 from app.core.cache.backends import MemoryBackend
 from app.core.cache.base import CacheBackend, Nonces, new_nonce
-from app.core.cache.fence import Call, Fence, Found, Made, Served
-from app.core.cache.flights import Flight
-from app.core.cache.leases import Leases, is_lease
+from app.core.cache.coherence.fence import Call, Fence, Found, Made, Served
+from app.core.cache.coherence.flights import Flight
+from app.core.cache.coherence.leases import Leases, is_lease
 from app.core.cache.manager import CacheManager
-from app.core.cache.outage import Outage
+from app.core.cache.resilience.outage import Outage
 
 KEY, TAG = "key", "tag"
 Scenario = Callable[["Schedule"], Coroutine[Any, Any, None]]

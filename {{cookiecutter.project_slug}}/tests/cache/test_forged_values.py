@@ -22,8 +22,7 @@ from pydantic import AnyUrl, BaseModel, ByteSize, MongoDsn, NameEmail
 from pydantic_core import to_json
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.classes import KnownClasses
-from app.core.cache.codec import (
+from app.core.cache.stored.codec import (
     CorruptError,
     UnstorableError,
     decode,
@@ -31,6 +30,7 @@ from app.core.cache.codec import (
     encode,
     encode_checked,
 )
+from app.core.cache.values.classes import KnownClasses
 from tests.cache.endpoints import get
 from tests.cache.forging import forged, put, standing_at
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from app.core.cache.forms import form_of
+from app.core.cache.http.forms import form_of
 from tests.cache.endpoints import Enveloped, model_of
 
 
@@ -96,7 +96,7 @@ def test_options_without_an_identity_have_no_form() -> None:
 
 
 PROGRAM = """
-from app.core.cache.forms import form_of
+from app.core.cache.http.forms import form_of
 from fastapi import FastAPI
 from pydantic import BaseModel
 

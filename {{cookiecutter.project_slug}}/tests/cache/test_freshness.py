@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.freshness import Freshness, is_answer, is_failure
-from app.core.cache.stated import Stated
+from app.core.cache.coherence.freshness import Freshness, is_answer, is_failure
+from app.core.cache.stored.stated import Stated
 
 SHORT = timedelta(milliseconds=150)
 

@@ -10,8 +10,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 import app.core.cache
-from app.core.cache import CachedRoute, CacheManager, MemoryBackend, cache_response, hints
-from app.core.cache.hints import hints_of, signature_of
+from app.core.cache import (
+    CachedRoute,
+    CacheManager,
+    MemoryBackend,
+    cache_response,
+)
+from app.core.cache.values import hints
+from app.core.cache.values.hints import hints_of, signature_of
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -10,7 +10,7 @@ from redis import Redis
 from starlette.responses import Response
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.lately import Lately
+from app.core.cache.coherence.lately import Lately
 from tests.cache.conftest import redis_backend
 from tests.cache.endpoints import HIT, NOT_STORED, STATUS, Endpoint, application, get
 from tests.cache.faults import eventually, soon

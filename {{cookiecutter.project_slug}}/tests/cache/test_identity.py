@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-from app.core.cache.classes import NO_CLASSES
-from app.core.cache.identity import identity
+from app.core.cache.keys.identity import identity
+from app.core.cache.values.classes import NO_CLASSES
 
 Reader = Callable[[int], Coroutine[Any, Any, Any]]
 
@@ -234,8 +234,8 @@ def test_p1_a_deploy_that_changes_a_model_gets_keys_of_its_own() -> None:
     code = (
         "from typing import Annotated, Literal\n"
         "from pydantic import BaseModel, Field\n"
-        "from app.core.cache.identity import identity\n"
-        "from app.core.cache.classes import KnownClasses\n"
+        "from app.core.cache.keys.identity import identity\n"
+        "from app.core.cache.values.classes import KnownClasses\n"
         "{model}\n"
         "async def f() -> Annotated[list[M] | None | Literal['a'], Field(default_factory=list)]: ...\n"
         "print(identity(f, KnownClasses.returned_by(f)).hex())"

@@ -13,8 +13,8 @@ from redis import Redis
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
 from app.core.cache.base import UnavailableError
-from app.core.cache.journal import SLOTS, InvalidationEvent, Journal
-from app.core.cache.patterns import KeyPattern
+from app.core.cache.coherence.journal import SLOTS, InvalidationEvent, Journal
+from app.core.cache.keys.patterns import KeyPattern
 from tests.cache.conftest import SixMethods, redis_backend
 from tests.cache.fault_proxy import FaultProxy
 from tests.cache.faults import BUDGET, How, eventually, manager_behind, without_redis

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
-from app.core.cache.templates import Template, escape
+from app.core.cache.keys.templates import Template, escape
 
 
 class Colour(Enum):

@@ -17,10 +17,10 @@ import pytest
 from fastapi import BackgroundTasks, Response, WebSocket
 from pydantic import BaseModel, EmailStr
 
-from app.core.cache import keys
-from app.core.cache.canonical import UnkeyableError, canonical
-from app.core.cache.keys import KeyBuilder, Parameters, check_key_prefix
-from app.core.cache.templates import Template
+from app.core.cache.keys import builder as keys
+from app.core.cache.keys.builder import KeyBuilder, Parameters, check_key_prefix
+from app.core.cache.keys.templates import Template
+from app.core.cache.values.canonical import UnkeyableError, canonical
 
 
 class Colour(Enum):

@@ -19,7 +19,7 @@ from app.core.cache.backends.connections import Dialler
 from app.core.cache.backends.line import LARGE_BYTES, BrokenLineError, Line, get_of
 from app.core.cache.backends.messages import Messages
 from app.core.cache.base import UnansweredError
-from app.core.cache.record import Record, is_record_of
+from app.core.cache.stored.record import Record, is_record_of
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import eventually, hold_up, soon
 from tests.redis_server import RedisServer

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as model_dataclass
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-from app.core.cache.canonical import canonical
+from app.core.cache.values.canonical import canonical
 
 T = TypeVar("T")
 

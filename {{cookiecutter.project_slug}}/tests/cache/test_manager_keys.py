@@ -9,7 +9,7 @@ import pytest
 
 from app.core.cache import CacheManager, MemoryBackend, RedisBackend, cache_response
 from app.core.cache.manager import LONGEST_KEY
-from app.core.cache.outage import reason
+from app.core.cache.resilience.outage import reason
 
 CALLS: dict[str, Callable[[CacheManager, str], Awaitable[Any]]] = {
     "get": lambda manager, key: manager.get(key),

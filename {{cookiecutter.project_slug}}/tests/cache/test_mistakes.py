@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.outage import Outage
+from app.core.cache.resilience.outage import Outage
 from tests.cache.conftest import SixMethods
 
 MISTAKES: list[Callable[[], Any]] = [

@@ -20,13 +20,19 @@ from typing import Any, Final, cast
 import pytest
 from redis import Redis
 
-from app.core.cache import CacheManager, RedisBackend, cache_response, invalidate_cache, leases
+from app.core.cache import (
+    CacheManager,
+    RedisBackend,
+    cache_response,
+    invalidate_cache,
+)
 from app.core.cache.backends import redis
 from app.core.cache.backends.line import Line
 from app.core.cache.base import UnavailableError
+from app.core.cache.coherence import leases
+from app.core.cache.keys.patterns import KeyPattern
 from app.core.cache.near import TRUST_SECONDS, NearCache
-from app.core.cache.patterns import KeyPattern
-from app.core.cache.record import is_record_of
+from app.core.cache.stored.record import is_record_of
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Direction, Fault, FaultProxy, Kind
 from tests.cache.faults import WITHIN, eventually, manager_behind

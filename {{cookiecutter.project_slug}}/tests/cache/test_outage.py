@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.cache import CacheManager
-from app.core.cache.outage import Outage
+from app.core.cache.resilience.outage import Outage
 from tests.cache.conftest import SixMethods
 
 
@@ -50,7 +50,7 @@ def test_p5_two_threads_may_end_one_outage(
         outage.worked()  # as another thread would, between two steps of this one
         return 0.0
 
-    monkeypatch.setattr("app.core.cache.outage.time.monotonic", meanwhile)
+    monkeypatch.setattr("app.core.cache.resilience.outage.time.monotonic", meanwhile)
     outage.worked()
     outage.worked()
     assert "works again" in caplog.text

@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, TypeAdapter
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.exceptions import own
+from app.core.cache.coherence.exceptions import own
 from tests.cache.test_fence import joined
 
 CALLERS: Final = 100

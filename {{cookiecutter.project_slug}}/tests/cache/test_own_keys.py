@@ -22,8 +22,8 @@ from app.core.cache import (
     RedisBackend,
     cache_response,
     invalidate_cache,
-    leases,
 )
+from app.core.cache.coherence import leases
 from tests.cache.conftest import always_due, redis_backend
 from tests.redis_server import RedisServer
 

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from redis import Redis
 
-from app.core.cache.patterns import KeyPattern
+from app.core.cache.keys.patterns import KeyPattern
 
 
 @pytest.mark.parametrize(

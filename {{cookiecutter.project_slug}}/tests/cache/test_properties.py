@@ -17,13 +17,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from app.core.cache.canonical import canonical, canonical_text
-from app.core.cache.classes import KnownClasses
-from app.core.cache.codec import CorruptError, UnstorableError, decode, encode, encode_checked
-from app.core.cache.keys import KeyBuilder, Parameters
-from app.core.cache.patterns import KeyPattern
-from app.core.cache.record import Record
-from app.core.cache.templates import Template, escape
+from app.core.cache.keys.builder import KeyBuilder, Parameters
+from app.core.cache.keys.patterns import KeyPattern
+from app.core.cache.keys.templates import Template, escape
+from app.core.cache.stored.codec import (
+    CorruptError,
+    UnstorableError,
+    decode,
+    encode,
+    encode_checked,
+)
+from app.core.cache.stored.record import Record
+from app.core.cache.values.canonical import canonical, canonical_text
+from app.core.cache.values.classes import KnownClasses
 
 # A machine under load is slow, which is no property of the cache.
 settings.register_profile("cache", deadline=None, suppress_health_check=[HealthCheck.too_slow])

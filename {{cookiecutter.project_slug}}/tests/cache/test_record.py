@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.record import Record, is_of_another_key
+from app.core.cache.stored.record import Record, is_of_another_key
 from tests.cache.forging import resealed
 
 KEY = "app:data:f:0123"

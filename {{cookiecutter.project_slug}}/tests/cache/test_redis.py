@@ -20,7 +20,7 @@ from redis import Redis
 from app.core.cache import CacheManager, RedisBackend, cache_response
 from app.core.cache.backends.line import LARGE_BYTES, Get, Line
 from app.core.cache.base import UnavailableError
-from app.core.cache.leases import LEASE_MS
+from app.core.cache.coherence.leases import LEASE_MS
 from tests.cache.conftest import redis_backend
 from tests.redis_server import RedisServer
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-from app.core.cache.responses import why_not_stored
-from app.core.cache.stated import Stated, stated
+from app.core.cache.stored.responses import why_not_stored
+from app.core.cache.stored.stated import Stated, stated
 
 Lines = list[tuple[str, str]]
 

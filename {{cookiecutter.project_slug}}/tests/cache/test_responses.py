@@ -7,7 +7,7 @@ import pytest
 from fastapi.responses import JSONResponse, Response
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-from app.core.cache.responses import why_not_stored
+from app.core.cache.stored.responses import why_not_stored
 from tests.cache.forging import resealed
 
 

@@ -14,8 +14,8 @@ from fastapi.responses import (
 from starlette.requests import Request
 from starlette.templating import Jinja2Templates
 
-from app.core.cache import sent
-from app.core.cache.sent import Sent
+from app.core.cache.stored import sent
+from app.core.cache.stored.sent import Sent
 
 
 class Own(HTMLResponse):

@@ -16,7 +16,7 @@ from app.core.cache import (
     CacheManager,
     RedisBackend,
 )
-from app.core.cache.leases import is_lease
+from app.core.cache.coherence.leases import is_lease
 from tests.cache.conftest import redis_backend
 from tests.cache.endpoints import (
     HIT,

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, computed_field
 from pydantic_core import TzInfo
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-from app.core.cache.canonical import UnkeyableError, canonical
-from app.core.cache.classes import KnownClasses
-from app.core.cache.codec import BY_HAND, UnstorableError, decode, encode, encode_checked
+from app.core.cache.stored.codec import BY_HAND, UnstorableError, decode, encode, encode_checked
+from app.core.cache.values.canonical import UnkeyableError, canonical
+from app.core.cache.values.classes import KnownClasses
 
 T = TypeVar("T")
 settings.register_profile("state", deadline=None, suppress_health_check=[HealthCheck.too_slow])

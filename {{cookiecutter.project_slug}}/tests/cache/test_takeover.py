@@ -19,8 +19,8 @@ from redis import Redis
 
 from app.core.cache import CacheManager, RedisBackend
 from app.core.cache.backends.line import LARGE_BYTES
-from app.core.cache.journal import REPEATED_SECONDS, SLOTS, InvalidationEvent, Journal
-from app.core.cache.patterns import KeyPattern
+from app.core.cache.coherence.journal import REPEATED_SECONDS, SLOTS, InvalidationEvent, Journal
+from app.core.cache.keys.patterns import KeyPattern
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Direction, Fault, FaultProxy
 from tests.cache.faults import PATIENT, eventually, swept
@@ -385,7 +385,7 @@ async def test_p6_what_was_long_ago_is_not_repeated(
 ) -> None:
     """Before the last one, that is: who was idle since has told nothing else."""
     now = 1000.0
-    monkeypatch.setattr("app.core.cache.journal.time.monotonic", lambda: now)
+    monkeypatch.setattr("app.core.cache.coherence.journal.time.monotonic", lambda: now)
     delivered(journal, [exact("app:new"), exact("app:old")])
     now += REPEATED_SECONDS - 1
     delivered(journal, [exact("app:new")])

@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
-from app.core.cache.canonical import UnkeyableError
-from app.core.cache.templates import Template, escape
+from app.core.cache.keys.templates import Template, escape
+from app.core.cache.values.canonical import UnkeyableError
 
 
 class Colour(Enum):

@@ -9,8 +9,14 @@ from typing import Any, Final
 import pytest
 from redis import Redis
 
-from app.core.cache import CacheManager, CacheSettings, MemoryBackend, cache_response, leases
-from app.core.cache.leases import LEASE_MS, is_lease
+from app.core.cache import (
+    CacheManager,
+    CacheSettings,
+    MemoryBackend,
+    cache_response,
+)
+from app.core.cache.coherence import leases
+from app.core.cache.coherence.leases import LEASE_MS, is_lease
 from tests.cache.conftest import OURS, SIX_METHODS, new_backend, redis_backend
 from tests.cache.faults import eventually, soon
 from tests.cache.test_fence import joined

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
-from app.core.cache.patterns import KeyPattern
+from app.core.cache.keys.patterns import KeyPattern
 
 
 class Gated(MemoryBackend):

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 from . import backends
 from .backends import MemoryBackend
 from .base import CacheBackend
+from .coherence import CacheStatusMiddleware, InvalidationEvent
 from .config import CacheConfigError, CacheFactory, get_cache_manager
-from .journal import InvalidationEvent
+from .http import CachedRoute
 from .manager import CacheManager, cache_response, invalidate_cache
-from .route import CachedRoute
-from .status import CacheStatusMiddleware
 
 if TYPE_CHECKING:
     from .backends import RedisBackend, Tls

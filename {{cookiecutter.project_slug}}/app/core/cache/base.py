@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from . import codec
+from .keys import KeyPattern
 from .near import NearCache
-from .patterns import KeyPattern
+from .stored import codec
 
 DEFAULT_KEY_PREFIX = "app"
 DEFAULT_OPERATION_TIMEOUT = 0.25

@@ -26,23 +26,36 @@ from typing import (
 import anyio
 from starlette.responses import Response
 
-from .calls import CachedCalls
-from .checks import check_background, check_manager, check_several, check_times
-from .exceptions import without_own_frames
-from .families import expect_keys, tell_of_void
-from .handles import Handles
-from .hidden import CONNECTION, SignatureForFastAPI, taken, without_hidden
-from .hints import hints_of
-from .keyfunctions import KeyFunction
-from .keys import Parameters, check_key_prefix
+from .calls import (
+    CachedCalls,
+    CachedMethod,
+    Handles,
+    as_coroutine_function,
+    attach,
+    check_background,
+    check_manager,
+    check_several,
+    check_times,
+    is_endpoint,
+    unwrapped,
+)
+from .coherence import without_own_frames
+from .keys import (
+    WILDCARD,
+    KeyFunction,
+    KeyPattern,
+    Parameters,
+    Tag,
+    Template,
+    Varying,
+    check_key_prefix,
+    expect_keys,
+    tell_of_void,
+    templates_of,
+)
 from .loops import insist_on_asyncio
-from .methods import CachedMethod, attach, unwrapped
-from .misplaced import is_endpoint
-from .patterns import WILDCARD, KeyPattern
-from .running import as_coroutine_function
-from .tags import Tag, templates_of
-from .templates import Template
-from .vary import Varying
+from .reads import CONNECTION, SignatureForFastAPI, taken, without_hidden
+from .values import hints_of
 
 if TYPE_CHECKING:
     from .manager import CacheManager

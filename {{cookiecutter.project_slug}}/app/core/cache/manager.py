@@ -9,24 +9,35 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from . import codec
 from .base import CacheBackend, Nonces, UnavailableError, milliseconds
-from .breaker import past_the_breaker
-from .checks import check_several, check_times
+from .calls import (
+    LEFT_OUT,
+    Entry,
+    Factory,
+    Reader,
+    Standing,
+    called,
+    check_several,
+    check_times,
+    standing,
+)
+from .coherence import (
+    LOCK_TIMEOUT,
+    TAG_MS,
+    Fence,
+    Freshness,
+    InvalidationEvent,
+    Journal,
+    Listener,
+    Made,
+    Walks,
+    computes_here,
+)
 from .decorators import cache_response, invalidate_cache
-from .entries import LEFT_OUT, Entry, Factory, Reader, Standing, called, standing
-from .families import Shape
-from .fence import LOCK_TIMEOUT, Fence, Made, computes_here
-from .freshness import Freshness
-from .identity import OfFunctions
-from .journal import InvalidationEvent, Journal, Listener
-from .leases import TAG_MS
+from .keys import KeyPattern, OfFunctions, Shape, all_tags_key, tag_key, tag_start
 from .loops import insist_on_asyncio, to_its_end
-from .outage import Outage
-from .patterns import KeyPattern
-from .shown import Shown
-from .tags import all_tags_key, tag_key, tag_start
-from .walks import Walks
+from .resilience import Outage, past_the_breaker
+from .stored import Shown, codec
 
 __all__ = ["CacheManager", "cache_response", "invalidate_cache"]
 

@@ -23,8 +23,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from ..base import UnavailableError
-from ..breaker import Use
-from ..errand import Errand
+from ..resilience import Errand, Use
 from .addresses import Address
 from .line import Get
 from .server import Command, Question, Server

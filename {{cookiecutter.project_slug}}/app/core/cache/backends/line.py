@@ -33,7 +33,7 @@ from redis.exceptions import InvalidResponse
 
 from ..base import UnansweredError
 from ..near import RENEW_SECONDS, TRUST_SECONDS
-from ..record import SHORT_KEY, is_record, start_of_record
+from ..stored import SHORT_KEY, is_record, start_of_record
 from .budget import STALLED_SECONDS
 from .connections import AnyConnection
 from .messages import Messages

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from ..base import DEFAULT_KEY_PREFIX, BytesBackend, Nonces, milliseconds
-from ..patterns import KeyPattern
+from ..keys import KeyPattern
 from ..workers import warn_of_several_processes
 
 _NEVER = float("inf")

@@ -24,10 +24,10 @@ from ..base import (
     milliseconds,
     new_nonce,
 )
-from ..breaker import Use
+from ..keys import KeyPattern
 from ..near import NearCache
-from ..patterns import KeyPattern
-from ..record import is_of_another_key, names_its_key
+from ..resilience import Use
+from ..stored import is_of_another_key, names_its_key
 from .addresses import Address, addresses
 from .cluster import Cluster
 from .connections import AnyConnection, Dialler, Tls

@@ -22,8 +22,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnectionError
 
-from ..errand import Errand
-from ..outage import reason
+from ..resilience import Errand, reason
 from .addresses import Address
 from .connections import AnyConnection, Dialler
 from .line import Get

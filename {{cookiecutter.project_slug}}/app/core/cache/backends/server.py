@@ -22,10 +22,9 @@ from redis.exceptions import (
 )
 
 from ..base import UnavailableError, is_nonce
-from ..breaker import Breaker, Use
 from ..near import NearCache
-from ..outage import Outage, reason
-from ..record import is_of_another_key, is_record_of, names_its_key
+from ..resilience import Breaker, Outage, Use, reason
+from ..stored import is_of_another_key, is_record_of, names_its_key
 from .budget import within
 from .connections import AnyConnection, Pool
 from .line import (

@@ -1,0 +1,70 @@
+"""What is refused when a function is decorated, with what to do about it."""
+
+import inspect
+import math
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from typing import Any
+
+from ..values import from_dependencies, hints_of, injected, signature_of
+
+_EARLIEST = 2.0  # of early refresh
+
+
+def check_manager(manager: Any, decorator: str, example: str) -> None:
+    """Raise `TypeError` where something else stands in the place of the cache manager."""
+    if hasattr(manager, "delete_matching") and hasattr(manager, "fence"):
+        return
+    if inspect.isroutine(manager):
+        raise TypeError(
+            f"@{decorator} has no arguments, and decorates {manager.__qualname__}; give it the "
+            f"cache manager and what it needs: @{decorator}(cache_manager, {example})"
+        )
+    raise TypeError(
+        f"cache_manager={manager!r} is no CacheManager; it comes first: "
+        f"{decorator}(get_cache_manager(), {example})"
+    )
+
+
+def check_times(
+    expire: int | timedelta | None, stale: int | timedelta | None, early_refresh: float
+) -> None:
+    """Raise `TypeError` or `ValueError` for times that cannot be right."""
+    for name, time in (("expire", expire), ("stale", stale)):
+        if isinstance(time, bool) or not isinstance(time, (int, timedelta, type(None))):
+            raise TypeError(
+                f"{name}={time!r} is a {type(time).__name__}; give whole seconds as an int, or a "
+                f"timedelta, e.g. timedelta(seconds=1.5)"
+            )
+    seconds = stale.total_seconds() if isinstance(stale, timedelta) else stale
+    if seconds is not None and seconds < 0:
+        raise ValueError(f"stale={stale!r} must be 0 or more: it is the time after expire")
+    if isinstance(early_refresh, bool) or not isinstance(early_refresh, (int, float)):
+        raise TypeError(f"early_refresh={early_refresh!r} must be a number, such as 1.0")
+    if not 0 <= early_refresh <= _EARLIEST or math.isnan(early_refresh):
+        raise ValueError(
+            f"early_refresh={early_refresh!r} must be from 0 to {_EARLIEST:g}: it is a factor of "
+            f"the time that the function takes, no seconds; 1.0 is what most want"
+        )
+
+
+def check_several(**given: Any) -> None:
+    """Raise `TypeError` for an argument that holds several things, where one that is none stands."""
+    for name, value in given.items():
+        if not isinstance(value, Collection):
+            example = f"{name}=({value!r},)" if value is not None else f"{name}=()"
+            raise TypeError(
+                f"{name}={value!r} is one {type(value).__name__}; give a tuple or a list: {example}"
+            )
+
+
+def check_background(func: Callable[..., Any]) -> None:
+    """Raise `ValueError` for a function that needs what is gone when it runs in the background."""
+    signature, hints = signature_of(func), hints_of(func)
+    dependent, handed = from_dependencies(signature, hints), injected(signature, hints)
+    for name in [*dependent, *handed]:
+        what = "comes from a dependency" if name in dependent else "belongs to the request"
+        raise ValueError(
+            f'refresh="background" of {func.__qualname__}: {name!r} {what}, which has ended by '
+            f'then; use refresh="inline", or open inside the function what it needs'
+        )

@@ -1,0 +1,113 @@
+"""One request to an endpoint whose response is stored as it was sent.
+
+The route opens it before FastAPI solves the request, and ends it before the response leaves. In
+between the endpoint runs, in the same task: it finds it there and leaves what is still to be done.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Self
+
+from starlette.responses import Response
+
+from ..coherence import Fill, How, is_failure
+from ..reads import Watching
+from ..stored import Sent, sent
+from .watch import Watch
+
+_sending: ContextVar["Sending | None"] = ContextVar("sending", default=None)
+"""The request on its way to an endpoint, which runs in the same task."""
+
+
+class Sending:
+    """A request on its way to the endpoint that `calls` belong to. `form` says how the route renders, `status` is the one that it sets."""
+
+    __slots__ = (
+        "_calls",
+        "_fill",
+        "_note",
+        "_record",
+        "_token",
+        "_watching",
+        "form",
+        "injected",
+        "status",
+    )
+
+    injected: Response
+    """What dependencies set headers and status on; FastAPI adds them to what it renders."""
+
+    def __init__(self, calls: object, form: str, status: int | None) -> None:
+        self._calls, self.form, self.status = calls, form, status
+        self._fill: Fill | None = None
+        self._watching: Watching | None = None
+
+    def __enter__(self) -> Self:
+        self._token = _sending.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _sending.reset(self._token)
+
+    def is_for(self, calls: object) -> bool:
+        """Whether these are the calls of the endpoint."""
+        return self._calls is calls
+
+    def response(self, stored: Sent) -> Response:
+        """Return the response to send where it was sent before."""
+        return sent.response_of(stored, self.injected)
+
+    def wait(
+        self,
+        fill: Fill,
+        record: Callable[[Response], bytes | None],
+        note: Callable[[How], None],
+        watch: Watch | None,
+    ) -> None:
+        """Note what to do when the response is there: make a record of it, and tell what became.
+
+        What is read while it is rendered is added to what `watch` knows.
+        """
+        self._fill, self._record, self._note = fill, record, note
+        if watch is not None:
+            self._watching = Watching(watch.reads)
+            self._watching.begin()
+
+    async def finish(self, response: Response) -> None:
+        """Store the response if it was rendered for that."""
+        if self._fill is not None:
+            self._end()
+            failed = is_failure(response)
+            self._note(await self._fill.finish(self._record(response), failed=failed))
+
+    def abandon(self, error: BaseException) -> None:
+        """Give up: there is no response."""
+        if self._fill is not None:
+            self._end()
+            self._fill.abandon(error)
+
+    def _end(self) -> None:
+        if self._watching is not None:
+            self._watching.end()
+
+    def taken_from(self, response: Response, *, has_status: bool) -> Sent | None:
+        """Return what the response class made, or `None` where that cannot be told.
+
+        `has_status` says that the endpoint set the status, as it will do for a hit.
+        """
+        by_dependency = self.injected.status_code and not has_status
+        status = self.status if by_dependency else response.status_code
+        return None if status is None else sent.taken_from(response, self.injected, status)
+
+
+def sending_to(calls: object, injected: Response) -> Sending | None:
+    """Return the request on its way to the endpoint that `calls` belong to, if it has a route.
+
+    It is found once: what the function calls in its turn is no endpoint of this request.
+    """
+    sending = _sending.get()
+    if sending is None or not sending.is_for(calls):
+        return None
+    _sending.set(None)
+    sending.injected = injected
+    return sending

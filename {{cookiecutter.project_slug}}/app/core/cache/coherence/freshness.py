@@ -1,0 +1,109 @@
+"""How long an entry is fresh, how long it may be served after that, and who computes it anew.
+
+An entry lives for `expire`, less a little jitter, so that what was stored together does not expire
+together. With `stale` it stays for that much longer: it is served at once while one caller computes
+it anew (stale-while-revalidate), and when that fails it goes on being served (stale-if-error); both
+are those of RFC 5861. With early refresh a hot entry is computed anew a little before it expires, by
+one of its callers, the earlier the longer it takes: Vattani et al., "Optimal Probabilistic Cache
+Stampede Prevention", VLDB 2015.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ..base import milliseconds
+from ..stored import Stated
+
+BACK_OFF_MS = 2000
+"""After a refresh has failed, the source is left alone for so long."""
+
+_UNTIL, _COST = "until", "cost"
+_LATEST = 2**53  # milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How the entries of one function age, in milliseconds.
+
+    `jitter` is the part of `expire` by which an entry may live shorter; `early` is the factor of
+    early refresh, with 0 there is none. `now` tells the time in seconds.
+    """
+
+    expire: int
+    stale: int = 0
+    jitter: float = 0.0
+    early: float = 0.0
+    now: Callable[[], float] = time.time
+
+    @classmethod
+    def of(
+        cls,
+        expire: int | timedelta,
+        stale: int | timedelta | None,
+        *,
+        jitter: float,
+        early: float,
+    ) -> "Freshness":
+        """Read what a caller gave, in seconds or as timedeltas."""
+        return cls(milliseconds(expire), milliseconds(stale or 0), jitter, early)
+
+    def stamp(self, cost: float) -> tuple[dict[str, Any], int]:
+        """Return what a record says of its freshness, and its time to live in milliseconds.
+
+        `cost` is how long it took to compute, in seconds.
+        """
+        fresh = math.ceil(self.expire * (1 - self.jitter * random.random()))
+        if not self.stale and not self.early:
+            return {}, fresh
+        until = int(self.now() * 1000) + fresh
+        return {_UNTIL: until, _COST: math.ceil(cost * 1000)}, fresh + self.stale
+
+    def limited(self, about: dict[str, Any], ms: int, said: Stated) -> int:
+        """Return how long an entry may live that would live for `ms`, by what its response says.
+
+        It is fresh no longer than the response says, and stale after that only where it may be.
+        """
+        until = about.get(_UNTIL)
+        fresh = ms if until is None else max(0, until - int(self.now() * 1000))
+        if said.fresh_for is not None and said.fresh_for * 1000 < fresh:
+            fresh = int(said.fresh_for * 1000)
+            ms = fresh if until is None else fresh + self.stale
+            if until is not None:
+                about[_UNTIL] = int(self.now() * 1000) + fresh
+        return ms if said.may_be_stale else min(ms, fresh)
+
+    def is_due(self, about: Mapping[str, Any]) -> bool:
+        """Whether a record should be computed anew: it is stale, or it is early but hot.
+
+        Raises `ValueError` or `KeyError` for a record that tells no times.
+        """
+        if _UNTIL not in about:
+            return False
+        until, cost = about[_UNTIL], about[_COST]
+        if not all(type(each) is int and 0 <= each <= _LATEST for each in (until, cost)):
+            raise ValueError("the times of a record are none")
+        ahead = self.early * cost * -math.log(1 - random.random())
+        return bool(self.now() * 1000 + ahead >= until)
+
+
+def is_answer(error: BaseException) -> bool:
+    """Whether an exception is the function's answer to this caller, and no failure to answer."""
+    return isinstance(error, HTTPException) and not is_of_the_server(error.status_code)
+
+
+def is_failure(value: object) -> bool:
+    """Whether a result tells of a failure: a response with a status of 500 or more."""
+    return isinstance(value, Response) and is_of_the_server(value.status_code)
+
+
+def is_of_the_server(status: int) -> bool:
+    """Whether a status says that the server has failed."""
+    return status >= 500

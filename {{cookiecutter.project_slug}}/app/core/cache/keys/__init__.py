@@ -1,0 +1,68 @@
+"""From a function and the arguments of a call to a key, and to the names of its tags.
+
+Nothing here reads or writes an entry.
+"""
+
+from .builder import KeyBuilder, Parameters, check_key_prefix, connection_among
+from .families import Shape, expect_keys, tell_of_void
+from .functions import KeyFunction
+from .identity import (
+    MOST_OF_A_NAME,
+    Begun,
+    OfFunctions,
+    advice,
+    begin,
+    compared,
+    identity,
+    is_same,
+    owner,
+)
+from .patterns import WILDCARD, KeyPattern
+from .tags import (
+    MOST_TAGS,
+    Tag,
+    all_tags_key,
+    checked_tag_keys,
+    derivations_of,
+    listed,
+    tag_key,
+    tag_start,
+    templates_of,
+)
+from .templates import Template
+from .vary import Vary, Varying, name_of
+
+__all__ = [
+    "MOST_OF_A_NAME",
+    "MOST_TAGS",
+    "WILDCARD",
+    "Begun",
+    "KeyBuilder",
+    "KeyFunction",
+    "KeyPattern",
+    "OfFunctions",
+    "Parameters",
+    "Shape",
+    "Tag",
+    "Template",
+    "Vary",
+    "Varying",
+    "advice",
+    "all_tags_key",
+    "begin",
+    "check_key_prefix",
+    "checked_tag_keys",
+    "compared",
+    "connection_among",
+    "derivations_of",
+    "expect_keys",
+    "identity",
+    "is_same",
+    "listed",
+    "name_of",
+    "owner",
+    "tag_key",
+    "tag_start",
+    "tell_of_void",
+    "templates_of",
+]

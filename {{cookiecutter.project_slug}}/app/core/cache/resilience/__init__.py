@@ -1,0 +1,17 @@
+"""What to do while a server is away: a circuit breaker, work in the background, one line in the log.
+
+Nothing here knows of keys or values.
+"""
+
+from .breaker import Breaker, Use, past_the_breaker
+from .errand import Errand
+from .outage import Outage, reason
+
+__all__ = [
+    "Breaker",
+    "Errand",
+    "Outage",
+    "Use",
+    "past_the_breaker",
+    "reason",
+]

@@ -1,0 +1,144 @@
+"""The circuit breaker: calls do not wait for a server that is known to be unwell.
+
+        closed ── three failures in a row, or too many of the last ──▶ open
+           ▲                                                            │ after 0.1 s, then twice
+           │ it works: whatever waited for this is done first           │ as long each time, up to
+           └────────────────────────── probe ◀──────────────────────────┘ 1 s, more or less
+
+While it is open, an operation costs a comparison and an exception. The probe is one for all, runs in
+a task of its own, so that no caller pays for it, and alone gets past the breaker. A server that
+answers, but accepts no writes, is left alone with these only, for a second at a time.
+See M. Nygard, "Release It!", on circuit breakers.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+
+from ..base import UnavailableError
+from .errand import Errand
+from .outage import Outage
+
+FAILURES_IN_A_ROW = 3
+FAILURE_RATE = 0.5
+"""The part of the last operations, about twenty, that may fail without three in a row."""
+WRITES_REST_SECONDS = 1.0
+
+_WEIGHT = 1 / 20
+
+_past: ContextVar[bool] = ContextVar("past_the_breaker", default=False)
+
+
+class Use(Enum):
+    """What an operation is for: as the log calls it."""
+
+    READ = "reads"
+    STORE = "stores"
+    REMOVE = "removals"
+
+
+class Breaker:
+    """The circuit breaker of one server.
+
+    `probe` raises while the server is unwell. What is in `on_recovery` is awaited, past the breaker,
+    before others are let in again. Safe to use from several threads and event loops.
+    """
+
+    def __init__(self, outage: Outage, probe: Callable[[], Awaitable[object]]) -> None:
+        self._outage, self._probe = outage, probe
+        self.on_opening: list[Callable[[], None]] = []
+        self.on_recovery: list[Callable[[], Awaitable[None]]] = []
+        self._lock = threading.Lock()
+        self.is_open = False
+        """Whether operations are turned away."""
+        self._in_a_row = 0
+        self._rate = 0.0
+        self._rests: dict[Use, float] = {}
+        self._errand = Errand(self._recover)
+
+    @property
+    def turns_away(self) -> bool:
+        """Whether the one who asks has to go without the server."""
+        return self.is_open and not _past.get()
+
+    def admit(self, use: Use) -> None:
+        """Raise `UnavailableError` for an operation that should not be tried now."""
+        if not (self.is_open or self._rests) or _past.get():
+            return
+        if self.is_open:
+            self._errand.send()  # in case that it was lost
+        else:
+            until = self._rests.get(use)
+            if until is None or time.monotonic() >= until:
+                return
+        self._outage.skipped(use.value)
+        raise UnavailableError("it is known to be unwell")
+
+    def worked(self, use: Use) -> None:
+        """Note an operation that worked."""
+        self._in_a_row = 0
+        self._rate -= self._rate * _WEIGHT
+        if self._rests:
+            self._rests.pop(use, None)
+        if not self.is_open:
+            self._outage.worked()
+
+    def failed(self, error: BaseException, use: Use) -> None:
+        """Note one that failed because the server is unwell; open if there were enough of them."""
+        if not _past.get():  # a probe, which nobody misses
+            self._outage.failed(error, use.value)
+        self._in_a_row += 1
+        self._rate += (1 - self._rate) * _WEIGHT
+        if self._in_a_row >= FAILURES_IN_A_ROW or self._rate > FAILURE_RATE:
+            self.trip()
+
+    def crowded(self, error: BaseException, use: Use) -> None:
+        """Note one that came to nothing because this process had too much to ask."""
+        self._outage.failed(error, use.value)
+
+    def rest(self, error: BaseException, *uses: Use) -> None:
+        """Note that the server refuses such operations now; the next ones are tried in a second."""
+        for use in uses:
+            self._outage.failed(error, use.value)
+            self._rests[use] = time.monotonic() + WRITES_REST_SECONDS * random.uniform(0.75, 1.25)
+
+    async def leave(self) -> None:
+        """Stop what this breaker has under way in the running event loop.
+
+        If it is open, the next one who is turned away sends a probe from his own.
+        """
+        await self._errand.leave()
+
+    def trip(self) -> None:
+        """Open: let nobody in until the server works and the steps of a recovery are done."""
+        with self._lock:
+            if self.is_open:
+                return
+            self.is_open = True
+        for step in self.on_opening:
+            step()
+        self._errand.send()
+
+    async def _recover(self) -> None:
+        with past_the_breaker():
+            await self._probe()
+            for step in self.on_recovery:
+                await step()
+        with self._lock:
+            self.is_open, self._in_a_row, self._rate = False, 0, 0.0
+            self._rests.clear()
+        self._outage.ended()
+
+
+@contextmanager
+def past_the_breaker() -> Iterator[None]:
+    """Let what is done inside get past every breaker: a probe, or a last attempt."""
+    token = _past.set(True)
+    try:
+        yield
+    finally:
+        _past.reset(token)

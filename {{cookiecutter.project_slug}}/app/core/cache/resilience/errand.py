@@ -1,0 +1,90 @@
+"""Errands: work in the background that is tried again, after longer and longer pauses.
+
+Between two tries there is a timer and no task, so that an event loop which ends without a word
+leaves nothing behind. An errand that was lost in this way is sent again from another loop.
+"""
+
+import asyncio
+import os
+import random
+import threading
+from collections.abc import Awaitable, Callable
+
+from ..loops import running_loop
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
+JITTER = 0.25
+
+
+class Errand:
+    """Work that is tried until it succeeds: until `work` does not raise.
+
+    The first try comes `first` seconds after it was sent; each pause is twice as long as the one
+    before, up to `longest`, more or less a quarter. Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], Awaitable[object]],
+        *,
+        first: float = FIRST_PAUSE_SECONDS,
+        longest: float = LONGEST_PAUSE_SECONDS,
+    ) -> None:
+        self._work, self._first, self._longest = work, first, longest
+        self._lock = threading.Lock()
+        self._pause = first
+        self._home: asyncio.AbstractEventLoop | None = None
+        """The event loop in which it is under way."""
+        self._process = 0
+        """And that in which that runs: a fork has the loop, but does not run it."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def send(self) -> None:
+        """Have it done from the running event loop, unless it is under way in one that runs."""
+        home = self._home
+        if home is not None and home.is_running() and self._process == os.getpid():
+            return
+        with self._lock:
+            self._pause = self._first
+            self._wait()
+
+    async def leave(self) -> None:
+        """Stop it if it is under way in the running event loop."""
+        if self._home is not asyncio.get_running_loop():
+            return
+        timer, task = self._timer, self._task
+        self._home = self._timer = self._task = None
+        if timer is not None:
+            timer.cancel()
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _wait(self) -> None:
+        loop = running_loop()
+        self._home, self._process, self._task = loop, os.getpid(), None
+        delay = self._pause * random.uniform(1 - JITTER, 1 + JITTER)
+        self._timer = loop.call_later(delay, self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._home is loop:  # else it is under way in another one by now
+            self._task = loop.create_task(self._try())
+
+    async def _try(self) -> None:
+        try:
+            await self._work()
+        except Exception:  # which the work itself has noted
+            if self._task is asyncio.current_task():
+                self._pause = min(2 * self._pause, self._longest)
+                self._wait()
+        except asyncio.CancelledError:  # the event loop ends
+            self._forget()
+            raise
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._task is asyncio.current_task():
+            self._home = self._task = None

@@ -1,0 +1,51 @@
+"""What stands in Redis: records, values as JSON, responses.
+
+Nothing here talks to a server, and nothing that is read is ever executed.
+"""
+
+from . import codec, responses, sent
+from .changes import Changes, snapshot
+from .headers import FOR_ONE, is_name
+from .record import (
+    SHORT_KEY,
+    Record,
+    is_of_another_key,
+    is_plausible,
+    is_record,
+    is_record_of,
+    names_its_key,
+    owner_digest,
+    owner_of,
+    plain_payload,
+    start_of_record,
+)
+from .responses import why_not_stored
+from .sent import Sent
+from .shown import Shown
+from .stated import Stated, stated
+
+__all__ = [
+    "FOR_ONE",
+    "SHORT_KEY",
+    "Changes",
+    "Record",
+    "Sent",
+    "Shown",
+    "Stated",
+    "codec",
+    "is_name",
+    "is_of_another_key",
+    "is_plausible",
+    "is_record",
+    "is_record_of",
+    "names_its_key",
+    "owner_digest",
+    "owner_of",
+    "plain_payload",
+    "responses",
+    "sent",
+    "snapshot",
+    "start_of_record",
+    "stated",
+    "why_not_stored",
+]

@@ -1,0 +1,177 @@
+"""Responses as they are stored: the body's own bytes, and what else there is to say as JSON."""
+
+import types
+import typing
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+from fastapi.utils import is_body_allowed_for_status_code
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+
+from ..values import KnownClasses
+from . import headers
+from .stated import why_not_shared
+
+_CLASSES: dict[str, type[Response]] = {
+    cls.__name__: cls
+    for cls in (HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response)
+}
+RESPONSE, VALUE = b"response", b"value"
+"""The kinds of records that a function's results have."""
+_IN_PART = frozenset({206, 304})
+"""Statuses of answers that are not whole: RFC 9111, section 3.3."""
+_STATE = {"status_code", "media_type", "background", "body", "raw_headers", "_headers"}
+
+
+def why_not_stored(
+    response: Response, statuses: Collection[int] = (), varied: Collection[str] = ()
+) -> str | None:
+    """Return the reason why `response` must not be stored, or `None` if it may.
+
+    It may if it is successful, or has one of `statuses`, is whole, is for everybody (RFC 9111,
+    section 3: see `stated`), and has no task to run after it. `varied` are the request headers, in
+    lower case, that the key holds. A status of `None`, as FastAPI hands it out, means that the
+    route decides. Never raises.
+    """
+    status: int | None = response.status_code
+    if status is not None and (not is_listed(status, statuses)):
+        return f"its status is {status}"
+    names = headers.by_name(response.raw_headers).keys()
+    if "set-cookie" in names:
+        return "it sets a cookie"
+    for_one = sorted(names & (headers.FOR_ONE | {"content-range"}))
+    if for_one:
+        return f"it has {', '.join(for_one)}, which is for one client"
+    named = headers.needed_by_all(names & headers.named_by_connection(response.raw_headers))
+    if named:
+        return f"its Connection names {', '.join(named)}"
+    if response.background is not None:
+        return "it has a background task"
+    return why_not_shared(response, varied) or _why_not_written(response)
+
+
+def why_not_rebuilt(response: Response, classes: KnownClasses) -> str | None:
+    """Return the reason why `restore` could not build a response equal to this one, or `None`.
+
+    Its class must be one of Starlette's, or be named in the return annotation of the function, and
+    it must have no attributes but those of every response.
+    """
+    cls = type(response)
+    if _CLASSES.get(cls.__name__) is not cls and classes.name_of(cls) is None:
+        return f"a {cls.__qualname__} is rebuilt only if the return annotation names the class"
+    more = vars(response).keys() - _STATE
+    if more:
+        return f"this {cls.__qualname__} has attributes of its own, {sorted(more)}"
+    if not _fits(response.status_code, response.raw_headers, bytes(response.body)):
+        return "its status or its Content-Length does not fit its body"
+    return None
+
+
+def is_stream(response: Response) -> bool:
+    """Whether the response has no body yet, which is its nature and no mistake."""
+    return isinstance(response, (StreamingResponse, FileResponse))
+
+
+def describe(response: Response, classes: KnownClasses) -> dict[str, Any]:
+    """Return all of `response` but its body; there must be no reason against storing it."""
+    cls = type(response)
+    return {
+        "class": classes.name_of(cls) or cls.__name__,
+        "status": response.status_code,
+        "media_type": response.media_type,
+        "headers": headers.to_json(headers.end_to_end(response.raw_headers)),
+    }
+
+
+def restore(
+    about: Mapping[str, Any], body: bytes, classes: KnownClasses, returned: tuple[type, ...]
+) -> Response:
+    """Return the response that `describe` described: same class, status, headers, and this body.
+
+    Raises an exception for a description that is anything else, and for one of a class that is none
+    of those `returned` by the function, nor a subclass.
+    """
+    name, status = about["class"], headers.checked_status(about["status"])
+    cls: type[Response] = _CLASSES.get(name) or classes.named(name, _is_response)
+    if not issubclass(cls, returned):
+        raise TypeError(f"the function returns no {name}")
+    lines, media_type = headers.from_json(about["headers"]), about["media_type"]
+    if not _fits(status, lines, body) or not isinstance(media_type, str | None):
+        raise ValueError("a stored response does not fit its body")
+    # Not by the constructor: it would render the body once more and add headers of its own.
+    response: Response = object.__new__(cls)
+    response.status_code = status
+    if media_type != cls.media_type:
+        response.media_type = media_type
+    response.background = None
+    response.body = body
+    response.raw_headers = lines
+    return response
+
+
+def kinds_returned_by(func: Callable[..., object]) -> tuple[set[bytes], tuple[type, ...]]:
+    """Return the kinds of records that a function's results have, and the classes of its responses.
+
+    That is what its annotation tells. Where that does not tell, it is any. A record of another kind
+    or class was forged, or the function does not do what it says.
+    """
+    try:
+        hint = typing.get_type_hints(func).get("return", object)
+    except Exception:  # a name that exists for type checkers only fails in many ways
+        hint = object
+    found = _returned(hint)
+    kinds = {RESPONSE if issubclass(cls, Response) else VALUE for cls in found}
+    return kinds, tuple(cls for cls in found if issubclass(cls, Response))
+
+
+def _returned(annotation: object) -> set[type]:
+    """Return classes of responses, and `object` for all that are none."""
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return set[type]().union(*map(_returned, typing.get_args(annotation)))
+    cls = origin or annotation
+    if origin is typing.Literal:
+        return {object}
+    if not isinstance(cls, type) or cls in Response.__mro__[1:] or _may_be_any(cls):
+        return {Response, object}
+    return {cls} if issubclass(cls, Response) else {object}
+
+
+def _may_be_any(cls: type) -> bool:
+    """Whether instances of `cls` may be those of any other class, too, or bring them."""
+    is_protocol: bool = getattr(cls, "_is_protocol", False)
+    return is_protocol or Any in cls.__mro__ or issubclass(cls, Awaitable)
+
+
+def is_listed(status: int, statuses: Collection[int]) -> bool:
+    """Whether a response with this status is stored: one of success, or one of `statuses`.
+
+    One whose answer is in part only is not, whatever `statuses` say.
+    """
+    return status not in _IN_PART and (200 <= status < 300 or status in statuses)
+
+
+def _why_not_written(response: Response) -> str | None:
+    try:
+        headers.from_json(headers.to_json(headers.end_to_end(response.raw_headers)))
+    except (TypeError, ValueError) as error:
+        return f"it has headers that cannot be stored: {error}"
+    return None
+
+
+def _fits(status: int, lines: headers.Lines, body: bytes) -> bool:
+    """Whether a body is one that a response with this status and these lines has."""
+    length = headers.told_length(lines)
+    return length in (None, len(body)) and (is_body_allowed_for_status_code(status) or not body)
+
+
+def _is_response(cls: type) -> bool:
+    return issubclass(cls, Response)
