@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo new test lint format bench soak clean tidy
+.PHONY: help demo new test lint format bench soak size clean tidy
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -39,6 +39,9 @@ bench: $(UV) ## Measure the cache beside other libraries, in ten minutes (QUICK=
 
 soak: $(UV) ## Harm Redis in every way while processes use it, and count what goes wrong (SECONDS=60)
 	@SOAK_SECONDS=$(SECONDS) $(UV) run --quiet pytest -s tests/test_soak.py -k nothing_goes_wrong
+
+size: ## Count the lines of code of the cache, room by room
+	@$(PYTHON) scripts/size.py
 
 clean: ## Remove what the other targets made
 	rm -rf .tools .venv .build .mypy_cache .pytest_cache .ruff_cache uv.lock

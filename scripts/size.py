@@ -1,0 +1,88 @@
+"""Count the lines of code of the cache module, room by room; fail where one has too many.
+
+A line of code is one that holds more than blanks, a comment or a docstring.
+"""
+
+import argparse
+import ast
+import io
+import sys
+import tokenize
+from collections import Counter
+from pathlib import Path
+
+CACHE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}" / "app" / "core" / "cache"
+BESIDE = "beside the rooms"
+MOST = {
+    BESIDE: 1190,
+    "backends": 1890,
+    "calls": 1640,
+    "coherence": 1250,
+    "http": 90,
+    "keys": 1440,
+    "reads": 940,
+    "resilience": 250,
+    "settings": 500,
+    "stored": 1030,
+    "values": 1230,
+}
+"""How many lines of code each room may have: it may shrink, and grows on purpose only."""
+_NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+}
+
+
+def lines_of_code(source: str) -> int:
+    """Return how many lines of a file hold code."""
+    held: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in _NO_CODE:
+            held.update(range(token.start[0], token.end[0] + 1))
+    return len(held - _docstrings(ast.parse(source)))
+
+
+def _docstrings(tree: ast.AST) -> set[int]:
+    """Return the lines of docstrings, those of attributes as well."""
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for each in body if isinstance(body, list) else []:
+            is_text = isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)
+            if is_text and isinstance(each.value.value, str):
+                found.update(range(each.lineno, (each.end_lineno or each.lineno) + 1))
+    return found
+
+
+def sizes() -> tuple[Counter[str], Counter[str]]:
+    """Return the lines of code, and the number of files, of each room."""
+    lines, files = Counter[str](), Counter[str]()
+    for path in sorted(CACHE.rglob("*.py")):
+        inside = path.relative_to(CACHE).parts
+        room = inside[0] if len(inside) > 1 else BESIDE
+        lines[room] += lines_of_code(path.read_text(encoding="utf-8"))
+        files[room] += 1
+    return lines, files
+
+
+def main() -> int:
+    """Print the table; return 1 if a room is too large, or is not known."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "").parse_args()
+    lines, files = sizes()
+    print(f"{'room':18}{'files':>6}{'lines':>7}{'most':>7}")
+    for room in sorted(lines):
+        print(f"{room:18}{files[room]:6}{lines[room]:7}{MOST.get(room, 0):7}")
+    print(f"{'all':18}{files.total():6}{lines.total():7}{sum(MOST.values()):7}")
+    larger = [room for room in lines if lines[room] > MOST.get(room, 0)]
+    for room in larger:
+        print(f"{room} has more lines than it may have: see MOST in scripts/{Path(__file__).name}")
+    return bool(larger)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
