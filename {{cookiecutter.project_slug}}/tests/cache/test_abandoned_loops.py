@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from app.core.cache import CacheManager, cache_response
-from tests.cache.conftest import redis_backend
-from tests.cache.faults import WITHIN
+from app.core.cache import CacheManager, MemoryBackend, cache_response
+from tests.cache.conftest import OURS, redis_backend
+from tests.cache.faults import WITHIN, eventually
 from tests.redis_server import RedisServer
 
 LOOPS: Final = 50
@@ -117,6 +117,33 @@ def test_an_application_under_a_test_client_leaves_nothing(
         assert client.get(f"/{number % 5}").json() == number % 5
         assert connections(0) == 0
     client.close()
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_computation_that_is_collected_after_its_loop_says_nothing(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    """The lease that it had ends by itself; who comes in another loop computes."""
+    backend = redis_backend(request.getfixturevalue("redis_server")) if kind == "redis" else None
+    manager = CacheManager(backend or MemoryBackend(), lock_timeout=0.1)
+    began: list[int] = []
+
+    @cache_response(manager, "data")
+    async def forever() -> int:
+        began.append(1)
+        if len(began) == 1:
+            await asyncio.Event().wait()
+        return 7
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(forever())
+    loop.run_until_complete(eventually(lambda: began))
+    loop.set_exception_handler(lambda *_: None)  # asyncio itself tells of a pending task
+    loop.close()
+    del task
+    gc.collect()
+    assert asyncio.run(forever()) == 7
+    asyncio.run(manager.close())
 
 
 def test_it_is_closed_once_and_can_be_used_again(

@@ -5,6 +5,8 @@ import threading
 from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from typing import Any, TypeVar
 
 from .errors import NotAsyncioError
@@ -18,6 +20,17 @@ def running_loop() -> asyncio.AbstractEventLoop:
         return get_running_loop()
     except RuntimeError:
         raise NotAsyncioError from None
+
+
+def runs_loop() -> bool:
+    """Whether an event loop is running."""
+    return asyncio._get_running_loop() is not None
+
+
+def reset(variable: ContextVar[T], token: Token[T]) -> None:
+    """Set a variable back; do nothing in another context: that of a coroutine that was given up."""
+    with suppress(ValueError):
+        variable.reset(token)
 
 
 def insist_on_asyncio(work: object = None) -> None:

@@ -285,11 +285,12 @@ class CachedCalls:
         self._warn_once("runs uncached", private)
         return False
 
-    def depends_on(self) -> set[Variable]:
-        """Return the context variables that a call depends on, as far as code names them."""
-        if self._is_shared:
-            return set()
-        return (context_variables(self._func) - self._ignored) | self._vary.read
+    def leads_to(self) -> list[Any]:
+        """Return where to look for context variables that a call depends on."""
+        is_told = (
+            self._is_shared or self._ignored
+        )  # it says itself that it reads what decides nothing
+        return [*self._vary.variables, *([] if is_told else [self._func])]
 
     def _find_untold(self) -> tuple[Variable, ...]:
         """Return what context variables the function's code names that its key does not hold."""

@@ -11,6 +11,7 @@ from typing import Self
 from starlette.responses import Response
 
 from ..coherence import Fill, How, is_failure
+from ..loops import reset
 from ..reads import Watching
 from ..stored import Sent, sent
 from .watch import Watch
@@ -47,7 +48,7 @@ class Sending:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _sending.reset(self._token)
+        reset(_sending, self._token)
 
     def is_for(self, calls: object) -> bool:
         """Whether these are the calls of the endpoint."""

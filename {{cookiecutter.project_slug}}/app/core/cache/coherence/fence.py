@@ -78,7 +78,7 @@ from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 from ..base import CacheBackend, Nonces
-from ..loops import insist_on_asyncio, running_loop
+from ..loops import insist_on_asyncio, reset, running_loop, runs_loop
 from ..near import Kept
 from ..resilience import Outage
 from . import leases
@@ -392,7 +392,7 @@ class Fence:
         try:
             return await compute([flight.key for flight in flights])
         finally:
-            _leading.reset(leading)
+            reset(_leading, leading)
             for flight in flights:
                 if flight.renewal is not None:
                     flight.renewal.cancel()
@@ -565,6 +565,8 @@ class Fence:
             how = AGAIN  # a traceback in it would hold this very frame
 
     def _end_led(self, flight: Flight, how: Landed) -> None:
+        if not runs_loop():  # it is collected after its loop was closed: the lease ends by itself
+            return
         self._learn(flight.key, how)
         self._end(flight, how)
 

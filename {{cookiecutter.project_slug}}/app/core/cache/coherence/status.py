@@ -11,6 +11,8 @@ from enum import StrEnum
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..loops import reset
+
 
 class Outcome(StrEnum):
     """What became of one call of a cached function, as parameters of `Cache-Status`."""
@@ -70,4 +72,4 @@ class CacheStatusMiddleware:
         try:
             await self.app(scope, receive, send_with_status)
         finally:
-            _slot.reset(token)
+            reset(_slot, token)

@@ -58,9 +58,9 @@ def context_variables(call: Any, *, or_sets: bool = False) -> set[ContextVar[Any
             found.add(value)
         elif type(value) not in _TOLD_ALL and (id(value), id(owner)) not in seen:
             seen[id(value), id(owner)] = value, owner
-            depends_on = getattr(_attribute(value, "calls"), "depends_on", None)
-            if type(depends_on) is MethodType:  # a cached function: it says itself what it reads
-                found |= depends_on()
+            leads_to = getattr(_attribute(value, "calls"), "leads_to", None)
+            if type(leads_to) is MethodType:  # of a cached function
+                waiting += _alone(leads_to())
                 continue
             waiting += _inside(value, owner, home, or_sets=or_sets)
     return found

@@ -15,13 +15,13 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import BuiltinMethodType, CodeType, FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from ..here import follow as follow_home
 from ..here import is_own
+from ..loops import reset
 from .observed import Reads, current, is_watched, seen
 from .uses import function_of
 
@@ -54,7 +54,7 @@ class Watching:
         """Watch no longer."""
         _take_hook_away(self._before)
         self._reads.is_over = True
-        _reset(self._token)
+        reset(current, self._token)
 
 
 def during(reads: Reads, call: Callable[[], T]) -> T:
@@ -84,7 +84,7 @@ async def run_watched(reads: Reads, call: Callable[[], Awaitable[T]]) -> T:
         return result
     finally:
         reads.is_over = True
-        _reset(token)
+        reset(current, token)
 
 
 def in_thread(call: Callable[[], T]) -> T:
@@ -104,11 +104,6 @@ def follow(function: Any) -> None:
 
 async def _awaited(call: Callable[[], Awaitable[T]]) -> T:
     return await call()
-
-
-def _reset(token: Token[Reads | None]) -> None:
-    with suppress(ValueError):  # in another context: a coroutine that was given up
-        current.reset(token)
 
 
 # --- Python 3.11 -------------------------------------------------------------------------------

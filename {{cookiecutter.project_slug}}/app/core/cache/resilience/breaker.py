@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from enum import Enum
 
 from ..base import UnavailableError
+from ..loops import reset
 from .errand import Errand
 from .outage import Outage
 
@@ -141,4 +142,4 @@ def past_the_breaker() -> Iterator[None]:
     try:
         yield
     finally:
-        _past.reset(token)
+        reset(_past, token)
