@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
@@ -209,3 +209,20 @@ async def test_a_write_may_invalidate_on_success_only(
     is_gone = is_success or not only_on_success
     assert await memory.exists("users:1") is not is_gone
     assert len(runs) == 1 + is_gone
+
+
+@pytest.mark.parametrize(("status", "is_success"), [(None, True), (204, True), (409, False)])
+@pytest.mark.parametrize("returns_it", [True, False])
+async def test_the_response_that_fastapi_hands_over_tells_of_a_failure(
+    memory: CacheManager, status: int | None, is_success: bool, returns_it: bool
+) -> None:
+    """It has no status until one is set."""
+
+    @invalidate_cache(memory, "users:*", only_on_success=True)
+    async def write(response: Response) -> Any:
+        response.status_code = status  # type: ignore[assignment] # as FastAPI does
+        return response if returns_it else {}
+
+    await memory.set("users:1", 1)
+    await write(Response())
+    assert await memory.exists("users:1") is not is_success

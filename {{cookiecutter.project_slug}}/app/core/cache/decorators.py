@@ -288,8 +288,8 @@ def invalidate_cache(
     The entries are removed when the function raised or was cancelled, too: it may have written
     before that, and forgetting too much costs a miss, keeping too much a wrong answer. For the
     same reason an argument that has no text of its own stands for any. With `only_on_success`
-    nothing is removed then, nor for a response whose status is 400 or more: for a function that
-    writes nothing where it fails.
+    nothing is removed then, nor for a response whose status is 400 or more, be it that which FastAPI
+    handed over: for a function that writes nothing where it fails.
 
     Raises `TypeError` or `ValueError` when it is applied, for keys that cannot be right.
     """
@@ -331,7 +331,7 @@ def invalidate_cache(
             is_due = not only_on_success
             try:
                 result = await run(*args, **kwargs)
-                is_due = is_due or not (isinstance(result, Response) and result.status_code >= 400)
+                is_due = is_due or not _has_failed(result, *args, *kwargs.values())
             except TypeError:
                 # Of a call that does not fit, it is the function's own answer: it has not run.
                 is_due = is_due and arguments is not None
@@ -345,6 +345,12 @@ def invalidate_cache(
         return invalidating
 
     return cast("Decorator", decorate)
+
+
+def _has_failed(*things: object) -> bool:
+    """Whether there is a response among these that tells of a failure."""
+    responses = [each for each in things if isinstance(each, Response)]
+    return any((each.status_code or 0) >= 400 for each in responses)  # FastAPI hands over `None`
 
 
 def _tell_of_a_route_below(decorator: str, func: Any) -> None:
