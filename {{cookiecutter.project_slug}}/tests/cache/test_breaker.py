@@ -58,7 +58,7 @@ async def patient() -> AsyncIterator[Patient]:
     """Lend a server that is unwell, but of which its breaker does not know that yet."""
     patient = Patient()
     yield patient
-    await patient.breaker.leave()
+    await patient.breaker.stop()
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ async def test_p5_threads_open_it_once() -> None:
         for _ in range(100):
             patient.does("F")
             await asyncio.sleep(0)
-        await patient.breaker.leave()
+        await patient.breaker.stop()
 
     await asyncio.gather(*(asyncio.to_thread(asyncio.run, lose_it()) for _ in range(4)))
     assert openings == [1]

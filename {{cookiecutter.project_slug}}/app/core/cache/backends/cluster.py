@@ -23,7 +23,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from ..base import UnavailableError
-from ..resilience import Errand, Use
+from ..resilience import BackgroundRetry, Use
 from .addresses import Address
 from .line import Get
 from .server import Command, Question, Server
@@ -59,7 +59,7 @@ class Cluster:
         self._masters: tuple[Server, ...] = ()
         self._replicas: set[Address] = set()
         self._read_at = 0.0
-        self._reading = Errand(self._read, first=0.0, longest=_PAUSE_SECONDS)
+        self._reading = BackgroundRetry(self._read, initial_delay=0.0, max_delay=_PAUSE_SECONDS)
         self._first_reading: asyncio.Task[None] | None = None
         self._recovery: list[Callable[[], Awaitable[None]]] = []
         self._takeover: list[Callable[[], None]] = []
@@ -168,7 +168,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""
-        await self._reading.leave()
+        await self._reading.stop()
         for server in [*self._servers.values(), *self._retired.values()]:
             await server.close()
 
@@ -218,7 +218,7 @@ class Cluster:
     def _look_again(self) -> None:
         """Read the map anew, in the background, unless that was just done."""
         if time.monotonic() - self._read_at > _PAUSE_SECONDS:
-            self._reading.send()
+            self._reading.start()
 
     async def _read(self) -> None:
         """Read the map of slots from any server that answers."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnectionError
 
-from ..resilience import Errand, reason
+from ..resilience import BackgroundRetry, reason
 from .addresses import Address
 from .connections import AnyConnection, Dialler
 from .line import Get
@@ -141,7 +141,7 @@ class Master(Single):
         self._worked_at = self._asked_at = 0.0
         self.look = self._look
         self._sentinels = sentinels
-        self._asking = Errand(self._leave_the_replaced, first=0.0)
+        self._asking = BackgroundRetry(self._leave_the_replaced, initial_delay=0.0)
         server.on_renewal, sentinels.on_change = sentinels.forget, server.take_over
 
     async def ask(self, question: Question) -> list[Any]:
@@ -150,7 +150,7 @@ class Master(Single):
         now = time.monotonic()
         if now - self._asked_at > _TRUSTED_SECONDS:
             self._asked_at = now
-            self._asking.send()
+            self._asking.start()
         replies = await super().ask(question)
         self._worked_at = time.monotonic()
         return replies
@@ -178,7 +178,7 @@ class Master(Single):
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""
-        await self._asking.leave()
+        await self._asking.stop()
         await super().close()
 
     async def _leave_the_replaced(self) -> None:

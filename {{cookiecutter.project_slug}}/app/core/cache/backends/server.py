@@ -256,7 +256,7 @@ class Server:
 
     async def close(self) -> None:
         """Close the connections of the running event loop; a later use makes new ones."""
-        await self.breaker.leave()
+        await self.breaker.stop()
         with self._lock:
             home = self._homes.pop(asyncio.get_running_loop(), None)
             self._homes = _alive(self._homes)

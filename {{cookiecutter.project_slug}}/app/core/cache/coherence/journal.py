@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from ..keys import KeyPattern
-from ..resilience import Errand
+from ..resilience import BackgroundRetry
 
 SLOTS = 1000
 REPEATED_SECONDS = 20.0
@@ -79,7 +79,7 @@ class Journal:
         self._everything, self._every_tag = everything, every_tag
         self._logger, self._listener = logger, listener
         self._lock = threading.Lock()
-        self._errand = Errand(self.deliver)
+        self._retry = BackgroundRetry(self.deliver)
         self._number = 0
         # Slots, each with the number of the last invalidation that took it.
         self._keys: dict[str, int] = {}
@@ -155,7 +155,7 @@ class Journal:
                 SLOTS,
                 self._everything,
             )
-        self._errand.send()
+        self._retry.start()
 
     def settle(
         self, before: int, patterns: Collection[KeyPattern] = (), tags: Collection[str] = ()
@@ -198,7 +198,7 @@ class Journal:
         """Whether what stands at `key`, and has `tags`, may have to be gone."""
         if not self.is_open:
             return False
-        self._errand.send()  # in case that it was lost with its event loop
+        self._retry.start()  # in case that it was lost with its event loop
         return (
             key in self._keys
             or not self._tags.keys().isdisjoint(tags)
@@ -222,7 +222,7 @@ class Journal:
 
     async def close(self) -> None:
         """Stop what is under way in the running event loop; log what was not delivered."""
-        await self._errand.leave()
+        await self._retry.stop()
         if len(self):
             count = len(self) - (self._every_tag in self._tags)
             self._logger.error(

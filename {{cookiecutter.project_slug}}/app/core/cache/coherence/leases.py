@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ..base import CacheBackend, Nonces, UnavailableError, is_nonce
 from ..keys import KeyPattern
-from ..resilience import Errand, Outage
+from ..resilience import BackgroundRetry, Outage
 from .flights import Flight
 from .journal import Journal
 
@@ -49,7 +49,7 @@ class Leases:
         # Leases of which nobody knows whether they are there: the answer did not come. A server that
         # hung carries out what it was sent when it goes on.
         self._orphans: dict[bytes, str] = {}
-        self._release = Errand(self.release_orphans)
+        self._release = BackgroundRetry(self.release_orphans)
 
     async def look(self, key: str, tags: tuple[str, ...]) -> Look:
         """Look at a key and its tags."""
@@ -196,7 +196,7 @@ class Leases:
         """Take away later a lease that may be at the key, so that it holds up no other process."""
         if lease is not None and len(self._orphans) < _MOST_ORPHANS:
             self._orphans[lease] = key
-            self._release.send()
+            self._release.start()
 
     async def claim(self, flight: Flight, standing: bytes, nonces: Nonces) -> bool | None:
         """Claim to compute a record anew that is due; return whether that was possible.
@@ -282,7 +282,7 @@ class Leases:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._tasks.difference_update(tasks)  # `gather` does not let done ones call back
-        await self._release.leave()  # after them: one of them may have sent it
+        await self._release.stop()  # after them: one of them may have sent it
 
     async def _ask(self, step: Awaitable[T]) -> T:
         """Await a step of the backend; whatever it raises means that it cannot be asked."""

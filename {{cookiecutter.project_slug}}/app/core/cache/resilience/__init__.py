@@ -4,12 +4,12 @@ Nothing here knows of keys or values.
 """
 
 from .breaker import Breaker, Use, past_the_breaker
-from .errand import Errand
 from .outage import Outage, reason
+from .retry import BackgroundRetry
 
 __all__ = [
+    "BackgroundRetry",
     "Breaker",
-    "Errand",
     "Outage",
     "Use",
     "past_the_breaker",

@@ -21,8 +21,8 @@ from enum import Enum
 
 from ..base import UnavailableError
 from ..loops import reset
-from .errand import Errand
 from .outage import Outage
+from .retry import BackgroundRetry
 
 FAILURES_IN_A_ROW = 3
 FAILURE_RATE = 0.5
@@ -59,7 +59,7 @@ class Breaker:
         self._in_a_row = 0
         self._rate = 0.0
         self._rests: dict[Use, float] = {}
-        self._errand = Errand(self._recover)
+        self._retry = BackgroundRetry(self._recover)
 
     @property
     def turns_away(self) -> bool:
@@ -71,7 +71,7 @@ class Breaker:
         if not (self.is_open or self._rests) or _past.get():
             return
         if self.is_open:
-            self._errand.send()  # in case that it was lost
+            self._retry.start()  # in case that it was lost
         else:
             until = self._rests.get(use)
             if until is None or time.monotonic() >= until:
@@ -107,12 +107,12 @@ class Breaker:
             self._outage.failed(error, use.value)
             self._rests[use] = time.monotonic() + WRITES_REST_SECONDS * random.uniform(0.75, 1.25)
 
-    async def leave(self) -> None:
+    async def stop(self) -> None:
         """Stop what this breaker has under way in the running event loop.
 
         If it is open, the next one who is turned away sends a probe from his own.
         """
-        await self._errand.leave()
+        await self._retry.stop()
 
     def trip(self) -> None:
         """Open: let nobody in until the server works and the steps of a recovery are done."""
@@ -122,7 +122,7 @@ class Breaker:
             self.is_open = True
         for step in self.on_opening:
             step()
-        self._errand.send()
+        self._retry.start()
 
     async def _recover(self) -> None:
         with past_the_breaker():

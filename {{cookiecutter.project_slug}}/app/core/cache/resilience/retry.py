@@ -1,7 +1,7 @@
-"""Errands: work in the background that is tried again, after longer and longer pauses.
+"""Work in the background that is tried again, after longer and longer pauses.
 
 Between two tries there is a timer and no task, so that an event loop which ends without a word
-leaves nothing behind. An errand that was lost in this way is sent again from another loop.
+leaves nothing behind. What was lost in this way is started again from another loop.
 """
 
 import asyncio
@@ -17,23 +17,23 @@ LONGEST_PAUSE_SECONDS = 1.0
 JITTER = 0.25
 
 
-class Errand:
+class BackgroundRetry:
     """Work that is tried until it succeeds: until `work` does not raise.
 
-    The first try comes `first` seconds after it was sent; each pause is twice as long as the one
-    before, up to `longest`, more or less a quarter. Safe to use from several threads.
+    The first try comes `initial_delay` seconds after the start; each pause is twice as long as the one
+    before, up to `max_delay`, more or less a quarter. Safe to use from several threads.
     """
 
     def __init__(
         self,
         work: Callable[[], Awaitable[object]],
         *,
-        first: float = FIRST_PAUSE_SECONDS,
-        longest: float = LONGEST_PAUSE_SECONDS,
+        initial_delay: float = FIRST_PAUSE_SECONDS,
+        max_delay: float = LONGEST_PAUSE_SECONDS,
     ) -> None:
-        self._work, self._first, self._longest = work, first, longest
+        self._work, self._initial_delay, self._max_delay = work, initial_delay, max_delay
         self._lock = threading.Lock()
-        self._pause = first
+        self._pause = initial_delay
         self._home: asyncio.AbstractEventLoop | None = None
         """The event loop in which it is under way."""
         self._process = 0
@@ -41,16 +41,16 @@ class Errand:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def send(self) -> None:
-        """Have it done from the running event loop, unless it is under way in one that runs."""
+    def start(self) -> None:
+        """Have it done in the running event loop, unless it is under way in one that runs."""
         home = self._home
         if home is not None and home.is_running() and self._process == os.getpid():
             return
         with self._lock:
-            self._pause = self._first
+            self._pause = self._initial_delay
             self._wait()
 
-    async def leave(self) -> None:
+    async def stop(self) -> None:
         """Stop it if it is under way in the running event loop."""
         if self._home is not asyncio.get_running_loop():
             return
@@ -66,9 +66,9 @@ class Errand:
         loop = running_loop()
         self._home, self._process, self._task = loop, os.getpid(), None
         delay = self._pause * random.uniform(1 - JITTER, 1 + JITTER)
-        self._timer = loop.call_later(delay, self._start, loop)
+        self._timer = loop.call_later(delay, self._begin, loop)
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._home is loop:  # else it is under way in another one by now
             self._task = loop.create_task(self._try())
 
@@ -77,7 +77,7 @@ class Errand:
             await self._work()
         except Exception:  # which the work itself has noted
             if self._task is asyncio.current_task():
-                self._pause = min(2 * self._pause, self._longest)
+                self._pause = min(2 * self._pause, self._max_delay)
                 self._wait()
         except asyncio.CancelledError:  # the event loop ends
             self._forget()

@@ -1,4 +1,4 @@
-"""Errands: work that is tried until it succeeds, whatever happens to the loop that sent it."""
+"""Work in the background that is tried until it succeeds, whatever happens to the loop that started it."""
 
 import asyncio
 import subprocess
@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import pytest
 
-from app.core.cache.resilience.errand import (
+from app.core.cache.resilience.retry import (
     FIRST_PAUSE_SECONDS,
     JITTER,
     LONGEST_PAUSE_SECONDS,
-    Errand,
+    BackgroundRetry,
 )
 from tests.cache.faults import eventually, soon
 
@@ -53,7 +53,7 @@ async def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_p5_pauses_grow_to_a_second(pauses: list[float]) -> None:
     """The first is a tenth of it, each twice as long as the one before, more or less a quarter."""
     work = Work(failures=9)
-    Errand(work).send()
+    BackgroundRetry(work).start()
     await soon(work.done.wait())
     expected = [min(FIRST_PAUSE_SECONDS * 2**n, LONGEST_PAUSE_SECONDS) for n in range(10)]
     assert expected[0] == 0.1
@@ -66,7 +66,7 @@ async def test_p5_pauses_differ(pauses: list[float]) -> None:
     """Processes that lost a server together do not come back to it together."""
     works = [Work() for _ in range(50)]
     for work in works:
-        Errand(work, first=1.0).send()
+        BackgroundRetry(work, initial_delay=1.0).start()
     await soon(asyncio.gather(*(work.done.wait() for work in works)))
     assert len(set(pauses)) > 40
     assert max(pauses) - min(pauses) > JITTER
@@ -75,10 +75,10 @@ async def test_p5_pauses_differ(pauses: list[float]) -> None:
 async def test_an_errand_begins_anew_after_a_success(pauses: list[float]) -> None:
     """It can be sent again, and its first pause is short then."""
     work = Work(failures=9)
-    errand = Errand(work)
+    retry = BackgroundRetry(work)
     for tries in (10, 11):
         work.done.clear()
-        errand.send()
+        retry.start()
         await soon(work.done.wait())
         assert work.tries == tries
         await asyncio.sleep(0)
@@ -95,13 +95,13 @@ async def test_an_errand_is_one_however_often_it_is_sent() -> None:
         started.set()
         await go_on.wait()
 
-    errand = Errand(work, first=0.001)
+    retry = BackgroundRetry(work, initial_delay=0.001)
     for _ in range(100):
-        errand.send()
+        retry.start()
     await soon(started.wait())
     before = len(asyncio.all_tasks())
     for _ in range(100):
-        errand.send()
+        retry.start()
         await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == before
     go_on.set()
@@ -127,11 +127,11 @@ def test_an_errand_is_sent_again_after_its_loop_has_ended() -> None:
         tries.append(asyncio.get_running_loop())
         await asyncio.Event().wait()
 
-    errand = Errand(work, first=0.001)
+    retry = BackgroundRetry(work, initial_delay=0.001)
 
     async def send(*, and_wait: bool) -> None:
         before = len(tries)
-        errand.send()
+        retry.start()
         if and_wait:
             await eventually(lambda: len(tries) > before)
 
@@ -150,13 +150,13 @@ def test_an_errand_leaves_a_loop_that_rests() -> None:
     async def work() -> None:
         tries.append(asyncio.get_running_loop())
 
-    errand = Errand(work, first=0.01)
+    retry = BackgroundRetry(work, initial_delay=0.01)
 
     async def send() -> None:
-        errand.send()
+        retry.start()
 
     async def wait() -> None:
-        errand.send()
+        retry.start()
         await eventually(lambda: tries)
 
     async def go_on() -> None:
@@ -180,10 +180,10 @@ async def test_a_loop_that_leaves_keeps_no_task() -> None:
         await asyncio.Event().wait()
 
     before = asyncio.all_tasks()
-    errand = Errand(work, first=0.001)
-    errand.send()
+    retry = BackgroundRetry(work, initial_delay=0.001)
+    retry.start()
     await soon(begun.wait())
-    await soon(errand.leave())
+    await soon(retry.stop())
     assert asyncio.all_tasks() == before
 
 
@@ -198,9 +198,9 @@ async def test_a_loop_that_leaves_keeps_no_timer(monkeypatch: pytest.MonkeyPatch
         return timers[-1]
 
     monkeypatch.setattr(loop, "call_later", noted)
-    errand = Errand(Work())
-    errand.send()
-    await errand.leave()
+    retry = BackgroundRetry(Work())
+    retry.start()
+    await retry.stop()
     assert [timer.cancelled() for timer in timers] == [True]
 
 
@@ -209,12 +209,12 @@ async def test_an_errand_may_leave_in_the_middle_of_its_work(pauses: list[float]
     left: asyncio.Future[asyncio.Task[Any] | None] = asyncio.get_running_loop().create_future()
 
     async def work() -> None:
-        await errand.leave()
+        await retry.stop()
         left.set_result(asyncio.current_task())
         raise OSError("after that")
 
-    errand = Errand(work)
-    errand.send()
+    retry = BackgroundRetry(work)
+    retry.start()
     task = await soon(left)
     assert task is not None
     await asyncio.wait([task])
@@ -230,18 +230,18 @@ async def test_another_loop_does_not_end_it() -> None:
         await go_on.wait()
         finished.set()
 
-    errand = Errand(work, first=0.001)
-    errand.send()
-    await asyncio.to_thread(asyncio.run, errand.leave())
+    retry = BackgroundRetry(work, initial_delay=0.001)
+    retry.start()
+    await asyncio.to_thread(asyncio.run, retry.stop())
     await soon(begun.wait())
-    await asyncio.to_thread(asyncio.run, errand.leave())
+    await asyncio.to_thread(asyncio.run, retry.stop())
     go_on.set()
     await soon(finished.wait())
 
 
 FORK: Final = """
 import asyncio, os, sys
-from app.core.cache.resilience.errand import Errand
+from app.core.cache.resilience.retry import BackgroundRetry
 
 async def work():
     done.set_result(os.getpid())
@@ -249,17 +249,17 @@ async def work():
 async def send():
     global done
     done = asyncio.get_running_loop().create_future()
-    errand.send()
+    retry.start()
     return await done
 
 async def fork():
-    errand.send()
+    retry.start()
     child = os.fork()
     if child:
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     os._exit(0 if asyncio.run(asyncio.wait_for(send(), 60)) == os.getpid() else 1)
 
-errand = Errand(work, first=0.01)
+retry = BackgroundRetry(work, initial_delay=0.01)
 asyncio.run(fork())
 """
 SERVICE: Final = Path(__file__).parents[2]
