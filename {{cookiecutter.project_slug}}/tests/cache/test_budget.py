@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio.connection import AbstractConnection
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
-from app.core.cache.backends.line import Line
+from app.core.cache.backends.multiplexed import MultiplexedConnection
 from app.core.cache.backends.server import Server
 from app.core.cache.base import UnavailableError
 from app.core.cache.keys.tags import Tag
@@ -182,9 +182,9 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> list[Lost]:
                 noted.append(Lost(begun, time.monotonic()))
             raise
 
-    look = Line.look
+    look = MultiplexedConnection.look
 
-    def timed_look(line: Line, *args: Any) -> "asyncio.Future[Any] | None":
+    def timed_look(line: MultiplexedConnection, *args: Any) -> "asyncio.Future[Any] | None":
         begun, answer = time.monotonic(), look(line, *args)
 
         def note(answer: "asyncio.Future[Any]") -> None:
@@ -196,7 +196,7 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> list[Lost]:
         return answer
 
     monkeypatch.setattr(Server, "exchange", timed)
-    monkeypatch.setattr(Line, "look", timed_look)
+    monkeypatch.setattr(MultiplexedConnection, "look", timed_look)
     return noted
 
 
@@ -286,15 +286,17 @@ async def test_p5_who_asks_again_has_the_time_that_is_left(
     kind: Kind,
 ) -> None:
     """When a connection breaks, the budget of the operation began when it was asked first."""
-    function, ask = plain(manager), Line.ask
+    function, ask = plain(manager), MultiplexedConnection.ask
     deadlines: list[float] = []
 
-    async def noted(line: Line, packed: bytes, count: int, deadline: float, **more: Any) -> Any:
+    async def noted(
+        line: MultiplexedConnection, packed: bytes, count: int, deadline: float, **more: Any
+    ) -> Any:
         deadlines.append(deadline)
         return await ask(line, packed, count, deadline, **more)
 
     assert await function("1") == "1"
-    monkeypatch.setattr(Line, "ask", noted)
+    monkeypatch.setattr(MultiplexedConnection, "ask", noted)
     proxy.inject(Fault(kind, command=b"GET", times=1))
     begun = time.monotonic()
     assert await function("1") == "1"

@@ -27,7 +27,7 @@ from app.core.cache import (
     invalidate_cache,
 )
 from app.core.cache.backends import redis
-from app.core.cache.backends.line import Line
+from app.core.cache.backends.multiplexed import MultiplexedConnection
 from app.core.cache.base import UnavailableError
 from app.core.cache.coherence import leases
 from app.core.cache.keys.patterns import KeyPattern
@@ -141,11 +141,11 @@ def near_of(manager: CacheManager) -> NearCache:
     return near
 
 
-def line_of(manager: CacheManager) -> Line:
-    """Return the line of a manager, in the running event loop."""
+def connection_of(manager: CacheManager) -> MultiplexedConnection:
+    """Return the connection that reads share, in the running event loop."""
     topology: Any = backend_of(manager)._topology
-    line: Line = topology._server._home().line
-    return line
+    shared: MultiplexedConnection = topology._server._home().multiplexed
+    return shared
 
 
 def at_once(call: Coroutine[Any, Any, Any]) -> Any:
@@ -448,7 +448,7 @@ async def harmed(
         case "stopped":
             server.pause()
         case "held up":
-            until = line_of(manager).trusted_until + 0.01
+            until = connection_of(manager).trusted_until + 0.01
             while time.monotonic() < until:  # as a function does that computes for long
                 pass
     try:
@@ -509,7 +509,7 @@ async def test_p3_a_silent_death_is_found_by_those_who_read(
     """Near hits ask for a proof in the background: nobody waits for it, and it does not come."""
     own = Own(hasty, source)
     assert await brought_near(own.version, wire) == 1
-    line, asked, deadline = line_of(hasty), wire.asked.total(), time.monotonic() + WITHIN
+    line, asked, deadline = connection_of(hasty), wire.asked.total(), time.monotonic() + WITHIN
     wire.silence()
     while not line.is_over:
         assert time.monotonic() < deadline
@@ -544,7 +544,7 @@ async def test_p3_what_nobody_read_for_long_is_trusted_again(
     """After a pause the first reader asks Redis, and the next ones need not."""
     own = Own(manager, source)
     assert await brought_near(own.version, wire) == 1
-    line = line_of(manager)
+    line = connection_of(manager)
     await eventually(lambda: time.monotonic() > line.trusted_until)
     before = wire.asked[b"GET"]
     assert await own.version() == 1
@@ -869,7 +869,7 @@ def waiting(manager: CacheManager, count: int = 5) -> "list[asyncio.Task[Any]]":
 
 def watched(manager: CacheManager) -> int:
     """Return how many keys somebody watches."""
-    return len(line_of(manager).messages._watched)
+    return len(connection_of(manager).messages._watched)
 
 
 @asynccontextmanager
@@ -964,10 +964,10 @@ async def test_p4_waiters_look_again_when_their_connection_breaks(
     async with three(wire, redis_server, prefix, near_size) as (manager, *_):
         await manager.get("connect")
         leading = await leader.begun()
-        waiters, first = waiting(manager), line_of(manager)
+        waiters, first = waiting(manager), connection_of(manager)
         await eventually(lambda: watched(manager))
         wire.drop()
-        await eventually(lambda: line_of(manager) is not first and watched(manager))
+        await eventually(lambda: connection_of(manager) is not first and watched(manager))
         leader.go_on.set()
         async with asyncio.timeout(WITHIN):
             assert await asyncio.gather(leading, *waiters) == ["the leader's"] * 6

@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, RedisBackend, cache_response
-from app.core.cache.backends.line import LARGE_BYTES, Get, Line
+from app.core.cache.backends.multiplexed import LARGE_BYTES, Get, MultiplexedConnection
 from app.core.cache.base import UnavailableError
 from app.core.cache.coherence.leases import LEASE_MS
 from tests.cache.conftest import redis_backend
@@ -421,13 +421,13 @@ async def test_large_values_do_not_hold_up_small_ones(
 ) -> None:
     """Once known to be large, a value is not read over the connection that all reads share."""
     shared: list[bytes] = []
-    ask = Line.ask
+    ask = MultiplexedConnection.ask
 
-    def noted(line: Line, packed: bytes, *rest: Any, **others: Any) -> Any:
+    def noted(multiplexed: MultiplexedConnection, packed: bytes, *rest: Any, **others: Any) -> Any:
         shared.append(packed)
-        return ask(line, packed, *rest, **others)
+        return ask(multiplexed, packed, *rest, **others)
 
-    monkeypatch.setattr(Line, "ask", noted)
+    monkeypatch.setattr(MultiplexedConnection, "ask", noted)
     large = "x" * 2 * LARGE_BYTES
     await redis_manager.set("large", large)
     await redis_manager.set("small", 1)
@@ -444,11 +444,11 @@ async def test_large_results_do_not_hold_up_small_ones(
 ) -> None:
     """They are looked for over the shared connection once, and small ones each time."""
     shared: list[bytes] = []
-    look = Line.look
+    look = MultiplexedConnection.look
 
-    def noted(line: Line, get: Get, *rest: Any) -> Any:
+    def noted(multiplexed: MultiplexedConnection, get: Get, *rest: Any) -> Any:
         shared.append(get.name.rpartition(b":")[2])
-        return look(line, get, *rest)
+        return look(multiplexed, get, *rest)
 
     @cache_response(redis_manager, "data", key="{size}")
     async def function(size: int) -> str:
@@ -456,7 +456,7 @@ async def test_large_results_do_not_hold_up_small_ones(
 
     for size in (10, 2 * LARGE_BYTES):
         assert len(await function(size)) == size
-    monkeypatch.setattr(Line, "look", noted)
+    monkeypatch.setattr(MultiplexedConnection, "look", noted)
     for _ in range(3):
         for size in (10, 2 * LARGE_BYTES):
             assert len(await function(size)) == size

@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, RedisBackend
-from app.core.cache.backends.line import LARGE_BYTES
+from app.core.cache.backends.multiplexed import LARGE_BYTES
 from app.core.cache.coherence.journal import REPEATED_SECONDS, SLOTS, InvalidationEvent, Journal
 from app.core.cache.keys.patterns import KeyPattern
 from tests.cache.conftest import redis_backend

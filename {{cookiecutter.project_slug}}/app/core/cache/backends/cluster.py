@@ -25,7 +25,7 @@ from redis.exceptions import AskError, MovedError, ResponseError
 from ..base import UnavailableError
 from ..resilience import BackgroundRetry, Use
 from .addresses import Address
-from .line import Get
+from .multiplexed import Get
 from .server import Command, Question, Server
 
 T = TypeVar("T")

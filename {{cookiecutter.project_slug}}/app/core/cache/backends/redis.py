@@ -31,7 +31,7 @@ from ..stored import is_of_another_key, names_its_key
 from .addresses import Address, addresses
 from .cluster import Cluster
 from .connections import AnyConnection, Dialler, Tls
-from .line import Get, get_of
+from .multiplexed import Get, get_of
 from .sentinel import Master, Sentinels
 from .server import Command, Question, Server, Single
 

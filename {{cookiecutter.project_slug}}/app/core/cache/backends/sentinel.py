@@ -25,7 +25,7 @@ from redis.exceptions import ConnectionError as NoConnectionError
 from ..resilience import BackgroundRetry, reason
 from .addresses import Address
 from .connections import AnyConnection, Dialler
-from .line import Get
+from .multiplexed import Get
 from .server import Question, Server, Single
 
 _TRUSTED_SECONDS = 1.0

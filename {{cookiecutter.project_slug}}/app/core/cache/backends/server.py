@@ -27,17 +27,17 @@ from ..resilience import Breaker, Outage, Use, reason
 from ..stored import is_of_another_key, is_record_of, names_its_key
 from .budget import within
 from .connections import AnyConnection, Pool
-from .line import (
+from .messages import Messages
+from .multiplexed import (
     LARGE_BYTES,
-    BrokenLineError,
+    BrokenConnectionError,
     ForeignRecordError,
     Get,
     Hook,
-    Line,
+    MultiplexedConnection,
     new_seal,
     packed,
 )
-from .messages import Messages
 
 Command = tuple[bytes | str | int, ...]
 """A Redis command and its arguments."""
@@ -94,18 +94,18 @@ class _Home:
     """The connections of one event loop."""
 
     pool: Pool
-    line: Line | None = None
+    multiplexed: MultiplexedConnection | None = None
     """That which reads share."""
-    stores: Line | None = None
+    stores: MultiplexedConnection | None = None
     """That which the steps of fills share."""
     era: object = None
     ends: AsyncGenerator[None] | None = None
     """What closes it when the event loop ends."""
 
     async def close(self) -> None:
-        for line in (self.line, self.stores):
-            if line is not None:
-                await line.close()
+        for multiplexed in (self.multiplexed, self.stores):
+            if multiplexed is not None:
+                await multiplexed.close()
         await self.pool.close()
 
     async def closed_at_the_end(self) -> AsyncGenerator[None]:
@@ -121,9 +121,9 @@ class _Home:
 
     def abandon(self) -> None:
         """Close the connections of an event loop that is closed."""
-        for line in (self.line, self.stores):
-            if line is not None:
-                line.abandon()
+        for multiplexed in (self.multiplexed, self.stores):
+            if multiplexed is not None:
+                multiplexed.abandon()
         self.pool.abandon()
 
 
@@ -183,7 +183,7 @@ class Server:
         self.breaker.admit(question.use)
         deadline = deadline or question.deadline or self.deadline()
         if self._shares(question):
-            replies = await self._by_line(question, deadline)
+            replies = await self._by_multiplexed(question, deadline)
             first = replies[0]
             if question.keys and type(first) is bytes and len(first) > LARGE_BYTES:
                 self._note_large(question.keys[0])
@@ -208,8 +208,8 @@ class Server:
             return None
         if self._large and get.name in self._large:
             return None
-        line = home.line
-        return None if line is None else line.look(get, self._overtaken)
+        multiplexed = home.multiplexed
+        return None if multiplexed is None else multiplexed.look(get, self._overtaken)
 
     def _shares(self, question: Question) -> bool:
         """Whether a question goes over a connection that others use meanwhile."""
@@ -232,8 +232,8 @@ class Server:
         """Use new connections from now on: the ones that there are lead nowhere, or elsewhere."""
         self._era = object()
         for home in list(self._homes.values()):
-            if self._near is not None and home.line is not None:
-                self._near.lose(home.line)
+            if self._near is not None and home.multiplexed is not None:
+                self._near.lose(home.multiplexed)
         if self.on_renewal is not None:
             self.on_renewal()
 
@@ -251,8 +251,8 @@ class Server:
     def is_proven(self) -> bool:
         """Whether that of reads, in the running event loop, has proved itself just now."""
         home = self._homes.get(asyncio.get_running_loop())
-        line = None if home is None or home.era is not self._era else home.line
-        return line is not None and time.monotonic() < line.trusted_until
+        multiplexed = None if home is None or home.era is not self._era else home.multiplexed
+        return multiplexed is not None and time.monotonic() < multiplexed.trusted_until
 
     async def close(self) -> None:
         """Close the connections of the running event loop; a later use makes new ones."""
@@ -272,51 +272,57 @@ class Server:
         if isinstance(reply, ResponseError):
             raise reply
 
-    async def _by_line(self, question: Question, deadline: float) -> list[Any]:
+    async def _by_multiplexed(self, question: Question, deadline: float) -> list[Any]:
         """Ask over a connection that all share; again if it breaks before its answer."""
         sent, count, seal = self._sealed(question)
         if len(sent) > LARGE_BYTES:
             return await self._by_pool(question, deadline)
         for trial in range(_TRIALS):
-            line = self._line(question.use)
+            multiplexed = self._multiplexed(question.use)
             hook: Hook | None = None
             watch: Command = ()
             if question.keeps and self._near is not None:
-                hook = self._keeper(self._near, question, seal, line)
+                hook = self._keeper(self._near, question, seal, multiplexed)
             if question.changed is not None:
-                watch = line.messages.watch(question.keys[0], question.changed)
+                watch = multiplexed.messages.watch(question.keys[0], question.changed)
             try:
                 since = self._overtaken if question.use is Use.READ else None
                 if watch:
-                    allowed, *replies = await line.ask(
+                    allowed, *replies = await multiplexed.ask(
                         packed(watch) + sent, count + 1, deadline, since=since
                     )
                     if allowed != b"OK" and question.changed is not None:
                         question.changed.cancel()
                 else:
-                    replies = await line.ask(sent, count, deadline, since=since, hook=hook)
+                    replies = await multiplexed.ask(sent, count, deadline, since=since, hook=hook)
                 again = trial > 0 or question.deadline is not None
                 self._refuse_strays(replies, question, seal, trusting=again)
                 self._settle(question, replies)
-            except BrokenLineError:
+            except BrokenConnectionError:
                 pass
             except (StrayReplyError, ForeignRecordError) as error:
-                if not line.is_over:  # one fault, however many see it
+                if not multiplexed.is_over:  # one fault, however many see it
                     self._line_failed(question.use, error)
-                    line.end(BrokenLineError(str(error)))
-            except Exception as error:  # which the line has told the breaker
+                    multiplexed.end(BrokenConnectionError(str(error)))
+            except Exception as error:  # of which it has told the breaker
                 raise UnavailableError(reason(error)) from None
             else:
                 return replies[: len(question.commands)]
             self.breaker.admit(question.use)
         raise UnavailableError(f"{_TRIALS} connections broke one after the other")
 
-    def _keeper(self, near: NearCache, question: Question, seal: bytes | None, line: Line) -> Hook:
+    def _keeper(
+        self,
+        near: NearCache,
+        question: Question,
+        seal: bytes | None,
+        multiplexed: MultiplexedConnection,
+    ) -> Hook:
         """Return what puts replies into the near cache, if no message may have come before it."""
         epoch, asked = near.epoch, time.monotonic()
 
         def keep(replies: list[Any]) -> None:
-            if not line.messages.are_on or (seal is not None and replies[-1] != seal):
+            if not multiplexed.messages.are_on or (seal is not None and replies[-1] != seal):
                 return
             verbs = [command[0] for command in question.commands]
             told = list(zip(question.keys, verbs, replies[: len(verbs)], strict=True))
@@ -333,7 +339,7 @@ class Server:
                     continue
                 # Redis counts whole milliseconds.
                 until = math.inf if ms == _FOR_EVER else asked + (ms - 1) / 1000
-                near.keep(key, data, until, line, epoch)
+                near.keep(key, data, until, multiplexed, epoch)
 
         return keep
 
@@ -454,23 +460,23 @@ class Server:
                 home.ends.asend(None).send(None)  # it begins, and has nothing to wait for
         return home
 
-    def _line(self, use: Use) -> Line:
+    def _multiplexed(self, use: Use) -> MultiplexedConnection:
         home, era = self._home(), self._era
         if home.era is not era:
-            for old in (home.line, home.stores):
+            for old in (home.multiplexed, home.stores):
                 if old is not None:
-                    old.end(BrokenLineError("there is a newer one"))
+                    old.end(BrokenConnectionError("there is a newer one"))
             home.era = era
         if use is Use.READ:
-            if home.line is None or home.line.is_over:
-                home.line = self._new_line(Use.READ)
-            return home.line
+            if home.multiplexed is None or home.multiplexed.is_over:
+                home.multiplexed = self._new_multiplexed(Use.READ)
+            return home.multiplexed
         if home.stores is None or home.stores.is_over:
-            home.stores = self._new_line(Use.STORE)
+            home.stores = self._new_multiplexed(Use.STORE)
         return home.stores
 
-    def _new_line(self, use: Use) -> Line:
-        return Line(
+    def _new_multiplexed(self, use: Use) -> MultiplexedConnection:
+        return MultiplexedConnection(
             self._connect,
             partial(self._line_failed, use),
             partial(self.breaker.worked, use),

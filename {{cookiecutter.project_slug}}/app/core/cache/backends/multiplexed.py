@@ -1,14 +1,14 @@
-"""The line: a connection that many share. All reads of an event loop have one, its fills another.
+"""A multiplexed connection: many share it. All reads of an event loop have one, its fills another.
 
 Commands that are asked in one turn of the event loop leave together, and replies are matched in
-order. A look, which is all that most hits need, has no coroutine between the caller and the line.
+order. A look, which is all that most hits need, has no coroutine between the caller and the connection.
 Nobody waits for a free connection, and nobody's cancellation disturbs the others: the reply
-is dropped when it comes. redis-py's `Connection` does the connecting; then the line takes its
+is dropped when it comes. redis-py's `Connection` does the connecting; then this one takes its
 transport over. One timer watches for all: a reply that is late fails all who wait.
 The idea is that of rueidis, "auto pipelining" (https://github.com/redis/rueidis).
 
 A middlebox or a bug that doubles one reply makes all that follow answer the question before. A
-record names its key, but not when it was read. So the line proves that replies are in step, by a
+record names its key, but not when it was read. So it proves that replies are in step, by a
 PING with a number that only its own reply can have: before the first question that follows an
 invalidation, and once a second besides.
 
@@ -84,7 +84,7 @@ def new_seal() -> bytes:
     return f"{_OURS} {next(_numbers)}".encode()
 
 
-class BrokenLineError(Exception):
+class BrokenConnectionError(Exception):
     """The connection broke after the question was asked; another try may have an answer."""
 
 
@@ -129,7 +129,7 @@ def _answer_of(wait: _Wait | _Look) -> tuple["asyncio.Future[Any] | None", float
     return (None if answer is None or answer.done() else answer), deadline
 
 
-class Line(asyncio.BufferedProtocol):
+class MultiplexedConnection(asyncio.BufferedProtocol):
     """A shared connection of one event loop, from its first question until it breaks.
 
     `connect` opens it when it is first needed. `failed` is called, once, with the error when it
@@ -186,12 +186,12 @@ class Line(asyncio.BufferedProtocol):
 
         Where `since` is another object than the last time, the replies are proven to be in step
         first, so that they tell of what is there now. `hook` is called with the replies as soon as
-        they are there, before any message that comes after them. Raises `BrokenLineError` where
+        they are there, before any message that comes after them. Raises `BrokenConnectionError` where
         the connection broke meanwhile, `TimeoutError` where the server was late, and what
         connecting raises.
         """
         if self.is_over:
-            raise BrokenLineError("the connection is broken")
+            raise BrokenConnectionError("the connection is broken")
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
         alone = not self._waits
         if since is not self._proven or deadline > self._proven_until:
@@ -205,9 +205,9 @@ class Line(asyncio.BufferedProtocol):
         return await answer
 
     def look(self, get: Get, since: object) -> "asyncio.Future[Any] | None":
-        """Ask what stands at a key, if the line is open; return where the reply will be.
+        """Ask what stands at a key, if the connection is open; return where the reply will be.
 
-        A record of another key breaks the line. An `UnansweredError` means that the connection
+        A record of another key breaks the connection. An `UnansweredError` means that the connection
         broke, a `TimeoutError` that the server was late.
         """
         if self._transport is None:  # it is over, or not open yet
@@ -230,7 +230,7 @@ class Line(asyncio.BufferedProtocol):
         return answer
 
     def prove(self, key: str) -> None:
-        """Ask for trust in the background, from within the line's own event loop only.
+        """Ask for trust in the background, from within its own event loop only.
 
         The question about `key` shows, on a cluster, whether its server still answers for its slots.
         """
@@ -260,7 +260,7 @@ class Line(asyncio.BufferedProtocol):
             answer, deadline = _answer_of(wait)
             if answer is None:
                 continue
-            if isinstance(wait, tuple) and isinstance(error, BrokenLineError):
+            if isinstance(wait, tuple) and isinstance(error, BrokenConnectionError):
                 answer.set_exception(UnansweredError(str(error), deadline))
             else:
                 answer.set_exception(error)
@@ -268,7 +268,7 @@ class Line(asyncio.BufferedProtocol):
 
     async def close(self) -> None:
         """Close the connection, and wait until that is done."""
-        self.end(BrokenLineError("the cache was closed"))
+        self.end(BrokenConnectionError("the cache was closed"))
         if self._opening is not None:
             await asyncio.gather(self._opening, return_exceptions=True)
 
@@ -344,7 +344,7 @@ class Line(asyncio.BufferedProtocol):
     def _break(self, error: Exception) -> None:
         if self._waits:
             self._failed(error)
-        self.end(BrokenLineError(str(error)))
+        self.end(BrokenConnectionError(str(error)))
 
     def _give_up(self, error: Exception) -> None:
         self._failed(error)
@@ -396,7 +396,7 @@ class Line(asyncio.BufferedProtocol):
     # --- proofs and messages -------------------------------------------------------------------
 
     def _ask_for_proof(self, deadline: float) -> None:
-        """Ask for what nobody else is answered; any other reply breaks the line."""
+        """Ask for what nobody else is answered; any other reply breaks the connection."""
         self._proven_until = deadline + _PROOF_SECONDS
         if self._transport is not None:  # else nothing was asked before
             seal = new_seal()

@@ -14,10 +14,15 @@ from redis import Redis
 from redis.exceptions import ConnectionError as NoConnectionError
 from redis.exceptions import ResponseError
 
-from app.core.cache.backends import line as line_module
+from app.core.cache.backends import multiplexed as multiplexed_module
 from app.core.cache.backends.connections import Dialler
-from app.core.cache.backends.line import LARGE_BYTES, BrokenLineError, Line, get_of
 from app.core.cache.backends.messages import Messages
+from app.core.cache.backends.multiplexed import (
+    LARGE_BYTES,
+    BrokenConnectionError,
+    MultiplexedConnection,
+    get_of,
+)
 from app.core.cache.base import UnansweredError
 from app.core.cache.stored.record import Record, is_record_of
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
@@ -49,9 +54,9 @@ def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
 
 @dataclass
 class Caller:
-    """Who asks over a line, and notes when that fails."""
+    """Who asks over a connection, and notes when that fails."""
 
-    line: Line
+    multiplexed: MultiplexedConnection
     failures: list[Exception]
     large: list[bytes]
     """The keys of large answers."""
@@ -64,11 +69,11 @@ class Caller:
         """Ask these commands in one question."""
         packed = b"".join(map(pack_command, commands))
         deadline = asyncio.get_running_loop().time() + within
-        return await self.line.ask(packed, len(commands), deadline, since=since)
+        return await self.multiplexed.ask(packed, len(commands), deadline, since=since)
 
     def look(self, key: str, since: object = None) -> "asyncio.Future[Any]":
         """Look what stands at a key."""
-        answer = self.line.look(get_of(key), since)
+        answer = self.multiplexed.look(get_of(key), since)
         assert answer is not None
         return answer
 
@@ -77,17 +82,17 @@ class Caller:
 async def line_to(
     server: RedisServer, host: str, port: int, budget: float = FOREVER
 ) -> AsyncIterator[Caller]:
-    """Lend a line to this port, behind which is this server, not yet open."""
+    """Lend a connection to this port, behind which is this server, not yet open."""
     dialler = Dialler(password=server.password, db=server.db, timeout=FOREVER)
     caller = caller_over(lambda: dialler.dial(host, port), budget)
     try:
         yield caller
     finally:
-        await caller.line.close()
+        await caller.multiplexed.close()
 
 
 def caller_over(connect: Callable[[], Awaitable[Any]], budget: float = FOREVER) -> Caller:
-    """Make a line whose connection is opened like this."""
+    """Make a connection whose connection is opened like this."""
     failures: list[Exception] = []
     messages = Messages(None, failures.append)
     large: list[bytes] = []
@@ -96,13 +101,15 @@ def caller_over(connect: Callable[[], Awaitable[Any]], budget: float = FOREVER) 
     def has_worked() -> None:
         worked.append("at once")
 
-    line = Line(connect, failures.append, has_worked, large.append, messages, budget=budget)
-    return Caller(line, failures, large, worked)
+    multiplexed = MultiplexedConnection(
+        connect, failures.append, has_worked, large.append, messages, budget=budget
+    )
+    return Caller(multiplexed, failures, large, worked)
 
 
 @pytest.fixture
 async def caller(proxy: FaultProxy, redis_server: RedisServer) -> AsyncIterator[Caller]:
-    """Lend a line through the proxy."""
+    """Lend a connection through the proxy."""
     async with line_to(redis_server, proxy.host, proxy.port) as caller:
         yield caller
 
@@ -135,9 +142,9 @@ async def test_each_caller_gets_his_own_reply(caller: Caller) -> None:
 async def test_questions_of_one_turn_leave_together(caller: Caller) -> None:
     """The others than the first of them; many leave by and by, so that the server can begin."""
     await caller.ask(("PING",))
-    transport = caller.line._transport
+    transport = caller.multiplexed._transport
     assert transport is not None
-    caller.line._transport = noting = Noting(transport)  # type: ignore[assignment]
+    caller.multiplexed._transport = noting = Noting(transport)  # type: ignore[assignment]
     await asyncio.gather(*(caller.ask(("ECHO", str(n))) for n in range(30)))
     assert noting.writes <= 2
     await asyncio.gather(*(caller.ask(("ECHO", str(n))) for n in range(1000)))
@@ -166,7 +173,7 @@ async def test_p5_a_cancelled_caller_disturbs_nobody(caller: Caller) -> None:
             else:
                 assert number % 3 == 0
     assert caller.failures == []
-    assert not caller.line.is_over
+    assert not caller.multiplexed.is_over
 
 
 async def test_an_error_is_a_reply(caller: Caller) -> None:
@@ -174,7 +181,7 @@ async def test_an_error_is_a_reply(caller: Caller) -> None:
     first, second = await all_of(caller.ask(("ECHO",), ("ECHO", "1")), caller.ask(("ECHO", "2")))
     assert isinstance(first[0], ResponseError)
     assert [first[1], *second] == [b"1", b"2"]
-    assert not caller.line.is_over
+    assert not caller.multiplexed.is_over
 
 
 async def test_messages_that_nobody_asked_for_are_no_replies(
@@ -208,9 +215,9 @@ async def test_p5_a_reply_that_makes_no_sense_ends_the_connection(
     await caller.ask(("PING",))
     proxy.inject(Fault(kind, command=b"ECHO", after=3, times=1))
     replies = await all_of(*(caller.ask(("ECHO", str(n))) for n in range(10)))
-    assert [type(reply) for reply in replies] == [BrokenLineError] * 10
+    assert [type(reply) for reply in replies] == [BrokenConnectionError] * 10
     assert len(caller.failures) == 1
-    assert caller.line.is_over
+    assert caller.multiplexed.is_over
     await eventually(lambda: proxy.open == 0)
 
 
@@ -221,7 +228,7 @@ async def test_p5_an_answer_without_a_question_ends_the_connection(
     await caller.ask(("PING",))
     proxy.inject(Fault("duplicate", command=b"ECHO", times=1))
     assert await caller.ask(("ECHO", "1")) == [b"1"]
-    await eventually(lambda: caller.line.is_over)
+    await eventually(lambda: caller.multiplexed.is_over)
     assert caller.failures == []
     await eventually(lambda: proxy.open == 0)
 
@@ -232,7 +239,7 @@ async def test_p5_a_connection_that_dies_unused_is_no_failure(
     """It is noticed without a question."""
     await caller.ask(("PING",))
     proxy.drop()
-    await eventually(lambda: caller.line.is_over)
+    await eventually(lambda: caller.multiplexed.is_over)
     assert caller.failures == []
 
 
@@ -244,7 +251,7 @@ async def test_p5_a_late_reply_fails_all_who_wait(caller: Caller, proxy: FaultPr
     replies = await all_of(caller.ask(first, within=SOON), *map(caller.ask, others))
     assert [type(reply) for reply in replies] == [TimeoutError] * 10
     assert [type(failure) for failure in caller.failures] == [TimeoutError]
-    assert caller.line.is_over
+    assert caller.multiplexed.is_over
     proxy.heal()
     await eventually(lambda: proxy.open == 0)
 
@@ -266,7 +273,7 @@ async def test_p5_a_connection_that_cannot_be_opened_fails_all_who_wait(
     replies = await all_of(*(caller.ask(("PING",), within=within) for _ in range(10)))
     assert [type(reply) for reply in replies] == [error] * 10
     assert len(caller.failures) == 1
-    assert caller.line.is_over
+    assert caller.multiplexed.is_over
     await eventually(lambda: asyncio.all_tasks() == before)
 
 
@@ -274,7 +281,9 @@ async def test_p5_time_that_this_process_took_is_not_the_servers(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of those who were to be asked or answered while the loop was held up, nobody is failed."""
-    monkeypatch.setattr(line_module, "STALLED_SECONDS", 1.0)  # so that Redis may be slow here
+    monkeypatch.setattr(
+        multiplexed_module, "STALLED_SECONDS", 1.0
+    )  # so that Redis may be slow here
     async with line_to(redis_server, redis_server.host, redis_server.port) as caller:
         await caller.ask(("PING",))
         questions = [caller.ask(("ECHO", str(n)), within=0.01) for n in range(100)]
@@ -323,10 +332,10 @@ async def test_p5_who_has_less_time_left_than_the_first_is_failed_before_him(
 async def test_p5_a_write_that_raises_ends_the_connection(caller: Caller) -> None:
     """Whatever it raises, on whatever Python; another try may have an answer."""
     await caller.ask(("PING",))
-    caller.line._transport = Raising()  # type: ignore[assignment]
+    caller.multiplexed._transport = Raising()  # type: ignore[assignment]
     replies = await all_of(*(caller.ask(("PING",)) for _ in range(3)))
-    assert [type(reply) for reply in replies] == [BrokenLineError] * 3
-    assert caller.line.is_over
+    assert [type(reply) for reply in replies] == [BrokenConnectionError] * 3
+    assert caller.multiplexed.is_over
 
 
 class Raising:
@@ -353,7 +362,7 @@ async def test_p5_a_connection_that_is_lost_when_it_is_open_fails_all_who_wait(
     replies = await all_of(*(caller.ask(("PING",)) for _ in range(3)))
     assert [type(reply) for reply in replies] == [ConnectionError] * 3
     assert len(caller.failures) == 1
-    await caller.line.close()
+    await caller.multiplexed.close()
     assert unseen == []
 
 
@@ -365,7 +374,7 @@ async def test_p3_replies_that_are_one_late_tell_nothing_after_an_invalidation(
     proxy.inject(Fault("shift", command=b"ECHO", times=1))
     assert await caller.ask(("ECHO", "old")) == [b"old"]
     assert await caller.ask(("ECHO", "new")) == [b"old"]
-    with pytest.raises(BrokenLineError):
+    with pytest.raises(BrokenConnectionError):
         await caller.ask(("ECHO", "new"), since=object())
     assert len(caller.failures) == 1
     await eventually(lambda: proxy.open == 0)
@@ -377,7 +386,7 @@ async def test_p3_replies_are_not_late_for_long(caller: Caller, proxy: FaultProx
     proxy.inject(Fault("shift", command=b"ECHO", times=1))
     assert await caller.ask(("ECHO", "old")) == [b"old"]
     assert await caller.ask(("ECHO", "new")) == [b"old"]
-    with pytest.raises(BrokenLineError):
+    with pytest.raises(BrokenConnectionError):
         await caller.ask(("ECHO", "new"), within=FOREVER + 1.1)
 
 
@@ -388,8 +397,8 @@ async def test_close_ends_what_is_under_way(
     [number] = await caller.ask(("CLIENT", "ID"))
     waiting = asyncio.create_task(caller.ask(("PING",)))
     await asyncio.sleep(0)
-    await caller.line.close()
-    assert isinstance((await all_of(waiting))[0], BrokenLineError)
+    await caller.multiplexed.close()
+    assert isinstance((await all_of(waiting))[0], BrokenConnectionError)
     await eventually(
         lambda: str(number) not in {client["id"] for client in redis_client.client_list()}
     )
@@ -404,9 +413,9 @@ async def test_close_ends_a_connection_that_is_being_opened(
     proxy.ignore()
     waiting = asyncio.create_task(caller.ask(("PING",)))
     await eventually(lambda: len(asyncio.all_tasks()) == len(before) + 2)
-    await caller.line.close()
+    await caller.multiplexed.close()
     assert asyncio.all_tasks() == before
-    assert isinstance((await all_of(waiting))[0], BrokenLineError)
+    assert isinstance((await all_of(waiting))[0], BrokenConnectionError)
 
 
 # --- looks ---------------------------------------------------------------------------------------
@@ -440,8 +449,8 @@ def record(key: str) -> bytes:
 async def test_a_look_gets_what_stands_there(
     caller: Caller, redis_client: Redis, keys: list[str]
 ) -> None:
-    """Among questions, each its own; there is none before the line is open, and after its end."""
-    assert caller.line.look(get_of("key"), None) is None
+    """Among questions, each its own; there is none before the connection is open, and after its end."""
+    assert caller.multiplexed.look(get_of("key"), None) is None
     await caller.ask(("PING",))
     looks = [caller.look(key) for key in keys]
     question = asyncio.create_task(caller.ask(("ECHO", "between")))
@@ -449,16 +458,16 @@ async def test_a_look_gets_what_stands_there(
     assert await all_of(*looks) == [redis_client.get(key) for key in keys] * 2
     assert await question == [b"between"]
     assert caller.worked
-    await caller.line.close()
-    assert caller.line.look(get_of("key"), None) is None
+    await caller.multiplexed.close()
+    assert caller.multiplexed.look(get_of("key"), None) is None
 
 
 async def test_looks_of_one_turn_leave_together(caller: Caller, prefix: str) -> None:
     """Like questions."""
     await caller.ask(("PING",))
-    transport = caller.line._transport
+    transport = caller.multiplexed._transport
     assert transport is not None
-    caller.line._transport = noting = Noting(transport)  # type: ignore[assignment]
+    caller.multiplexed._transport = noting = Noting(transport)  # type: ignore[assignment]
     await all_of(*(caller.look(f"{prefix}:{n}") for n in range(30)))
     assert noting.writes <= 2
     await all_of(*(caller.look(f"{prefix}:{n}") for n in range(1000)))
@@ -496,10 +505,10 @@ async def test_p5_a_cancelled_look_disturbs_nobody(caller: Caller, keys: list[st
     for key, data in zip(keys[::3], found, strict=True):
         assert is_record_of(key, data)
     assert await all_of(*looks[2::3]) == [None] * 10
-    assert not caller.line.is_over
+    assert not caller.multiplexed.is_over
 
 
-async def test_p9_a_look_that_gets_anothers_record_breaks_the_line(
+async def test_p9_a_look_that_gets_anothers_record_breaks_the_connection(
     caller: Caller, redis_client: Redis, prefix: str
 ) -> None:
     """It counts once; all who wait may ask again, in the time that they have left."""
@@ -512,9 +521,9 @@ async def test_p9_a_look_that_gets_anothers_record_breaks_the_line(
     for other in others:
         assert isinstance(other, UnansweredError)
         assert 0 < other.deadline - asyncio.get_running_loop().time() <= FOREVER
-    assert isinstance((await all_of(question))[0], BrokenLineError)
+    assert isinstance((await all_of(question))[0], BrokenConnectionError)
     assert len(caller.failures) == 1
-    assert caller.line.is_over
+    assert caller.multiplexed.is_over
 
 
 async def test_p5_a_late_reply_fails_all_looks(
@@ -541,7 +550,7 @@ async def test_p3_a_look_proves_that_replies_are_in_step(
     proxy.inject(Fault("shift", command=b"GET", times=1))
     assert await caller.look(key) == await caller.look(key)
     if "second" in when:
-        caller.line._proven_until -= 1.1
+        caller.multiplexed._proven_until -= 1.1
     with pytest.raises(UnansweredError):
         await caller.look(key, since=object() if "invalidation" in when else None)
     assert len(caller.failures) == 1
