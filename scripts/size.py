@@ -14,17 +14,17 @@ from pathlib import Path
 CACHE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}" / "app" / "core" / "cache"
 BESIDE = "beside the rooms"
 MOST = {
-    BESIDE: 1190,
-    "backends": 1890,
-    "calls": 1640,
-    "coherence": 1250,
-    "http": 90,
+    BESIDE: 1210,
+    "backends": 1900,
+    "calls": 1650,
+    "coherence": 1260,
+    "http": 100,
     "keys": 1440,
     "reads": 940,
-    "resilience": 250,
+    "resilience": 260,
     "settings": 500,
-    "stored": 1030,
-    "values": 1230,
+    "stored": 1040,
+    "values": 1240,
 }
 """How many lines of code each room may have: it may shrink, and grows on purpose only."""
 _NO_CODE = {

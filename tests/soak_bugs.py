@@ -91,7 +91,7 @@ def keep_connections(cache: Cache) -> None:
 def keep_what_was_seen(cache: Cache) -> None:
     """Let memory grow."""
     look, seen = cache.backend.look, []
-    cache.backend.look_soon = lambda _key: None
+    cache.backend.read_nowait = lambda _key: None
 
     async def hoard(key: str, tags: Sequence[str] = ()) -> object:
         seen.append([bytearray(1000) for _ in range(10)])

@@ -363,7 +363,7 @@ class Soaker:
         backend, journal, fence = self.cache.backend, self.cache.journal, self.cache.fence
         look, get_many_bytes = backend.look, backend.get_many_bytes
         covers, run, is_near = journal.covers, fence.run, fence.is_hit
-        look_soon = fence.look_soon
+        read_nowait = fence.read_nowait
 
         async def asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401
             try:
@@ -384,7 +384,7 @@ class Soaker:
             return served
 
         def soon(key: str) -> Any:  # noqa: ANN401
-            answer = look_soon(key)
+            answer = read_nowait(key)
             if answer is not None:
                 self._tally.note("asked at once")
             return answer
@@ -398,7 +398,7 @@ class Soaker:
         backend.look = lambda *arguments: asked(look(*arguments))
         backend.get_many_bytes = lambda *arguments: asked(get_many_bytes(*arguments))
         journal.covers, fence.run, fence.is_hit = covered, counted, near
-        fence.look_soon = soon
+        fence.read_nowait = soon
 
     async def _tick(self) -> None:
         """Look how long the event loop stands still, and how much is connected and logged."""

@@ -306,13 +306,13 @@ async def test_p5_who_asks_again_has_the_time_that_is_left(
 
 def waiting(manager: CacheManager) -> asyncio.Event:
     """Return what is set when the manager begins to wait for what another process computes."""
-    next_at, begun = manager.backend.next_at, asyncio.Event()
+    wait_for_change, begun = manager.backend.wait_for_change, asyncio.Event()
 
     async def noted(key: str, standing: bytes) -> bytes | None:
         begun.set()
-        return await next_at(key, standing)
+        return await wait_for_change(key, standing)
 
-    manager.backend.next_at = noted  # type: ignore[method-assign]
+    manager.backend.wait_for_change = noted  # type: ignore[method-assign]
     return begun
 
 

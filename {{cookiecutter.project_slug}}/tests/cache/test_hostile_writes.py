@@ -252,7 +252,7 @@ async def test_a_call_that_does_not_fit_removes_nothing(memory: CacheManager) ->
     assert await memory.get("k:ada") == 1
 
 
-@pytest.mark.parametrize("step", ["renonce", "delete_matching"])
+@pytest.mark.parametrize("step", ["invalidate_tag_keys", "delete_matching"])
 async def test_p6_a_backend_that_fails_in_its_own_way_fails_no_write(step: str) -> None:
     """Whatever it raises, or makes of its own methods."""
 

@@ -141,7 +141,7 @@ def undeliverable(manager: CacheManager) -> Iterator[None]:
         raise UnavailableError("not now")
 
     with pytest.MonkeyPatch.context() as patch:
-        for step in ("delete_many", "delete_matching", "renonce", "set_bytes"):
+        for step in ("delete_many", "delete_matching", "invalidate_tag_keys", "set_bytes"):
             patch.setattr(manager.backend, step, fail)
         yield
 

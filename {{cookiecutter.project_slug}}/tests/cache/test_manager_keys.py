@@ -126,13 +126,13 @@ async def test_long_keys_are_not_kept_in_memory(redis_backend_of_tests: RedisBac
     try:
         for key in keys[:200]:
             await redis_backend_of_tests.look(key)
-            future = redis_backend_of_tests.look_soon(key)
+            future = redis_backend_of_tests.read_nowait(key)
             if future is not None:
                 await future
         before, _ = tracemalloc.get_traced_memory()
         for key in keys[200:]:
             await redis_backend_of_tests.look(key)
-            future = redis_backend_of_tests.look_soon(key)
+            future = redis_backend_of_tests.read_nowait(key)
             if future is not None:
                 await future
         after, _ = tracemalloc.get_traced_memory()

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.templating import Jinja2Templates
 
 from app.core.cache.stored import sent
-from app.core.cache.stored.sent import Sent
+from app.core.cache.stored.sent import RenderedResponse
 
 
 class Own(HTMLResponse):
@@ -107,4 +107,4 @@ def test_what_is_about_a_connection_is_left_out() -> None:
         (b"content-length", b"1"),
         (b"content-type", b"application/json"),
     )
-    assert taken == Sent(200, lines, b"1", is_whole=True)
+    assert taken == RenderedResponse(200, lines, b"1", is_whole=True)

@@ -89,7 +89,7 @@ class CacheBackend(ABC):
     """What it keeps of entries in this process, if anything; the manager looks there first."""
 
     atomic: bool = False
-    """Whether the steps of the fence, from `look` to `renonce`, are one step each."""
+    """Whether the steps of the fence, from `look` to `invalidate_tag_keys`, are one step each."""
 
     def on_recovery(self, _step: Callable[[], Awaitable[None]], /) -> bool:
         """Have a step awaited when a server that was unwell works again, before others ask it.
@@ -147,7 +147,7 @@ class CacheBackend(ABC):
         """Return what stands at `key`, and the nonces at the keys `tags`, `None` for none."""
         return await self.get_bytes(key), tuple([await self.get_bytes(tag) for tag in tags])
 
-    def look_soon(self, _key: str, /) -> "asyncio.Future[bytes | None] | None":
+    def read_nowait(self, _key: str, /) -> "asyncio.Future[bytes | None] | None":
         """Ask what stands at `key` without a coroutine between; return where the answer will be.
 
         `None` where something speaks against that: then `look` tells. By default something does.
@@ -156,11 +156,11 @@ class CacheBackend(ABC):
         """
         return None
 
-    async def look_again(self, key: str, _deadline: float, /) -> bytes | None:
+    async def retry_read(self, key: str, _deadline: float, /) -> bytes | None:
         """Return what stands at `key`, after an `UnansweredError` and until its deadline."""
         return (await self.look(key))[0]
 
-    async def next_at(self, key: str, _standing: bytes, /) -> bytes | None:
+    async def wait_for_change(self, key: str, _standing: bytes, /) -> bytes | None:
         """Return what stands at `key`, after a while if that is still what stood there.
 
         It may be that again. By default a while is `POLL_SECONDS`.
@@ -209,7 +209,7 @@ class CacheBackend(ABC):
             found.append(standing)
         return tuple(found)
 
-    async def renonce(self, tags: Sequence[str], ms: int) -> bool:
+    async def invalidate_tag_keys(self, tags: Sequence[str], ms: int) -> bool:
         """Put a new nonce at each of the keys `tags`; return whether that was done."""
         done = [await self.set_bytes(tag, new_nonce(), timedelta(milliseconds=ms)) for tag in tags]
         return all(done)
@@ -248,7 +248,7 @@ class UnavailableError(Exception):
 
 
 class UnansweredError(Exception):
-    """A question got no answer, and there is time to ask again: see `CacheBackend.look_again`."""
+    """A question got no answer, and there is time to ask again: see `CacheBackend.retry_read`."""
 
     def __init__(self, why: str, deadline: float) -> None:
         super().__init__(why)

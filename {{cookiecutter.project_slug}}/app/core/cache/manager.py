@@ -332,7 +332,9 @@ class CacheManager:
         It takes one round trip, whatever the number of entries.
         """
         keys = (all_tags_key(self.key_prefix), *self._tag_keys(tags))
-        done = await self._overtaking(self.backend.renonce(keys, TAG_MS), False, tags=keys)
+        done = await self._overtaking(
+            self.backend.invalidate_tag_keys(keys, TAG_MS), False, tags=keys
+        )
         logger.debug("%s tags %s", "invalidated" if done else "could not invalidate", Shown(tags))
         return done
 
@@ -563,7 +565,7 @@ class _Delivery:
         """Give these tags new nonces, that of all tags before the others."""
         of_all = all_tags_key(self._manager.key_prefix)
         tags = [of_all, *(tag for tag in tags if tag != of_all)]
-        _insist(await self._manager.backend.renonce(tags, TAG_MS))
+        _insist(await self._manager.backend.invalidate_tag_keys(tags, TAG_MS))
         self._manager.forget((), tags)
 
 

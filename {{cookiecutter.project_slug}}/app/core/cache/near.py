@@ -44,7 +44,7 @@ class Source(Protocol):
         """Ask for it, and whether `key` is still where it was; never blocks, never raises."""
 
 
-class Kept:
+class NearEntry:
     """One entry: the bytes that stand at a key."""
 
     __slots__ = ("data", "memo", "size", "source", "until")
@@ -64,7 +64,7 @@ class NearCache:
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, Kept] = OrderedDict()
+        self._entries: OrderedDict[str, NearEntry] = OrderedDict()
         self._bytes = 0
         self.epoch = 0
         """Another number after each invalidation by this process."""
@@ -77,7 +77,7 @@ class NearCache:
         """How many bytes the entries take, about."""
         return self._bytes
 
-    def get(self, key: str) -> Kept | None:
+    def get(self, key: str) -> NearEntry | None:
         """Return the entry of `key`, or `None` if there is none that can be vouched for."""
         kept = self._entries.get(key)
         if kept is None:
@@ -112,11 +112,11 @@ class NearCache:
             if epoch != self.epoch:
                 return
             self._remove(key)
-            self._entries[key] = Kept(data, until, source, size)
+            self._entries[key] = NearEntry(data, until, source, size)
             self._bytes += size
             self._make_room()
 
-    def remember(self, key: str, kept: Kept, memo: object, size: int) -> None:
+    def remember(self, key: str, kept: NearEntry, memo: object, size: int) -> None:
         """Remember with an entry what its reader has made of it, which takes `size` bytes, about."""
         with self._lock:
             kept.memo = memo

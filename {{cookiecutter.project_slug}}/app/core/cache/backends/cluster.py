@@ -89,7 +89,7 @@ class Cluster:
             ]
             answers = [await parts[0]] if len(parts) == 1 else await _all(parts)
         except UnavailableError:
-            self._look_again()
+            self._retry_read()
             raise
         replies: list[Any] = [None] * len(question.commands)
         for mine, answer in zip(places.values(), answers, strict=True):
@@ -135,7 +135,7 @@ class Cluster:
             commands: list[Command] = [command]
             if isinstance(reply, MovedError):
                 self._owners[reply.slot_id] = server
-                self._look_again()
+                self._retry_read()
             else:
                 commands = [("ASKING",), command]
             question = replace(question, commands=commands)
@@ -151,7 +151,7 @@ class Cluster:
         pings = (server.ping() for server in self._masters)
         unwell = any(await asyncio.gather(*pings, return_exceptions=True))
         if unwell:  # another one may be the master by now
-            self._look_again()
+            self._retry_read()
         return not unwell
 
     async def walk(self) -> AsyncIterator[Server]:
@@ -179,7 +179,7 @@ class Cluster:
             try:
                 (nodes,) = await server.exchange(_question("CLUSTER", "NODES"))
             except UnavailableError:
-                self._look_again()
+                self._retry_read()
                 raise
             if isinstance(nodes, ResponseError):
                 raise UnavailableError(str(nodes))
@@ -215,7 +215,7 @@ class Cluster:
         except TimeoutError:
             raise UnavailableError("no server of the cluster answers in time") from None
 
-    def _look_again(self) -> None:
+    def _retry_read(self) -> None:
         """Read the map anew, in the background, unless that was just done."""
         if time.monotonic() - self._read_at > _PAUSE_SECONDS:
             self._reading.start()
@@ -270,7 +270,7 @@ class Cluster:
     def _new_server(self, address: Address) -> Server:
         server = self._make_server(address)
         server.breaker.on_recovery += [partial(self._insist_on_cluster, server), *self._recovery]
-        server.breaker.on_opening.append(self._look_again)
+        server.breaker.on_opening.append(self._retry_read)
         server.on_takeover += self._takeover
         return server
 

@@ -95,7 +95,7 @@ class MemoryBackend(BytesBackend):
         with self._lock:
             return self._used(key), tuple([self._used(tag) for tag in tags])
 
-    def look_soon(self, key: str, /) -> "asyncio.Future[bytes | None]":
+    def read_nowait(self, key: str, /) -> "asyncio.Future[bytes | None]":
         """Return what stands at `key`; it is there at once."""
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         with self._lock:

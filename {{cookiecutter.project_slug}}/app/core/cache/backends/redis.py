@@ -287,7 +287,7 @@ class RedisBackend(BytesBackend):
         """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
         return await self._look(key, tags)
 
-    async def look_again(self, key: str, deadline: float, /) -> bytes | None:
+    async def retry_read(self, key: str, deadline: float, /) -> bytes | None:
         """Return what stands at `key`, until the deadline, in the event loop's time."""
         return (await self._look(key, (), deadline))[0]
 
@@ -308,13 +308,13 @@ class RedisBackend(BytesBackend):
             standing = await self.get_bytes(key)  # set by hand: a reply to another could be it
         return standing, nonces
 
-    def look_soon(self, key: str, /) -> "asyncio.Future[bytes | None] | None":
+    def read_nowait(self, key: str, /) -> "asyncio.Future[bytes | None] | None":
         """Ask what stands at `key`; the near cache wants to know more, and is served by `look`."""
         if self.near is not None:
             return None
         return self._topology.look(get_of(key))
 
-    async def next_at(self, key: str, standing: bytes, /) -> bytes | None:
+    async def wait_for_change(self, key: str, standing: bytes, /) -> bytes | None:
         """Return what stands at `key`, if that is still `standing` when the server says so."""
         changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         name = _name(key)
@@ -381,7 +381,7 @@ class RedisBackend(BytesBackend):
                 found[at] = made[at]
         return tuple(found)
 
-    async def renonce(self, tags: Sequence[str], ms: int) -> bool:
+    async def invalidate_tag_keys(self, tags: Sequence[str], ms: int) -> bool:
         """Put a new nonce at each of the keys `tags`, at the first of them before the others."""
         steps = [tags[:1], tags[1:]] if self._topology.one_slot else [tags]
         for step in steps:

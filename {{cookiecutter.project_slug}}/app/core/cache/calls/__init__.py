@@ -10,8 +10,8 @@ from .entries import LEFT_OUT, Entry, Factory, Reader, Standing, called, standin
 from .handles import Handles
 from .methods import CachedMethod, attach, unwrapped
 from .misplaced import is_endpoint
+from .response_capture import ResponseCapture
 from .running import as_coroutine_function
-from .sending import Sending
 
 __all__ = [
     "LEFT_OUT",
@@ -21,7 +21,7 @@ __all__ = [
     "Factory",
     "Handles",
     "Reader",
-    "Sending",
+    "ResponseCapture",
     "Standing",
     "as_coroutine_function",
     "attach",

@@ -59,12 +59,12 @@ from ..keys import (
     tag_start,
     templates_of,
 )
-from ..near import Kept
+from ..near import NearEntry
 from ..reads import Reads, Variable, context_variables, during, follow, handed, run_watched
 from ..stored import (
     Changes,
     Record,
-    Sent,
+    RenderedResponse,
     Shown,
     codec,
     is_plausible,
@@ -77,7 +77,7 @@ from ..stored import (
 )
 from ..values import Captures, KnownClasses, UnkeyableError, kind_of, text
 from .dependencies import Standing, overrides_of, reaches, standing, unseen
-from .sending import Sending, sending_to
+from .response_capture import ResponseCapture, sending_to
 from .watch import InKey, Watch
 
 _VALUE, _RESPONSE, _SENT = b"value", b"response", b"sent"
@@ -336,7 +336,7 @@ class CachedCalls:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         *,
-        sending: Sending | None = None,
+        sending: ResponseCapture | None = None,
         asked: Asked = BY_HAND,
     ) -> Any:
         """Return what the function returned for this call before, or run it and store that.
@@ -354,7 +354,7 @@ class CachedCalls:
             return await self._uncached(args, kwargs)
         fence, seen = self._store.fence, None
         hit = None if fence.near is None else self._found_near(key, tags, sending)
-        if hit is None and not tags and (soon := fence.look_soon(key)) is not None:
+        if hit is None and not tags and (soon := fence.read_nowait(key)) is not None:
             hit, seen = await self._soon(key, soon, sending)
         if hit is not None:
             if (slot := current_slot()) is not None:
@@ -375,13 +375,13 @@ class CachedCalls:
         return self._handed_out(served.value, args, kwargs, sending, asked)
 
     async def _soon(
-        self, key: str, soon: Awaitable[Any], sending: Sending | None
+        self, key: str, soon: Awaitable[Any], sending: ResponseCapture | None
     ) -> tuple[tuple[Any, Changes | None] | None, Any]:
         """Return a hit, or else what the fence is to know of what stands there."""
         try:
             data = await soon
         except UnansweredError as error:
-            return None, await self._store.fence.leases.look_again(key, error.deadline)
+            return None, await self._store.fence.leases.retry_read(key, error.deadline)
         except Exception:  # of which the backend has told
             return None, AWAY
         hit = self._found_soon(key, data, sending)
@@ -417,7 +417,7 @@ class CachedCalls:
         result: tuple[Any, Changes | None],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        sending: Sending | None,
+        sending: ResponseCapture | None,
         asked: Asked,
     ) -> Any:
         """Do what the function did besides, and return its result."""
@@ -428,7 +428,11 @@ class CachedCalls:
             response = asked.injected or found
             if response is not None:
                 changes.apply(response)
-        return sending.response(value) if type(value) is Sent and sending is not None else value
+        return (
+            sending.response(value)
+            if type(value) is RenderedResponse and sending is not None
+            else value
+        )
 
     def _note(self, key: str, how: How) -> None:
         outcome = how.outcome
@@ -482,7 +486,7 @@ class CachedCalls:
         return True
 
     def load(
-        self, key: str, data: bytes, nonces: Nonces, sending: Sending | None = None
+        self, key: str, data: bytes, nonces: Nonces, sending: ResponseCapture | None = None
     ) -> Found | None:
         """Return what a record holds, or `None` if it is none of this key, or has other nonces.
 
@@ -506,7 +510,7 @@ class CachedCalls:
         return Record.from_bytes(key, data, self._owner, largest=self._store.max_entry_bytes)
 
     def _found_near(
-        self, key: str, tags: tuple[str, ...], sending: Sending | None
+        self, key: str, tags: tuple[str, ...], sending: ResponseCapture | None
     ) -> tuple[Any, Changes | None] | None:
         """Return what the near cache has, if that is a hit; a record is read once."""
         found = self._store.fence.nearby(key, tags)
@@ -525,7 +529,7 @@ class CachedCalls:
         except Exception:  # damaged: the backend is looked at
             return None
 
-    def _remember(self, key: str, kept: Kept, tags: tuple[str, ...]) -> None:
+    def _remember(self, key: str, kept: NearEntry, tags: tuple[str, ...]) -> None:
         """Read a record that is near for all who come: what makes its value, or else its parts."""
         make, record, stored, size = None, None, None, 0
         plain = None
@@ -544,7 +548,7 @@ class CachedCalls:
             near.remember(key, kept, (self, make, record, stored), size)
 
     def _found_soon(
-        self, key: str, data: bytes | None, sending: Sending | None
+        self, key: str, data: bytes | None, sending: ResponseCapture | None
     ) -> tuple[Any, Changes | None] | None:
         """Return what stands at a key, if that is a hit; else the fence does what is to be done."""
         if type(data) is not bytes or len(data) > self._store.max_entry_bytes:
@@ -560,7 +564,7 @@ class CachedCalls:
             return None
 
     def _hit(
-        self, record: Record, nonces: Nonces, sending: Sending | None
+        self, record: Record, nonces: Nonces, sending: ResponseCapture | None
     ) -> tuple[Any, Changes | None] | None:
         """Return what a record holds, if it can be had without asking for more."""
         about = record.about
@@ -570,7 +574,9 @@ class CachedCalls:
         found = self._read(record, nonces, sending)
         return found.value if found is not None and self._store.fence.is_hit(found) else None
 
-    def _read(self, record: Record, nonces: Nonces, sending: Sending | None) -> Found | None:
+    def _read(
+        self, record: Record, nonces: Nonces, sending: ResponseCapture | None
+    ) -> Found | None:
         known = _as_text(nonces[: len(self._tags)]) if self._tags else []
         if (record.about.get(_NONCES, []) if record.about else []) != known:
             return None
@@ -600,7 +606,7 @@ class CachedCalls:
             nonces=tuple([nonce.encode("latin-1") for nonce in derived]),
         )
 
-    def _restored(self, record: Record) -> Sent:
+    def _restored(self, record: Record) -> RenderedResponse:
         stored = sent.restore(record.about, record.payload)
         self._refuse_status(stored.status)
         return stored
@@ -720,7 +726,9 @@ class CachedCalls:
             self._returned += (type(value),)
         return Record(_RESPONSE, bytes(value.body), about)
 
-    def _record_returned(self, value: Response, about: dict[str, Any], sending: Sending) -> Record:
+    def _record_returned(
+        self, value: Response, about: dict[str, Any], sending: ResponseCapture
+    ) -> Record:
         """Return the record of a response that an endpoint returned: as it is, or as it is sent."""
         if responses.why_not_rebuilt(value, self._classes) is None:
             return self._record(value, about)
@@ -825,7 +833,7 @@ class _OneCall:
         key: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        sending: Sending | None,
+        sending: ResponseCapture | None,
         asked: Asked,
     ) -> None:
         self._calls, self.key, self.args, self.kwargs = calls, key, args, kwargs

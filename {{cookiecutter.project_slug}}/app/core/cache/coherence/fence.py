@@ -79,7 +79,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..base import CacheBackend, Nonces
 from ..loops import insist_on_asyncio, reset, running_loop, runs_loop
-from ..near import Kept
+from ..near import NearEntry
 from ..resilience import Outage
 from . import leases
 from .exceptions import own
@@ -235,7 +235,7 @@ class Fence:
         self.too_large = Lately()
         """Keys whose records were too large to be stored: it is of no use to make them again."""
 
-    def look_soon(self, key: str) -> "asyncio.Future[bytes | None] | None":
+    def read_nowait(self, key: str) -> "asyncio.Future[bytes | None] | None":
         """Ask what stands at a key, on the shortest way to a hit; return where the answer will be.
 
         `None` where that is not possible, or more has to be known.
@@ -245,7 +245,7 @@ class Fence:
         if _leading.get() and any(flight.key == key for flight in _led_here()):
             return None
         try:
-            return self._backend.look_soon(key)
+            return self._backend.read_nowait(key)
         except RuntimeError:
             insist_on_asyncio()
             raise
@@ -316,7 +316,7 @@ class Fence:
             return await self._overdue(flight, call)
         return None if landed.again else await self._share(landed, flight, call)
 
-    def nearby(self, key: str, tags: tuple[str, ...]) -> tuple[Kept, Nonces] | None:
+    def nearby(self, key: str, tags: tuple[str, ...]) -> tuple[NearEntry, Nonces] | None:
         """Return what the near cache has at a key, and its tags' nonces; `None` without them.
 
         A function whose result may be stored makes it of what is newest, and asks the backend.
@@ -364,7 +364,7 @@ class Fence:
             led = flights
             if online:
                 taken = await asyncio.gather(
-                    *(self.leases.take_off(each, None, ()) for each in flights)
+                    *(self.leases.acquire_lease(each, None, ()) for each in flights)
                 )
                 led = [flight for flight, mine in zip(flights, taken, strict=True) if mine]
             for flight in led:
@@ -544,7 +544,7 @@ class Fence:
         how = AGAIN
         fill: Fill | None = None
         try:
-            if online and not await self.leases.take_off(flight, standing, nonces):
+            if online and not await self.leases.acquire_lease(flight, standing, nonces):
                 return None
             self.flights.add(flight)
             flight.started = True

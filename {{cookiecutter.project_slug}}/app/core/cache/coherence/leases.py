@@ -64,12 +64,12 @@ class Leases:
         self._outage.worked()
         return standing, nonces, True
 
-    async def look_again(self, key: str, deadline: float) -> Look:
+    async def retry_read(self, key: str, deadline: float) -> Look:
         """Look at a key, and be over at the deadline, in the event loop's time."""
         if self._journal.covers(key):
             return AWAY
         try:
-            return await self._ask(self._backend.look_again(key, deadline)), (), True
+            return await self._ask(self._backend.retry_read(key, deadline)), (), True
         except UnavailableError:
             return AWAY
 
@@ -91,7 +91,7 @@ class Leases:
         except UnavailableError:
             return None
 
-    async def take_off(self, flight: Flight, standing: bytes | None, nonces: Nonces) -> bool:
+    async def acquire_lease(self, flight: Flight, standing: bytes | None, nonces: Nonces) -> bool:
         """Put a lease at the key; return whether it is there, or whether there is no backend."""
         if self._journal.covers(flight.key, flight.tags):
             return True
@@ -244,7 +244,7 @@ class Leases:
         try:
             standing: bytes | None = lease
             while standing == lease and not self.is_orphan(lease):
-                standing = await self._ask(self._backend.next_at(key, lease))
+                standing = await self._ask(self._backend.wait_for_change(key, lease))
         except UnavailableError:
             here = False
         finally:

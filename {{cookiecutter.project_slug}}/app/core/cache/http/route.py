@@ -22,7 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..calls import CachedCalls, Sending, routes_of
+from ..calls import CachedCalls, ResponseCapture, routes_of
 from .forms import form_of
 
 
@@ -48,7 +48,7 @@ class CachedRoute(APIRoute):
             form = calls.form
             if form is None:
                 return await handle(request)
-            sending = Sending(calls, form, status)
+            sending = ResponseCapture(calls, form, status)
             try:
                 with sending:
                     response = await handle(request)

@@ -20,7 +20,7 @@ from .record import (
     start_of_record,
 )
 from .responses import why_not_stored
-from .sent import Sent
+from .sent import RenderedResponse
 from .shown import Shown
 from .stated import Stated, stated
 
@@ -29,7 +29,7 @@ __all__ = [
     "SHORT_KEY",
     "Changes",
     "Record",
-    "Sent",
+    "RenderedResponse",
     "Shown",
     "Stated",
     "codec",

@@ -27,7 +27,7 @@ _STATUS = re.compile(r"[2-5][0-9][0-9]", re.ASCII)
 _SHORT = 2048
 
 
-class Sent(NamedTuple):
+class RenderedResponse(NamedTuple):
     """What a response class has made of a value."""
 
     status: int
@@ -45,7 +45,7 @@ class Sent(NamedTuple):
         return response
 
 
-def taken_from(response: Response, injected: Response, status: int) -> Sent | None:
+def taken_from(response: Response, injected: Response, status: int) -> RenderedResponse | None:
     """Return what the response class made, or `None` where that cannot be told or sent again.
 
     `status` is the one that the response has without the injected one.
@@ -57,7 +57,7 @@ def taken_from(response: Response, injected: Response, status: int) -> Sent | No
     return _sent(response, status, response.raw_headers[:own])
 
 
-def returned(response: Response) -> Sent | None:
+def returned(response: Response) -> RenderedResponse | None:
     """Return what a response sends that the endpoint itself returned; FastAPI adds nothing to it.
 
     `None` where that cannot be told: it is a stream, or sends in a way of its own.
@@ -65,11 +65,13 @@ def returned(response: Response) -> Sent | None:
     return _sent(response, response.status_code, response.raw_headers, is_whole=True)
 
 
-def _sent(response: Response, status: int, lines: Lines, *, is_whole: bool = False) -> Sent | None:
+def _sent(
+    response: Response, status: int, lines: Lines, *, is_whole: bool = False
+) -> RenderedResponse | None:
     body = getattr(response, "body", None)
     if not _sends_what_it_shows(response) or not isinstance(body, bytes | memoryview):
         return None
-    sent = Sent(status, tuple(headers.end_to_end(lines)), bytes(body), is_whole)
+    sent = RenderedResponse(status, tuple(headers.end_to_end(lines)), bytes(body), is_whole)
     fits = is_body_allowed_for_status_code(response.status_code) and (
         headers.told_length(sent.lines) == len(sent.body)
     )
@@ -87,23 +89,23 @@ def _sends_what_it_shows(response: Response) -> bool:
     return any(type(response).__call__ is each.__call__ for each in known)
 
 
-def describe(sent: Sent) -> dict[str, Any]:
+def describe(sent: RenderedResponse) -> dict[str, Any]:
     """Return all of it but the body."""
     lines = "".join([f"\n{name}: {value}" for name, value in headers.to_json(sent.lines)])
     return {_HEAD: f"{sent.status}{_WHOLE if sent.is_whole else ''}{lines}"}
 
 
-def restore(about: Mapping[str, Any], body: bytes) -> Sent:
+def restore(about: Mapping[str, Any], body: bytes) -> RenderedResponse:
     """Return what `describe` described; raises an exception for a description that is none."""
     text = about[_HEAD]
     read = _head if len(text) <= _SHORT else _head.__wrapped__
     status, lines, length, is_whole = read(text)
     if length != len(body):
         raise ValueError("a stored response has another length than it says")
-    return Sent(status, lines, body, is_whole)
+    return RenderedResponse(status, lines, body, is_whole)
 
 
-def response_of(sent: Sent, injected: Response) -> Response:
+def response_of(sent: RenderedResponse, injected: Response) -> Response:
     """Return the response that FastAPI would make now."""
     response = sent.response()
     if sent.is_whole:

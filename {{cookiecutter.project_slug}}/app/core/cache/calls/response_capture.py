@@ -13,14 +13,14 @@ from starlette.responses import Response
 from ..coherence import Fill, How, is_failure
 from ..loops import reset
 from ..reads import Watching
-from ..stored import Sent, sent
+from ..stored import RenderedResponse, sent
 from .watch import Watch
 
-_sending: ContextVar["Sending | None"] = ContextVar("sending", default=None)
+_sending: ContextVar["ResponseCapture | None"] = ContextVar("sending", default=None)
 """The request on its way to an endpoint, which runs in the same task."""
 
 
-class Sending:
+class ResponseCapture:
     """A request on its way to the endpoint that `calls` belong to. `form` says how the route renders, `status` is the one that it sets."""
 
     __slots__ = (
@@ -54,7 +54,7 @@ class Sending:
         """Whether these are the calls of the endpoint."""
         return self._calls is calls
 
-    def response(self, stored: Sent) -> Response:
+    def response(self, stored: RenderedResponse) -> Response:
         """Return the response to send where it was sent before."""
         return sent.response_of(stored, self.injected)
 
@@ -91,7 +91,7 @@ class Sending:
         if self._watching is not None:
             self._watching.end()
 
-    def taken_from(self, response: Response, *, has_status: bool) -> Sent | None:
+    def taken_from(self, response: Response, *, has_status: bool) -> RenderedResponse | None:
         """Return what the response class made, or `None` where that cannot be told.
 
         `has_status` says that the endpoint set the status, as it will do for a hit.
@@ -101,7 +101,7 @@ class Sending:
         return None if status is None else sent.taken_from(response, self.injected, status)
 
 
-def sending_to(calls: object, injected: Response) -> Sending | None:
+def sending_to(calls: object, injected: Response) -> ResponseCapture | None:
     """Return the request on its way to the endpoint that `calls` belong to, if it has a route.
 
     It is found once: what the function calls in its turn is no endpoint of this request.
