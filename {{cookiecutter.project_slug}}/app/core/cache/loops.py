@@ -5,7 +5,6 @@ import threading
 from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, TypeVar
 
@@ -29,8 +28,10 @@ def runs_loop() -> bool:
 
 def reset(variable: ContextVar[T], token: Token[T]) -> None:
     """Set a variable back; do nothing in another context: that of a coroutine that was given up."""
-    with suppress(ValueError):
+    try:  # noqa: SIM105 - `suppress` takes half a microsecond, and this is on the path of hits
         variable.reset(token)
+    except ValueError:
+        pass
 
 
 def insist_on_asyncio(work: object = None) -> None:

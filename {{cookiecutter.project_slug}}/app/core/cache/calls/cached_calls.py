@@ -355,7 +355,13 @@ class CachedCalls:
         fence, seen = self._store.fence, None
         hit = None if fence.near is None else self._found_near(key, tags, sending)
         if hit is None and not tags and (soon := fence.read_nowait(key)) is not None:
-            hit, seen = await self._soon(key, soon, sending)
+            try:
+                data = await soon
+            except Exception as error:
+                seen = await self._seen_after(error, key)
+            else:
+                hit = self._found_soon(key, data, sending)
+                seen = (data, (), True) if hit is None and is_plausible(key, data) else None
         if hit is not None:
             if (slot := current_slot()) is not None:
                 slot.outcome = Outcome.HIT
@@ -374,19 +380,11 @@ class CachedCalls:
         self._note(key, served.how)
         return self._handed_out(served.value, args, kwargs, sending, asked)
 
-    async def _soon(
-        self, key: str, soon: Awaitable[Any], sending: ResponseCapture | None
-    ) -> tuple[tuple[Any, Changes | None] | None, Any]:
-        """Return a hit, or else what the fence is to know of what stands there."""
-        try:
-            data = await soon
-        except UnansweredError as error:
-            return None, await self._store.fence.leases.retry_read(key, error.deadline)
-        except Exception:  # of which the backend has told
-            return None, AWAY
-        hit = self._found_soon(key, data, sending)
-        is_of_use = hit is None and is_plausible(key, data)
-        return hit, (data, (), True) if is_of_use else None
+    async def _seen_after(self, error: Exception, key: str) -> Any:
+        """Return what the fence is to know of a key that was not read."""
+        if isinstance(error, UnansweredError):
+            return await self._store.fence.leases.retry_read(key, error.deadline)
+        return AWAY  # the backend has told
 
     def _is_write(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether a route of Starlette calls its endpoint for a method that has no entries."""
@@ -541,7 +539,8 @@ class CachedCalls:
         else:
             record = self._record_at(key, kept.data)
             size = 0 if record is None else len(record.payload)
-            if record is not None and _is_only_sent(record) and not tags:
+            is_sent = record is not None and record.kind == _SENT and len(record.about) == _PLAIN
+            if record is not None and is_sent and not tags:
                 stored = self._restored(record)
         near = self._store.fence.near
         if near is not None:
@@ -568,7 +567,7 @@ class CachedCalls:
     ) -> tuple[Any, Changes | None] | None:
         """Return what a record holds, if it can be had without asking for more."""
         about = record.about
-        if sending is not None and _is_only_sent(record) and not nonces:
+        if sending is not None and record.kind == _SENT and len(about) == _PLAIN and not nonces:
             is_alike = about.get(_FORM) == sending.form
             return (self._restored(record), None) if is_alike else None
         found = self._read(record, nonces, sending)
@@ -608,7 +607,8 @@ class CachedCalls:
 
     def _restored(self, record: Record) -> RenderedResponse:
         stored = sent.restore(record.about, record.payload)
-        self._refuse_status(stored.status)
+        if stored.status != 200:  # as most have
+            self._refuse_status(stored.status)
         return stored
 
     def _refuse_status(self, status: int) -> None:
@@ -894,11 +894,6 @@ def _may_have_request(parameters: Parameters) -> bool:
 
 def _called(read: str | Variable) -> str:
     return read if isinstance(read, str) else name_of(read)
-
-
-def _is_only_sent(record: Record) -> bool:
-    """Whether a record holds what was sent, and nothing that has to be looked at besides."""
-    return record.kind == _SENT and len(record.about) == _PLAIN
 
 
 def _why_no_key(error: Exception) -> str:
