@@ -874,9 +874,10 @@ def _why_no_part(words: list[str]) -> str:
             f"whoever asks, say shared=True"
         )
     return (
-        f"it read {read} of the request, which is no part of the key; make it a parameter, name a "
-        f"header in vary=, or give a key= that holds it, as a part of a tuple; only if the answer is "
-        f"the same for everybody, whoever asks, say shared=True"
+        f"it read {read} of the request, which is no part of the key; make it a parameter, as a "
+        f"dependency that returns it does, name a header in vary=, or give a key= that holds a whole "
+        f"header, path or query, as a part of a tuple; only if the answer is the same for everybody, "
+        f"whoever asks, say shared=True"
     )
 
 

@@ -112,6 +112,13 @@ class _Judged:
         if "cookie" in vary.headers:
             self._in_key |= {each for _, each in _fields(own) if each[0] == "cookie"}
         self._variables = vary.read
+        self._made = {
+            inner.call
+            for each in own.dependencies
+            if each.name in keyed and _returns_nothing(each.call) is not True
+            for inner in _subtree(each)
+        }
+        """The dependencies of which arguments in the key are made."""
         for name, holding in _fields(own):
             if holding[0] in ("header", "cookie") and not (
                 name in keyed or holding in self._in_key
@@ -130,7 +137,8 @@ class _Judged:
             for found in context_variables(each.call, or_sets=True)
         }
         hands_out = dependency.name is not None and not is_other
-        taken = set(_secrets(dependency))
+        # One that hands out nothing may look at what an argument in the key is made of: a gate.
+        taken = set(_secrets(dependency, () if hands_out else self._made))
         if variables or (hands_out and not is_keyed):
             taken |= {holding for each in _subtree(dependency) for _, holding in _fields(each)}
         unknown = taken - self._in_key
@@ -246,9 +254,17 @@ def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _secrets(dependency: Any) -> Iterator[Holding]:
+def _besides_those(dependant: Any, known: Collection[Any]) -> Iterator[Any]:
+    """Yield a dependency and those that it depends on, but not the `known` ones and theirs."""
+    if dependant.call not in known:
+        yield dependant
+        for each in dependant.dependencies:
+            yield from _besides_those(each, known)
+
+
+def _secrets(dependency: Any, known: Collection[Any] = ()) -> Iterator[Holding]:
     """Yield what a dependency, and those that it depends on, may learn of who asks."""
-    for each in _subtree(dependency):
+    for each in _besides_those(dependency, known):
         yield from (holding for _, holding in _fields(each) if holding[0] in ("header", "cookie"))
         call = each.call
         if isinstance(call, SecurityBase):
