@@ -1,5 +1,6 @@
 """What a function captured and what changes, dependencies, and functions made again and again (P2, P8)."""
 
+import asyncio
 import gc
 import logging
 import subprocess
@@ -587,3 +588,23 @@ def test_p2_what_is_known_of_other_functions_is_kept() -> None:
         @cache_response(manager, "other", key="{number}")
         async def two(number: int) -> int:
             return -number
+
+
+def test_p10_a_function_that_is_made_again_is_told_what_has_changed() -> None:
+    """No variable is without identity here: it is the content of one that differs by now."""
+    manager = CacheManager(MemoryBackend())
+
+    def make() -> list[int]:
+        calls: list[int] = []
+
+        @cache_response(manager, "again")
+        async def read(item: int) -> int:
+            calls.append(item)
+            return item
+
+        asyncio.run(read(1))
+        return calls
+
+    assert make() == [1]
+    with pytest.raises(ValueError, match="what the first one captured has changed since; if the"):
+        make()

@@ -917,7 +917,10 @@ def _claim(store: Store, func: Callable[..., Any], place: bytes, *, shared: bool
     if is_same(func, other, shared=shared):
         return False
     unknown = compared(func, other)
+    is_made_again = getattr(func, "__code__", None) is getattr(other, "__code__", func)
     why = f"; {advice(unknown)}; {_DECORATE_ONCE}" if unknown else ""
+    if not unknown and is_made_again:
+        why = f"; what the first one captured has changed since; {_DECORATE_ONCE}"
     raise ValueError(
         f"{func.__module__}.{func.__qualname__} would share its entries with another function: "
         f"one of the same name, whose captured values cannot be told apart, or of the same "
