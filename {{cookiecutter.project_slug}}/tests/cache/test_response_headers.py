@@ -249,7 +249,7 @@ async def test_what_is_about_a_connection_is_not_repeated(
 ) -> None:
     """A hit is there, without these lines."""
     runs: list[int] = []
-    whole = response(*lines, ("X-NearEntry", "yes"))
+    whole = response(*lines, ("X-Kept", "yes"))
     run: Callable[..., Any]
 
     async def returned() -> Response:
@@ -264,7 +264,7 @@ async def test_what_is_about_a_connection_is_not_repeated(
     if kind == "returned":
         run = cache_response(our_manager, "page", key="one")(returned)
         assert await run() is whole
-        assert (await run()).raw_headers == [*whole.raw_headers[:2], (b"X-NearEntry", b"yes")]
+        assert (await run()).raw_headers == [*whole.raw_headers[:2], (b"X-Kept", b"yes")]
     else:
         run = cache_response(our_manager, "page", key="one")(injected)
         for expected in (whole.raw_headers[2:], [(b"x-kept", b"yes")]):
