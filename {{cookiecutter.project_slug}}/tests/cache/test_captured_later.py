@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import logging
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import Annotated, Any
@@ -16,6 +14,7 @@ from pydantic import BaseModel
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
 from tests.cache.endpoints import get
+from tests.cache.processes import in_two_processes
 
 
 @pytest.fixture
@@ -504,16 +503,7 @@ def test_p2_dependencies_are_the_same_in_every_process() -> None:
         "print([make(each('a')) for each in DEPENDENCIES.values()])\n"
         "print(identity(lambda: made, NO_CLASSES).hex() if (made := Settings('a')) else '')\n"
     )
-    one, two = (
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    )
+    one, two = in_two_processes(code)
     assert one == two
 
 

@@ -7,8 +7,6 @@ import functools
 import json
 import logging
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -21,6 +19,7 @@ from pydantic_settings import BaseSettings
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
 from app.core.cache.keys.identity import identity, is_same, owner
 from app.core.cache.values.classes import NO_CLASSES
+from tests.cache.processes import in_two_processes
 
 
 class Client:
@@ -461,16 +460,7 @@ def test_p2_identities_are_the_same_in_every_process() -> None:
         "found = [owner(each, identity(each, NO_CLASSES)).hex() for each in made]\n"
         "print(json.dumps(found))\n"
     )
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
+    outputs = in_two_processes(code)
     assert outputs[0] == outputs[1]
     assert len(set(json.loads(outputs[0]))) > len(EQUAL)
     assert identity(name_of, NO_CLASSES) == identity(name_of, NO_CLASSES)

@@ -92,6 +92,7 @@ OF_THE_RESPONSE: dict[str, Callable[[Response], Any]] = {
     "mutablecopy": lambda response: response.headers.mutablecopy()[HEADER],
     "copy of headers": lambda response: copy.copy(response.headers)[HEADER],
     "deepcopy of headers": lambda response: copy.deepcopy(response.headers)[HEADER],
+    # They load what the same line has dumped; nothing of Redis is read with it.
     "pickle of headers": lambda response: pickle.loads(pickle.dumps(response.headers))[HEADER],
     "copy": lambda response: copy.copy(response).headers[HEADER],
     "deepcopy": lambda response: copy.deepcopy(response).headers[HEADER],

@@ -4,8 +4,6 @@ import dataclasses
 import enum
 import json
 import logging
-import subprocess
-import sys
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
@@ -27,6 +25,7 @@ from pydantic.dataclasses import dataclass as model_dataclass
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
 from app.core.cache.values.canonical import canonical
+from tests.cache.processes import in_two_processes
 
 T = TypeVar("T")
 
@@ -470,16 +469,7 @@ def test_p2_the_keys_of_such_objects_are_the_same_in_every_process() -> None:
         "from tests.cache.test_local_classes import KINDS, canonical\n"
         "print(json.dumps({name: canonical(make('a')).hex() for name, make in KINDS.items()}))\n"
     )
-    one, two = (
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    )
+    one, two = in_two_processes(code)
     assert json.loads(one) == json.loads(two)
     assert json.loads(one) == {name: canonical(make("a")).hex() for name, make in KINDS.items()}
 

@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.cache import CachedRoute, CacheManager, MemoryBackend, cache_response
 from tests.cache.endpoints import get
+from tests.cache.faults import eventually
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
 number: ContextVar[str] = ContextVar("number", default="none")
@@ -259,11 +260,13 @@ async def test_p8_what_comes_after_the_first_call_is_seen(manager: CacheManager)
 
 async def test_p8_an_exception_of_who_was_asked_is_nobody_elses(manager: CacheManager) -> None:
     """Two users at once: each gets his own."""
-    both = asyncio.Barrier(2)
+    both, runs = asyncio.Barrier(2), list[int]()
 
     @cache_response(manager, "failing")
     async def read() -> str:
-        await asyncio.sleep(0.01)
+        runs.append(1)
+        if len(runs) == 1:  # until the other one waits for this run
+            await eventually(lambda: manager.fence.flights.followers() == 1)
         raise LookupError(service().answered())
 
     async def ask(name: str) -> str:

@@ -113,6 +113,7 @@ READERS: dict[str, Callable[[Request], Any]] = {
     "headers.mutablecopy": lambda request: request.headers.mutablecopy()["x-user"],
     "copy of headers": lambda request: copy.copy(request.headers)["x-user"],
     "deepcopy of headers": lambda request: copy.deepcopy(request.headers)["x-user"],
+    # It loads what the same line has dumped; nothing of Redis is read with it.
     "pickle of headers": lambda request: pickle.loads(pickle.dumps(request.headers))["x-user"],
     "repr of headers": lambda request: repr(request.headers),
     "headers of scope": lambda request: str(request.scope["headers"]),

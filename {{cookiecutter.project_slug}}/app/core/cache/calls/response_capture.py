@@ -21,7 +21,10 @@ _sending: ContextVar["ResponseCapture | None"] = ContextVar("sending", default=N
 
 
 class ResponseCapture:
-    """A request on its way to the endpoint that `calls` belong to. `form` says how the route renders, `status` is the one that it sets."""
+    """A request on its way to the endpoint that `calls` belong to.
+
+    `form` says how the route renders, and `status` is the one that it sets.
+    """
 
     __slots__ = (
         "_calls",

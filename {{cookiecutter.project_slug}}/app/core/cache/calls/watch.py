@@ -21,10 +21,10 @@ InKey = tuple[AbstractSet[str], AbstractSet[Variable]]
 class Watch:
     """What happens, during one run of a function, to what it was given.
 
-    Requests, responses and background tasks are known by what they are, not by annotations, and it
-    is given doubles of them that note what is read. `injected` is FastAPI's response where the function has no parameter for it: it may get hold of
-    it all the same, from a dependency. `args` and `kwargs` are what to call the function with. With
-    `is_shared` the answer is the same for everybody, whatever is read.
+    Requests, responses and background tasks are known by what they are, not by annotations. The
+    function is given doubles of them, `args` and `kwargs`, that note what is read. `injected` is
+    FastAPI's response where the function has no parameter for it: a dependency may hand it over all
+    the same. With `is_shared` the answer is the same for everybody, whatever is read.
     """
 
     def __init__(

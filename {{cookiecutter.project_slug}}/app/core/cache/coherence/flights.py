@@ -1,8 +1,8 @@
 """Flights: computations of this process that are under way, and those who wait for them.
 
 A flight has one leader, who runs the function in its own task, and followers. A follower may be
-cancelled, or lose patience, and disturbs nobody. If the leader is cancelled, or finds that somebody else came first,
-the followers look again, and one of them leads.
+cancelled, or lose patience, and disturbs nobody. If the leader is cancelled, or finds that somebody
+else came first, the followers look again, and one of them leads.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
 """What of a request is in a key that a function has made, of all that the function looked at.
 
-It may have put a part of a header into the key, or whether there is one, and then requests that differ
-share the key. So it is asked again, for requests in which one thing is another text. The key holds that
-thing if its text stands there whole, and every other text makes the key that has it in its place: one that
-nobody can guess, one that is a little longer, one that is a little shorter, an empty one, and none. Between other
-texts it has to end where what stands beside it begins; as a value of a tuple it always does.
+The function may have put a part of a header into the key, or whether there is one. Requests that differ
+would then share the key. So the function is asked again, for requests in which one thing is another text:
+one that nobody can guess, a longer one, a shorter one, an empty one, and none. The key holds the thing if
+its whole text stands in the key, and each other text makes the key that has it in the same place. Between
+other texts it must be clear where it ends; as a value of a tuple it always is.
 """
 
 import ast

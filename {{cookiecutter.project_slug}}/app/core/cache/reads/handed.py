@@ -83,7 +83,7 @@ class _Handed:
         return hash(original(self))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # classes may be made in functions
 def _double_of(cls: Any) -> Any:
     """Make, once for each class, the class of its doubles."""
     if hasattr(cls, "_is_handed"):  # a function has handed its double on to another one
@@ -163,7 +163,7 @@ class _WatchedHeaders(MutableHeaders):
         self._headers, self._noted, self._own = headers, noted, own
 
     @property
-    def _list(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
+    def _list(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override] # an attribute there
         self._noted.add(_ALL)
         return self._headers.raw
 

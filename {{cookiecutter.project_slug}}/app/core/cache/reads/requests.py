@@ -246,7 +246,7 @@ class _WatchedHeaders(Headers):
         self._headers, self._noted = headers, noted
 
     @property
-    def _list(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
+    def _list(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override] # an attribute there
         self._noted.add(_WORDS["headers"])
         return self._headers.raw
 

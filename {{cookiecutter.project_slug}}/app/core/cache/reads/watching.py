@@ -27,7 +27,8 @@ from .uses import function_of
 
 T = TypeVar("T")
 
-HAS_MONITORING = sys.version_info >= (3, 12)
+_monitoring: Any = getattr(sys, "monitoring", None)
+HAS_MONITORING = _monitoring is not None
 _MOST_CALLS = 100_000
 """What is watched of one step on Python 3.11: more would take longer than an operation may."""
 _TOOLS = (4, 3, 5)
@@ -247,27 +248,26 @@ class _Monitor:
         with self._lock:
             self._watched -= 1
             if not self._watched and self._tool is not None:
-                sys.monitoring.set_events(self._tool, 0)  # type: ignore[attr-defined]
+                _monitoring.set_events(self._tool, 0)
 
     def restart(self) -> None:
         """Be told again of places in the code that were of no interest."""
         if self._tool is not None:
-            sys.monitoring.restart_events()  # type: ignore[attr-defined]
+            _monitoring.restart_events()
 
     def _ask(self) -> None:
-        monitoring: Any = sys.monitoring  # type: ignore[attr-defined]
         if self._tool is None:
-            self._take_tool(monitoring)
+            self._take_tool()
         if self._tool is not None:
-            monitoring.set_events(self._tool, monitoring.events.CALL)
+            _monitoring.set_events(self._tool, _monitoring.events.CALL)
 
-    def _take_tool(self, monitoring: Any) -> None:
+    def _take_tool(self) -> None:
         for tool in _TOOLS:
             try:
-                monitoring.use_tool_id(tool, __name__)
+                _monitoring.use_tool_id(tool, __name__)
             except ValueError:  # somebody else has it
                 continue
-            monitoring.register_callback(tool, monitoring.events.CALL, _called)
+            _monitoring.register_callback(tool, _monitoring.events.CALL, _called)
             self._tool = tool
             return
         if not self._is_told:
@@ -285,7 +285,7 @@ _monitor = _Monitor()
 def _called(code: CodeType, _: int, called: Any, first: Any) -> Any:
     """Note a call of `ContextVar.get`; ask to be told no more of a place that calls others."""
     if getattr(called, "__name__", "") != "get" or not is_own(code.co_filename):
-        return sys.monitoring.DISABLE  # type: ignore[attr-defined]
+        return _monitoring.DISABLE
     variable = called.__self__ if type(called) is BuiltinMethodType else first
     if type(variable) is ContextVar:
         seen(variable, sys._getframe(1))

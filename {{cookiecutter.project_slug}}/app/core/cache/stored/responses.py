@@ -66,7 +66,10 @@ def why_not_rebuilt(response: Response, classes: KnownClasses) -> str | None:
     """
     cls = type(response)
     if _CLASSES.get(cls.__name__) is not cls and classes.name_of(cls) is None:
-        return f"a {cls.__qualname__} is rebuilt only if the return annotation names the class; a CachedRoute sends it as it was sent"
+        return (
+            f"a {cls.__qualname__} is rebuilt only if the return annotation names the class; a "
+            f"CachedRoute sends it as it was sent"
+        )
     more = vars(response).keys() - _STATE
     if more:
         return f"this {cls.__qualname__} has attributes of its own, {sorted(more)}"

@@ -375,20 +375,20 @@ def _class(cls: type) -> str:
         raise
 
 
-_ways: dict[str, Callable[[Any], str]] = {}
-"""What is said here by whom it is done: `captures`, which writes down by `canonical` what it finds."""
+_writer_of_classes: list[Callable[[Any], str]] = []
+"""That of `captures`, which itself writes by `canonical`: so it is not imported here."""
 
 
-def write_classes_by(way: Callable[[Any], str]) -> None:
-    """Write a class that is not found by its name down in this way."""
-    _ways["to write a class down"] = way
+def write_classes_by(write: Callable[[Any], str]) -> None:
+    """Use this function to write down classes that are not found by their names."""
+    _writer_of_classes.append(write)
 
 
 def _unfound(annotation: Any) -> str:
     """Return what is to be said of a class besides its name; nothing if it is found by that."""
     if _are_found(annotation):
         return ""
-    return _text(_ways["to write a class down"](annotation))
+    return _text(_writer_of_classes[-1](annotation))
 
 
 def _are_found(annotation: Any) -> bool:

@@ -65,9 +65,10 @@ class Captures:
     """What a function is, and what it has captured.
 
     `written` is the same in every process: what was `captured`, and what dependencies are `provided`.
-    So is `code`, that of the function itself, if it was made in another one. `objects` are compared by being the same object; `places` say where each of
-    them was. `private` are those that have no identity, and `unknown` those that are to be told of,
-    by the name of the variable. `variables` is what may change until the function is called first.
+    So is `code`, that of the function itself, if it was made in another one. `objects` are compared by
+    being the same object, and `places` say where each of them was. `private` are those that have no
+    identity, and `unknown` those that are to be told of, by the name of the variable. `variables` is
+    what may change until the function is called first.
     """
 
     def __init__(self) -> None:
