@@ -28,7 +28,7 @@ from starlette.background import BackgroundTask
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
 from app.core.cache.decorators import Decorator
 from app.core.cache.keys.patterns import KeyPattern
-from tests.cache.test_codec import Forgetful
+from tests.cache.stored.test_codec import Forgetful
 
 
 class Colour(Enum):

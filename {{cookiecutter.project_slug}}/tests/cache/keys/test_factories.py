@@ -450,7 +450,7 @@ def test_p2_identities_are_the_same_in_every_process() -> None:
     """Also those of code that was made in other code, with sets in it."""
     code = (
         "import json\n"
-        "from tests.cache.test_factories import *\n"
+        "from tests.cache.keys.test_factories import *\n"
         "def make(captured):\n"
         "    def inner(x):\n"
         "        return captured, x in {'a', 'b', 'c'}, lambda: {1, 2}\n"

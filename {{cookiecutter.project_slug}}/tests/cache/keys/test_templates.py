@@ -35,7 +35,7 @@ class Colour(Enum):
         ("\ud800", "%ED%A0%80"),
         (1.5, "1.5"),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-        (Colour.RED, "dark%20red~tests.cache.test_templates.Colour"),
+        (Colour.RED, "dark%20red~tests.cache.keys.test_templates.Colour"),
         (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02%2000%3A00%3A00%2B00%3A00"),
     ],
 )

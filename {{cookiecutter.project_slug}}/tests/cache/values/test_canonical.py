@@ -13,8 +13,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from app.core.cache.values.canonical import UnkeyableError, canonical
-from tests.cache.test_codec import FROM_FILE
-from tests.cache.test_keys import DISTINCT
+from tests.cache.keys.test_builder import DISTINCT
+from tests.cache.stored.test_codec import FROM_FILE
 
 WINTER = datetime.fromisoformat("2026-01-01T12:00:00")
 

@@ -113,7 +113,7 @@ def with_statement() -> str:
 
 def import_inside() -> str:
     """Say who asks."""
-    from tests.cache.test_context_variables import tenant as imported  # noqa: PLC0415
+    from tests.cache.reads.test_context_variables import tenant as imported  # noqa: PLC0415
 
     return imported.get()
 

@@ -33,10 +33,10 @@ from app.core.cache.coherence import leases
 from app.core.cache.keys.patterns import KeyPattern
 from app.core.cache.near import TRUST_SECONDS, NearCache
 from app.core.cache.stored.record import is_record_of
+from tests.cache.backends.test_own_keys import failures, printed
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Direction, Fault, FaultProxy, Kind
 from tests.cache.faults import WITHIN, eventually, manager_behind
-from tests.cache.test_own_keys import failures, printed
 from tests.redis_server import RedisServer
 
 KEY: Final = "family:item:1"

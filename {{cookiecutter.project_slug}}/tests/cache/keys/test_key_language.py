@@ -316,4 +316,4 @@ def test_a_star_in_a_template_is_refused(memory: CacheManager) -> None:
 
 def test_a_value_that_says_itself_what_it_is_has_a_text() -> None:
     """It differs from that text."""
-    assert escape(Tenant()) == "red~tests.cache.test_key_language.Tenant"
+    assert escape(Tenant()) == "red~tests.cache.keys.test_key_language.Tenant"

@@ -20,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from app.core.cache import CacheManager, cache_response
 from app.core.cache.coherence.exceptions import own
-from tests.cache.test_fence import joined
+from tests.cache.coherence.test_fence import joined
 
 CALLERS: Final = 100
 

@@ -262,7 +262,7 @@ async def fork():
 retry = BackgroundRetry(work, initial_delay=0.01)
 asyncio.run(fork())
 """
-SERVICE: Final = Path(__file__).parents[2]
+SERVICE: Final = Path(__file__).parents[3]
 
 
 def test_a_fork_sends_it_from_a_loop_of_its_own() -> None:

@@ -124,7 +124,7 @@ def test_p2_order_counts_where_it_should() -> None:
 def test_p2_keys_are_the_same_in_every_process() -> None:
     """Whatever the seed of the hashes."""
     code = (
-        "from tests.cache.test_keys import DISTINCT, f, keys_of\n"
+        "from tests.cache.keys.test_builder import DISTINCT, f, keys_of\n"
         "key = keys_of(f)\n"
         "print([key(v) for v in DISTINCT], key({'a', 'b', 'c'}), key({'x': {1, 'y'}}))"
     )

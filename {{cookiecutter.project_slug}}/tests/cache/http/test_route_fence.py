@@ -17,6 +17,8 @@ from app.core.cache import (
     RedisBackend,
 )
 from app.core.cache.coherence.leases import is_lease
+from tests.cache.coherence.test_fence import joined
+from tests.cache.coherence.test_freshness import elapse
 from tests.cache.conftest import redis_backend
 from tests.cache.endpoints import (
     HIT,
@@ -30,8 +32,6 @@ from tests.cache.endpoints import (
     sent,
 )
 from tests.cache.faults import eventually
-from tests.cache.test_fence import joined
-from tests.cache.test_freshness import elapse
 from tests.redis_server import RedisServer
 
 

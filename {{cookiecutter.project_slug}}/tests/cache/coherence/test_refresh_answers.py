@@ -11,9 +11,9 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.responses import Response
 
 from app.core.cache import CacheManager, cache_response
+from tests.cache.coherence.test_freshness import elapse
 from tests.cache.endpoints import Endpoint, application, get
 from tests.cache.faults import eventually
-from tests.cache.test_freshness import elapse
 
 SHORT = timedelta(milliseconds=150)
 BACKGROUND = pytest.mark.parametrize("how", ["inline", "background"])

@@ -21,10 +21,10 @@ from app.core.cache import CacheManager, RedisBackend
 from app.core.cache.backends.multiplexed import LARGE_BYTES
 from app.core.cache.coherence.journal import REPEATED_SECONDS, SLOTS, InvalidationEvent, Journal
 from app.core.cache.keys.patterns import KeyPattern
+from tests.cache.coherence.test_journal import KINDS, OF_ALL_NUMBERS, WAYS, Entries
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Direction, Fault, FaultProxy
 from tests.cache.faults import PATIENT, eventually, swept
-from tests.cache.test_journal import KINDS, OF_ALL_NUMBERS, WAYS, Entries
 from tests.redis_server import RedisServer
 
 LOGGER: Final = logging.getLogger("app.core.cache")

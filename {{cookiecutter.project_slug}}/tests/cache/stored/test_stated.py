@@ -16,8 +16,8 @@ from app.core.cache import (
     MemoryBackend,
     cache_response,
 )
+from tests.cache.coherence.test_freshness import elapse
 from tests.cache.endpoints import get
-from tests.cache.test_freshness import elapse
 
 SHORT = timedelta(milliseconds=150)
 HIT, STORED, NOT_STORED = "app; hit", "app; fwd=miss; stored", "app; fwd=miss"

@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from app.core.cache import CacheManager, cache_response
 from app.core.cache.coherence.lately import Lately
+from tests.cache.coherence.test_fence import joined
 from tests.cache.conftest import redis_backend
 from tests.cache.endpoints import HIT, NOT_STORED, STATUS, Endpoint, application, get
 from tests.cache.faults import eventually, soon
-from tests.cache.test_fence import joined
 from tests.redis_server import RedisServer
 
 

@@ -17,10 +17,10 @@ from redis import Redis
 
 from app.core.cache import CacheManager, MemoryBackend
 from app.core.cache.base import Nonces
+from tests.cache.backends.test_own_keys import Watch
 from tests.cache.conftest import redis_backend
 from tests.cache.forging import forged, no_outage, put, resealed, standing_at
 from tests.cache.surfaces import SURFACES, Surface, function, get_or_set, responding, stale
-from tests.cache.test_own_keys import Watch
 from tests.redis_server import RedisServer
 
 NASTY: list[str] = [

@@ -466,7 +466,7 @@ def test_p2_the_keys_of_such_objects_are_the_same_in_every_process() -> None:
     """A class made by a factory is the same class again, wherever that runs."""
     code = (
         "import json\n"
-        "from tests.cache.test_local_classes import KINDS, canonical\n"
+        "from tests.cache.values.test_local_classes import KINDS, canonical\n"
         "print(json.dumps({name: canonical(make('a')).hex() for name, make in KINDS.items()}))\n"
     )
     one, two = in_two_processes(code)

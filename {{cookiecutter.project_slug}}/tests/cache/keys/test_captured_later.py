@@ -496,7 +496,7 @@ def test_p2_dependencies_are_the_same_in_every_process() -> None:
     code = (
         "from app.core.cache.values.classes import NO_CLASSES\n"
         "from app.core.cache.keys.identity import identity\n"
-        "from tests.cache.test_captured_later import *\n"
+        "from tests.cache.keys.test_captured_later import *\n"
         "def make(dependency):\n"
         "    def x(db: Any = Depends(dependency)): ...\n"
         "    return identity(x, NO_CLASSES).hex()\n"
