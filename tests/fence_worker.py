@@ -26,7 +26,7 @@ from jobs import say, serve  # type: ignore[import-not-found] # of this folder
 from redis.asyncio import Redis
 
 FENCE: Final = import_module("app.core.cache.coherence.leases")
-TIMES: Final = {name: getattr(FENCE, name) for name in ("LEASE_MS", "RENEW_SECONDS")}
+TIMES: Final = {name: getattr(FENCE, name) for name in ("LEASE_MS", "LEASE_RENEWAL_SECONDS")}
 """How long the fence waits for what. A job may have others."""
 
 AT_ONCE: Final = 50

@@ -12,10 +12,10 @@ Cache = Any  # the manager of the project that this runs in
 def lose_what_cannot_be_delivered(cache: Cache) -> None:
     """Forget an invalidation that does not reach the server."""
 
-    def add(_patterns: Collection[Any], _tags: Collection[str]) -> None:
+    def add(_patterns: Collection[Any]) -> None:
         pass
 
-    cache.journal.add = add
+    cache.invalidations.pending.add = add
 
 
 def store_over_whatever_stands_there(cache: Cache) -> None:
@@ -91,10 +91,10 @@ def keep_connections(cache: Cache) -> None:
 def keep_what_was_seen(cache: Cache) -> None:
     """Let memory grow."""
     look, seen = cache.backend.look, []
-    cache.backend.read_nowait = lambda _key: None
+    cache.backend.read_nowait = lambda *_key, **_more: None
 
-    async def hoard(key: str, tags: Sequence[str] = ()) -> object:
+    async def hoard(*key: Any) -> object:  # noqa: ANN401
         seen.append([bytearray(1000) for _ in range(10)])
-        return await look(key, tags)
+        return await look(*key)
 
     cache.backend.look = hoard

@@ -328,8 +328,8 @@ class Soaker:
     def _is_held_back(self, number: int) -> bool:
         prefix, name = self.cache.key_prefix, self._name(number)
         tagged = self._families[number // EACH].tagged
-        tags = (f"{prefix}:~tag:{name}", f"{prefix}:~tags") if tagged else ()
-        return bool(self.cache.journal.covers(f"{prefix}:{name}", tags))
+        tags = (f"{prefix}:~tag:{name}",) if tagged else ()
+        return bool(self.cache.invalidations.pending.covers(f"{prefix}:{name}", *tags))
 
     def _hear(self, event: Any) -> None:  # noqa: ANN401
         self._tally.note(f"journals {event.kind}")
@@ -360,10 +360,10 @@ class Soaker:
             lambda _, context: self._tally.note("complaints", context)
         )
         self.cache.on_event = self._hear
-        backend, journal, fence = self.cache.backend, self.cache.journal, self.cache.fence
+        backend, fence = self.cache.backend, self.cache.fence
+        pending = self.cache.invalidations.pending
         look, get_many_bytes = backend.look, backend.get_many_bytes
-        covers, run, is_near = journal.covers, fence.run, fence.is_hit
-        read_nowait = fence.read_nowait
+        covers, run, read_nowait = pending.covers, fence.run, backend.read_nowait
 
         async def asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401
             try:
@@ -379,26 +379,32 @@ class Soaker:
             return found
 
         async def counted(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-            served = await run(*arguments, **options)
-            self._tally.note(f"served: {served.how.name.lower()}")
-            return served
+            result = await run(*arguments, **options)
+            self._tally.note(f"served: {result.outcome.name.lower()}")
+            return result
 
-        def soon(key: str) -> Any:  # noqa: ANN401
-            answer = read_nowait(key)
+        def soon(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+            answer = read_nowait(*arguments, **options)
             if answer is not None:
                 self._tally.note("asked at once")
             return answer
 
-        def near(found: Any) -> bool:  # noqa: ANN401
-            is_hit = is_near(found)
-            if is_hit:
-                self._tally.note("served: near")
-            return bool(is_hit)
-
         backend.look = lambda *arguments: asked(look(*arguments))
         backend.get_many_bytes = lambda *arguments: asked(get_many_bytes(*arguments))
-        journal.covers, fence.run, fence.is_hit = covered, counted, near
-        fence.read_nowait = soon
+        pending.covers, fence.run, backend.read_nowait = covered, counted, soon
+        if backend.near is not None:
+            self._count_hits_of(backend.near)
+
+    def _count_hits_of(self, near: Any) -> None:  # noqa: ANN401
+        get = near.get
+
+        def found(key: str) -> Any:  # noqa: ANN401
+            entry = get(key)
+            if entry is not None:
+                self._tally.note("served: near")
+            return entry
+
+        near.get = found
 
     async def _tick(self) -> None:
         """Look how long the event loop stands still, and how much is connected and logged."""

@@ -139,7 +139,7 @@ def test_p3_a_leader_that_lost_its_lease_touches_nothing(
     """A process that stood still for longer than its lease leaves alone what others put there."""
     key = f"{scene.prefix}:family:item:1"
     work = {"value": 1, "gate": "late", "fails": late == "fails", "announced": True}
-    scene.call(unlucky, work=work, times={"LEASE_MS": 500, "RENEW_SECONDS": 0.1})
+    scene.call(unlucky, work=work, times={"LEASE_MS": 500, "LEASE_RENEWAL_SECONDS": 0.1})
     assert unlucky.hear("event") == "computing"
     unlucky.signal(signal.SIGSTOP)
     eventually(lambda: not scene.client.exists(key), "its lease to end")
@@ -211,7 +211,7 @@ def test_p4_a_killed_leader_holds_up_the_others_for_its_lease(
 def test_p4_a_leader_keeps_its_lease_while_it_computes(crew: list[Worker], scene: Scene) -> None:
     """A function that takes three times as long as a lease runs once."""
     for worker in crew[:3]:
-        times = {"LEASE_MS": 1200, "RENEW_SECONDS": 0.2}
+        times = {"LEASE_MS": 1200, "LEASE_RENEWAL_SECONDS": 0.2}
         scene.call(worker, callers=2, work={"value": 7, "seconds": 3.6}, times=times)
     results = [worker.hear("result") for worker in crew[:3]]
     assert [result["values"] for result in results] == [[7, 7]] * 3

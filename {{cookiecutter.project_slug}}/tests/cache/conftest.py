@@ -102,7 +102,7 @@ async def redis_manager(redis_server: RedisServer) -> AsyncIterator[CacheManager
 def always_due(function: Any) -> Any:
     """Let each entry of a cached function that has early refresh be computed anew at each hit."""
     calls = function.calls
-    calls._freshness = dataclasses.replace(calls._freshness, early=1e12)
+    calls.freshness = dataclasses.replace(calls.freshness, early=1e12)
     return function
 
 

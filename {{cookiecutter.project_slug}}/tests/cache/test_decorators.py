@@ -26,7 +26,7 @@ from redis import Redis
 from starlette.background import BackgroundTask
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
-from app.core.cache.decorators import Decorator
+from app.core.cache.calls import Decorator
 from app.core.cache.keys.patterns import KeyPattern
 from tests.cache.stored.test_codec import Forgetful
 

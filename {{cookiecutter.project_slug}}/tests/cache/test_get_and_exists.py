@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
+from app.core.cache.keys import KeyPattern
 
 MISSING = object()
 
@@ -66,20 +67,31 @@ async def test_an_entry_of_a_function_is_there(manager: CacheManager) -> None:
 
 
 async def test_an_entry_that_is_more_than_a_value_is_not_there(manager: CacheManager) -> None:
-    """One that has tags, and one of a response, can be removed by hand, and no more."""
-
-    @cache_response(manager, "tagged", tags=["users"])
-    async def tagged() -> int:
-        return 1
+    """One of a response can be removed by hand, and no more."""
 
     @cache_response(manager, "response")
     async def response() -> JSONResponse:
         return JSONResponse(1)
 
-    for function in (tagged, response):
-        await function()
-        assert await answers(manager, function.cache_key()) == {False}
-        assert await manager.delete(function.cache_key()) is True
+    await response()
+    assert await answers(manager, response.cache_key()) == {False}
+    assert await manager.delete(response.cache_key()) is True
+
+
+async def test_p3_an_entry_of_a_function_with_tags_is_there_until_one_is_invalidated(
+    manager: CacheManager,
+) -> None:
+    """Whoever reads it by hand knows nothing of its tags: the entry does."""
+
+    @cache_response(manager, "tagged", tags=["users", lambda value: [f"value:{value}"]])
+    async def tagged() -> int:
+        return 1
+
+    for tag in ("users", "value:1"):
+        await tagged()
+        assert await answers(manager, tagged.cache_key()) == {True}
+        assert await manager.invalidate_tags(tag)
+        assert await answers(manager, tagged.cache_key()) == {False}
 
 
 async def test_what_is_being_computed_is_not_there_yet(manager: CacheManager) -> None:
@@ -109,7 +121,8 @@ async def test_what_was_invalidated_by_a_tag_is_gone(
     if remove == "tag":
         await our_manager.invalidate_tags("tag")
     else:
-        our_manager.journal.add([], [f"{our_manager.key_prefix}:~tag:tag"])
+        pending = KeyPattern((f"{our_manager.key_prefix}:~tag:tag",))
+        our_manager.invalidations.pending.add([pending])
     assert await answers(our_manager, "key") == {False}
 
 

@@ -23,6 +23,9 @@ _LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000
 POLL_SECONDS = 0.09
 """How often a process looks for what another one computes, if nobody tells it."""
 
+_RAW = "~raw "
+"""What bytes begin with where a backend keeps them as text."""
+
 FOREIGN = b"?"
 """Stands for what is at a key and is no bytes at all: a Redis list, for one."""
 
@@ -123,13 +126,21 @@ class CacheBackend(ABC):
         return True
 
     async def get_bytes(self, key: str) -> bytes | None:
-        """Return what `set_bytes` stored at `key`, or `None`."""
-        text = await self.get(key)
-        return text.encode("latin-1") if isinstance(text, str) else None
+        """Return the bytes at `key`, or `None`. By default: what `set_bytes` stored, or else a value
+        that was set by hand, as JSON; `FOREIGN` for what is no such value."""
+        value = await self.get(key)
+        if value is None:
+            return b"null" if await self.exists(key) else None
+        if isinstance(value, str) and value.startswith(_RAW):
+            return value.removeprefix(_RAW).encode("latin-1")
+        try:
+            return codec.encode(value)
+        except codec.UnstorableError:  # put there by somebody else
+            return FOREIGN
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
         """Store `data` as it is, otherwise like `set`. By default: as text, a character a byte."""
-        return await self.set(key, data.decode("latin-1"), expire)
+        return await self.set(key, _RAW + data.decode("latin-1"), expire)
 
     async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
         """Return what stands at each of `keys`; in one round trip where the backend can."""
@@ -143,22 +154,34 @@ class CacheBackend(ABC):
     # defaults are several, so that two processes may both compute, and an invalidation in another
     # process may be overtaken. They raise `UnavailableError` where the backend cannot be asked.
 
-    async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
-        """Return what stands at `key`, and the nonces at the keys `tags`, `None` for none."""
+    async def look(
+        self, key: str, tags: Sequence[str] = (), deadline: float | None = None
+    ) -> tuple[bytes | None, Nonces]:
+        """Return what stands at `key`, and the nonces at the keys `tags`, `None` for none.
+
+        With a `deadline`, that of an `UnansweredError`, it is over by then.
+        """
+        del deadline  # six methods know of none
         return await self.get_bytes(key), tuple([await self.get_bytes(tag) for tag in tags])
 
-    def read_nowait(self, _key: str, /) -> "asyncio.Future[bytes | None] | None":
-        """Ask what stands at `key` without a coroutine between; return where the answer will be.
-
-        `None` where something speaks against that: then `look` tells. By default something does.
-        The answer is not checked: whoever gets it has to see that it is one about this key. It may
-        be an `UnansweredError`; any other one says that the backend cannot be asked.
-        """
+    def read_now(
+        self, _key: str, _tags: Sequence[str] = (), /
+    ) -> tuple[bytes | None, Nonces] | None:
+        """Return what `look` does, at once; `None` where that takes a coroutine, as by default."""
         return None
 
-    async def retry_read(self, key: str, _deadline: float, /) -> bytes | None:
-        """Return what stands at `key`, after an `UnansweredError` and until its deadline."""
-        return (await self.look(key))[0]
+    def read_nowait(
+        self, _key: str, _tags: Sequence[str] = (), /, *, by_hand: bool = False
+    ) -> "asyncio.Future[Any] | None":
+        """Send a GET, and one for each tag, and return the future of what stands at `key`.
+
+        With tags that is a list: what stands at the key, and the nonces. With `by_hand` the reply is
+        proven to be the one to this question; else whoever gets it has to see that it is one about
+        this key. It may be an `UnansweredError`; any other one says that the backend cannot be asked.
+        Returns `None` if the fast path is not available; that is the default.
+        """
+        del by_hand
+        return None
 
     async def wait_for_change(self, key: str, _standing: bytes, /) -> bytes | None:
         """Return what stands at `key`, after a while if that is still what stood there.
@@ -248,7 +271,7 @@ class UnavailableError(Exception):
 
 
 class UnansweredError(Exception):
-    """A question got no answer, and there is time to ask again: see `CacheBackend.retry_read`."""
+    """A question got no answer, and there is time to ask again: see `CacheBackend.look`."""
 
     def __init__(self, why: str, deadline: float) -> None:
         super().__init__(why)

@@ -1,43 +1,41 @@
-"""The cache manager: values at keys, invalidation, and what decorators need of both."""
+"""The cache manager: values at keys, and their invalidation."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 
-from .base import CacheBackend, Nonces, UnavailableError, milliseconds
+from .base import CacheBackend, UnavailableError, milliseconds
 from .calls import (
     LEFT_OUT,
-    Entry,
+    OWNER,
     Factory,
+    FactoryCall,
+    Functions,
     Reader,
-    Standing,
     called,
     check_several,
     check_times,
-    standing,
+    value_at,
 )
 from .coherence import (
     LOCK_TIMEOUT,
-    TAG_MS,
+    Cached,
+    Computed,
     Fence,
     Freshness,
     InvalidationEvent,
-    Journal,
+    Invalidations,
     Listener,
-    Made,
-    Walks,
-    computes_here,
 )
 from .decorators import cache_response, invalidate_cache
-from .keys import KeyPattern, OfFunctions, Shape, all_tags_key, tag_key, tag_start
+from .keys import KeyPattern, OfFunctions, Shape, tag_key, tag_start
 from .loops import insist_on_asyncio, to_its_end
-from .resilience import Outage, past_the_breaker
-from .stored import Shown, codec
+from .resilience import Outage
+from .stored import Shown, codec, owner_digest
+from .values import BY_HAND
 
 __all__ = ["CacheManager", "cache_response", "invalidate_cache"]
 
@@ -46,12 +44,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_TTL = 300
 DEFAULT_MAX_ENTRY_BYTES = 8 * 1024 * 1024
 DEFAULT_TTL_JITTER = 0.02
-LAST_ATTEMPT_SECONDS = 0.25
-"""How long `close` tries to deliver invalidations that are still to be delivered."""
 LONGEST_KEY = 1024
 """How many bytes a key may have, without the prefix."""
-RECOVERY_SECONDS = 1.0
-"""How long a server that works again waits for them before others ask it."""
 
 T = TypeVar("T")
 
@@ -94,30 +88,24 @@ class CacheManager:
         self.key_prefix = backend.key_prefix if key_prefix is None else key_prefix
         if not isinstance(self.key_prefix, str) or not self.key_prefix:
             raise ValueError(f"key_prefix={self.key_prefix!r} must be a string that is not empty")
-        self.default_ttl = default_ttl
-        self.max_entry_bytes = max_entry_bytes
-        self.compress_over = compress_over
-        self.ttl_jitter = ttl_jitter
-        self.functions: OfFunctions[Callable[..., Any]] = OfFunctions()
+        self.default_ttl, self.ttl_jitter = default_ttl, ttl_jitter
+        self.max_entry_bytes, self.compress_over = max_entry_bytes, compress_over
+        self.on_event = on_event
+        self.functions: Functions = OfFunctions()
         """The decorated functions, by the place that they have among the keys."""
         self.readers: OfFunctions[Reader] = OfFunctions()
         """What reads the entries of decorated functions, by what their records bear."""
         self.families: dict[Shape, str] = {}
         """What the keys of the decorated functions look like, and their `key_prefix`."""
-        self.walks = Walks()
+        self._reader = self.readers[owner_digest(OWNER)] = Reader(self, OWNER, BY_HAND)
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
-        self._everything = KeyPattern((f"{self.key_prefix}:", ""))
-        self.on_event = on_event
-        self.journal = Journal(
-            _Delivery(self),
-            self._everything,
-            every_tag=all_tags_key(self.key_prefix),
-            logger=logger,
-            listener=self._heard,
+        self.invalidations = Invalidations(
+            backend, self.key_prefix, self._outage, logger, self._heard
         )
-        self.fence = Fence(backend, self._outage, self.journal, lock_timeout=lock_timeout)
-        backend.on_recovery(self._recover)
-        self.journal.is_repeated = backend.on_takeover(self.journal.repeat)
+        self.fence = Fence(
+            backend, self._outage, self.invalidations.pending, lock_timeout=lock_timeout
+        )
+        self.invalidations.flights = self.fence.flights
 
     def __repr__(self) -> str:
         return f"CacheManager({self.backend!r}, key_prefix={self.key_prefix!r})"
@@ -127,15 +115,15 @@ class CacheManager:
 
         With a `default` of one's own, a stored `None` can be told from a missing key. Values are
         what `set`, `get_or_set` and decorated functions stored; `f.cache_key(...)` is the key of a
-        call. Of a function's entries only plain values can be read so: one that has tags, or is a
-        response, is not there for `get`, `get_many` and `exists`, and neither is one that is being
-        computed. `delete` and `invalidate` remove them all.
+        call. An entry that is more than a value, a response for one, is not there for `get`,
+        `get_many` and `exists`, and neither is one that is being computed. `delete` and
+        `invalidate` remove them all.
         """
         full = self._full(key)
-        found, value = await self._guarded(self._lookup(full), (False, None))
+        found = await self._lookup(full)
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%s %s", "hit" if found else "miss", Shown(full))
-        return value if found else default
+            logger.debug("%s %s", "miss" if found is None else "hit", Shown(full))
+        return default if found is None else found.value
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
         """Store `value` at `key` and return whether it is stored.
@@ -147,11 +135,11 @@ class CacheManager:
         full = self._full(key)
         expire = self.default_ttl if expire is None else expire
         if milliseconds(expire) == 0:
-            await self._remove([full])
+            await self.invalidations.remove([full])
             logger.debug("not stored %s", Shown(full))
             return False
         try:
-            data = codec.encode(value, codec.BY_HAND)
+            data = codec.encode(value, BY_HAND)
             self.refuse_large(data)
             if self.backend.keeps_bytes:
                 storing = self.backend.set_bytes(full, data, expire)
@@ -159,9 +147,9 @@ class CacheManager:
                 storing = self.backend.set(full, codec.decode(data), expire)
         except codec.UnstorableError as error:
             logger.warning("not stored at %s: %s", Shown(full), error)
-            await self._remove([full])
+            await self.invalidations.remove([full])
             return False
-        stored = await self._overtaking(storing, False, [KeyPattern((full,))])
+        stored = await self.invalidations.carry_out(storing, False, [KeyPattern((full,))])
         logger.debug("%s %s", "stored" if stored else "not stored", Shown(full))
         return stored
 
@@ -181,40 +169,88 @@ class CacheManager:
         an invalidation overtook is not stored. `tags`, `stale` and `early_refresh` are as in
         `cache_response`. A plain factory runs in a thread. Its exceptions are the caller's.
         """
-        full, tag_keys = self._full(key), self._tag_keys(tags)
-        if not self.backend.keeps_bytes:
-            found, value = await self._guarded(self._lookup(full), (False, None))
-            if found:
-                return value
-        entry = Entry(
-            self,
-            full,
-            factory,
-            tags=tag_keys,
-            freshness=self.freshness(expire, stale, early_refresh),
-            logger=logger,
-        )
-        near = self.fence.nearby(full, tag_keys)
-        kept = None if near is None else entry.read(near[0].data, near[1])
-        if kept is not None and self.fence.is_hit(kept):
-            logger.debug("hit %s", Shown(full))
-            return kept.value
-        served = await self.fence.run(full, tag_keys, entry)
-        logger.debug("%s %s", served.how.name.lower(), Shown(full))
-        return served.value
+        full, tag_keys = self._full(key), () if tags == () else self._tag_keys(tags)
+        fence, reader, hit, look = self.fence, self._reader, None, None
+        freshness = self.freshness(expire, stale, early_refresh)
+        if fence.near is not None and fence.may_read_near():
+            hit = reader.near_hit(full, fence.near, tag_keys, freshness)
+        if hit is None:
+            look = fence.look_now(full, tag_keys) if fence.looks_now else None
+            look = look or await fence.leases.look(full, tag_keys)
+            hit = reader.hit(full, look, tag_keys, freshness)
+        if hit is not None:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("hit %s", Shown(full))
+            return hit[0]
+        call = FactoryCall(self, reader, full, factory, freshness, tags=tag_keys)
+        result = await fence.run(full, tag_keys, call, seen=look)
+        logger.debug("%s %s", result.outcome.in_log, Shown(full))
+        return result.value[0]
 
     async def get_many(self, keys: Collection[str]) -> dict[str, Any]:
         """Return the values of those `keys` that have one, in one round trip, or two with tags."""
         _refuse_text(keys)
         fulls = {self._full(key): key for key in keys}
-        if not self.backend.keeps_bytes:
-            looked = {
-                key: await self._guarded(self._lookup(full), (False, None))
-                for full, key in fulls.items()
+        found = await self._guarded(self._lookup_many(list(fulls)), {})
+        return {fulls[full]: value for full, value in found.items()}
+
+    async def get_or_set_many(
+        self,
+        keys: Collection[str],
+        load_missing: Callable[[list[str]], Any],
+        expire: int | timedelta | None = None,
+    ) -> dict[str, Any]:
+        """Return the values of `keys`; compute those that are missing by `load_missing(keys)`.
+
+        It returns a mapping, and is called once with the keys that nobody else computes; for the
+        others this caller waits. A key that it leaves out is left out of the result.
+        """
+        _refuse_text(keys)
+        fulls = {self._full(key): key for key in keys}
+        found = await self._guarded(self._lookup_many(list(fulls)), None)
+        online, values = found is not None, dict(found or {})
+        calls = {
+            full: self._one_of_many(full, key, load_missing, expire)
+            for full, key in fulls.items()
+            if full not in values
+        }
+
+        async def load(missing: list[str]) -> dict[str, Computed]:
+            began = time.monotonic()
+            loaded = await called(load_missing, [fulls[full] for full in missing])
+            cost = time.monotonic() - began
+            return {
+                full: calls[full].made(loaded[fulls[full]], (), cost)
+                for full in missing
+                if fulls[full] in loaded
             }
-            return {key: value for key, (found, value) in looked.items() if found}
-        values = await self._guarded(self._lookup_many(list(fulls)), {})
-        return {fulls[full]: value for full, value in values.items()}
+
+        led = await self.fence.fills.lead_many(list(calls), load, online=online)
+        others = [full for full in calls if full not in led]
+        running = [self.fence.run(full, (), calls[full], online=online) for full in others]
+        results = [result.value for result in await asyncio.gather(*running)]
+        made = {full: each.value for full, each in led.items() if each is not None}
+        values |= {
+            full: value
+            for full, (value, _) in {**made, **dict(zip(others, results, strict=True))}.items()
+        }
+        return {
+            key: values[full]
+            for full, key in fulls.items()
+            if full in values and values[full] is not LEFT_OUT
+        }
+
+    def _one_of_many(
+        self,
+        full: str,
+        key: str,
+        load_missing: Callable[[list[str]], Any],
+        expire: int | timedelta | None,
+    ) -> FactoryCall:
+        async def load_one() -> Any:
+            return (await called(load_missing, [key])).get(key, LEFT_OUT)
+
+        return FactoryCall(self, self._reader, full, load_one, self.freshness(expire))
 
     async def set_many(
         self, values: Mapping[str, Any], expire: int | timedelta | None = None
@@ -228,69 +264,22 @@ class CacheManager:
         """Remove `keys` and return how many of them there were."""
         _refuse_text(keys)
         fulls = [self._full(key) for key in keys]
-        return await self._remove(fulls) if fulls else 0
-
-    async def get_or_set_many(
-        self,
-        keys: Collection[str],
-        load_missing: Callable[[list[str]], Any],
-        expire: int | timedelta | None = None,
-    ) -> dict[str, Any]:
-        """Return the values of `keys`; compute those that are missing by `load_missing(keys)`.
-
-        It returns a mapping, and is called once with the keys that nobody else computes; for the
-        others this caller waits. A key that it leaves out is left out of the result.
-        """
-        if self.backend.keeps_bytes:
-            fulls = {self._full(key): key for key in keys}
-            found = await self._guarded(self._lookup_many(list(fulls)), None)
-            online = found is not None
-            values = {fulls[full]: value for full, value in (found or {}).items()}
-        else:
-            values, online = await self.get_many(keys), True
-        missing = {self._full(key): key for key in keys if key not in values}
-        freshness = self.freshness(expire)
-
-        async def load(fulls: list[str]) -> dict[str, Made]:
-            began = time.monotonic()
-            loaded = await called(load_missing, [missing[full] for full in fulls])
-            cost = time.monotonic() - began
-            made = {}
-            for full in fulls:
-                if missing[full] in loaded:
-                    entry = Entry(self, full, dict, freshness=freshness, logger=logger)
-                    made[full] = entry.made(loaded[missing[full]], (), cost)
-            return made
-
-        async def one(full: str) -> None:
-            async def load_one() -> Any:
-                loaded = await called(load_missing, [missing[full]])
-                return loaded.get(missing[full], LEFT_OUT)
-
-            entry = Entry(self, full, load_one, freshness=freshness, logger=logger)
-            value = (await self.fence.run(full, (), entry, online=online)).value
-            if value is not LEFT_OUT:
-                values[missing[full]] = value
-
-        led = await self.fence.lead_many(list(missing), load, online=online)
-        values |= {missing[full]: made.value for full, made in led.items() if made is not None}
-        await asyncio.gather(*(one(full) for full in missing if full not in led))
-        return {key: values[key] for key in keys if key in values}
+        return await self.invalidations.remove(fulls) if fulls else 0
 
     async def delete(self, key: str) -> bool:
         """Remove `key`, which is no pattern; return whether there was something to remove."""
         full = self._full(key)
-        deleted = await self._remove([full]) > 0
+        deleted = await self.invalidations.remove([full]) > 0
         logger.debug("deleted %s: %s", Shown(full), deleted)
         return deleted
 
     async def exists(self, key: str) -> bool:
         """Return whether `get` has a value at `key`, be it `None`: the two never differ."""
-        return (await self._guarded(self._lookup(self._full(key)), (False, None)))[0]
+        return await self._lookup(self._full(key)) is not None
 
     async def clear(self) -> bool:
         """Remove every entry below `key_prefix` and nothing else; return whether it was done."""
-        return await self.delete_matching(self._everything)
+        return await self.delete_matching(self.invalidations.everything)
 
     def clear_sync(self) -> bool:
         """Do what `clear` does, from synchronous code: for fixtures of tests, and for scripts.
@@ -324,17 +313,14 @@ class CacheManager:
         """
         if not isinstance(pattern, KeyPattern):
             pattern = self._pattern(pattern)
-        self._put_off([pattern], ())
+        self.invalidations.defer([pattern])
 
     async def invalidate_tags(self, *tags: str) -> bool:
         """Make every entry that has one of `tags` of no use; return whether that was done.
 
         It takes one round trip, whatever the number of entries.
         """
-        keys = (all_tags_key(self.key_prefix), *self._tag_keys(tags))
-        done = await self._overtaking(
-            self.backend.invalidate_tag_keys(keys, TAG_MS), False, tags=keys
-        )
+        done = await self.invalidations.renew_tags(self._tag_keys(tags))
         logger.debug("%s tags %s", "invalidated" if done else "could not invalidate", Shown(tags))
         return done
 
@@ -344,12 +330,8 @@ class CacheManager:
         A last attempt is made to deliver what could not be delivered so far; what is left is logged.
         """
         insist_on_asyncio()
-        await self.fence.leases.settle()
-        if self.journal:
-            with past_the_breaker(), suppress(Exception):
-                async with asyncio.timeout(LAST_ATTEMPT_SECONDS):
-                    await self.journal.deliver()
-        await self.journal.close()
+        await self.fence.leases.tasks.settle()
+        await self.invalidations.close()
         await self._guarded(self.backend.close(), None)
 
     async def health_check(self) -> bool:
@@ -360,61 +342,46 @@ class CacheManager:
         if self.on_event is not None:
             self.on_event(event)
 
-    async def _recover(self) -> None:
-        """Deliver what could not be delivered while the backend was away, for a while."""
-        with suppress(Exception):  # of another server, or too much: the journal goes on with it
-            async with asyncio.timeout(RECOVERY_SECONDS):
-                await self.journal.deliver()
-                await self.fence.leases.release_orphans()
-
-    def _refuse_covered(self, key: str) -> None:
-        if self.journal.covers(key):
-            raise UnavailableError("an invalidation of it is still to be delivered")
-
-    async def _lookup(self, key: str) -> tuple[bool, Any]:
-        self._refuse_covered(key)
-        if self.backend.keeps_bytes:
-            found = await self._lookup_many([key])
-            return key in found, found.get(key)
-        value = await self.backend.get(key)
-        if value is None:
-            return await self.backend.exists(key), None
-        if isinstance(value, str) and value.startswith(("lease/", "cache/")):
-            found = await self._lookup_many([key])
-            return key in found, found.get(key)
-        try:
-            return True, codec.decode(codec.encode(value))
-        except codec.UnstorableError:  # put there by somebody else; it is the backend's own
-            return True, value
+    async def _lookup(self, key: str) -> Cached | None:
+        """Return the value at a whole key, on the shortest way."""
+        insist_on_asyncio()
+        fence, data = self.fence, None
+        kept = fence.near.get(key) if fence.near is not None and fence.may_read_near() else None
+        if kept is None:
+            look = fence.look_now(key, ()) if fence.looks_now else None
+            data, *_ = look or await fence.leases.look(key, by_hand=True)
+        else:
+            data = kept.data
+        found = value_at(self, key, data)
+        if found is None or not found.tags:
+            return found
+        return found if await self._nonces(found.tags) == found.nonces else None
 
     async def _lookup_many(self, keys: list[str]) -> dict[str, Any]:
-        """Return the values at whole keys: what was set by hand, and entries of `get_or_set`."""
-        keys = [key for key in keys if not self.journal.covers(key)]
-        there = await self._standing_at(keys, self.backend.get_many_bytes)
-        entries: dict[str, Standing] = {}
-        for key, data in there.items():
-            entry = standing(self, key, data)
-            if entry is not None and not (entry.tags and self.journal.covers(key, entry.tags)):
-                entries[key] = entry
-        tags = {tag for entry in entries.values() for tag in entry.tags}
-        now = await self._standing_at(list(tags), self.backend.nonces_now) if tags else {}
-        values = {
-            key: entry.value(tuple([now[tag] for tag in entry.tags]))
-            for key, entry in entries.items()
-        }
-        return {key: value for key, (is_of_use, value) in values.items() if is_of_use}
-
-    async def _standing_at(
-        self, keys: list[str], read: Callable[[list[str]], Awaitable[Nonces]]
-    ) -> dict[str, bytes | None]:
-        """Return what stands at whole keys, where it is near, or else what `read` brings."""
-        near, found = self.backend.near, dict[str, bytes | None]()
-        if near is not None and not self.journal.is_open and not computes_here():
-            found = {key: kept.data for key in keys if (kept := near.get(key)) is not None}
-        missing = [key for key in keys if key not in found]
+        """Return the values at whole keys; raise where the backend cannot be asked."""
+        pending, near = self.invalidations.pending, self.fence.near
+        keys = [key for key in keys if not pending.covers(key)]
+        there: dict[str, bytes | None] = {}
+        if near is not None and self.fence.may_read_near():
+            there = {key: kept.data for key in keys if (kept := near.get(key)) is not None}
+        missing = [key for key in keys if key not in there]
         if missing:
-            found |= dict(zip(missing, await read(missing), strict=True))
-        return found
+            found = await self.backend.get_many_bytes(missing)
+            there |= dict(zip(missing, found, strict=True))
+        values = {key: value_at(self, key, data) for key, data in there.items()}
+        tags = tuple({tag for each in values.values() if each is not None for tag in each.tags})
+        nonces = (await self._nonces(tags) or ()) if tags else ()
+        now = dict(zip(tags, nonces, strict=False))
+        return {
+            key: each.value
+            for key, each in values.items()
+            if each is not None and tuple(map(now.get, each.tags)) == each.nonces
+        }
+
+    async def _nonces(self, tags: tuple[str, ...]) -> tuple[bytes | None, ...] | None:
+        """Return the nonces of tags, where they are near, or else what the backend has."""
+        near = self.fence.near if self.fence.near and self.fence.may_read_near() else None
+        return (near and near.nonces(tags)) or await self.fence.leases.nonces_now(tags)
 
     def _tag_keys(self, tags: Collection[str]) -> tuple[str, ...]:
         if isinstance(tags, str):
@@ -447,67 +414,11 @@ class CacheManager:
                 f"CACHE_MAX_ENTRY_BYTES"
             )
 
-    def limit_clear(self) -> None:
-        """Tell a backend whose `clear` stands for patterns how far it may reach."""
-        if type(self.backend).delete_matching is CacheBackend.delete_matching:
-            self.backend.key_prefix = self.key_prefix
-
     async def delete_matching(self, pattern: KeyPattern) -> bool:
         """Remove every entry whose whole key `pattern` covers; return whether it was done."""
-        self.limit_clear()
-        walk = partial(self.backend.delete_matching, pattern)
-        walking = walk() if pattern.exact_key else self.walks.join(pattern, walk)
-        done = await self._overtaking(walking, False, [pattern])
+        done = await self.invalidations.remove_matching(pattern)
         logger.debug("%s %s", "invalidated" if done else "could not invalidate", Shown(pattern))
         return done
-
-    async def _remove(self, fulls: list[str]) -> int:
-        patterns = [KeyPattern((full,)) for full in fulls]
-        return await self._overtaking(self.backend.delete_many(fulls), 0, patterns)
-
-    async def _overtaking(
-        self,
-        invalidation: Awaitable[T],
-        failed: T,
-        patterns: Collection[KeyPattern] = (),
-        tags: Collection[str] = (),
-    ) -> T:
-        """Carry out an invalidation, and take this process's flights out of its way.
-
-        Before it, so that none of them is stored after it where the backend cannot tell; and after
-        it, for those that took off meanwhile. What cannot be delivered goes into the journal, and
-        so does what may not have been, as the caller was cancelled.
-        """
-        insist_on_asyncio(invalidation)
-        flights, before = self.fence.flights, self.journal.mark(patterns, tags)
-        flights.overtake(patterns, tags)
-        try:
-            result = await invalidation
-        except BaseException as error:
-            self._put_off(patterns, tags)
-            if not isinstance(error, Exception):
-                raise
-            if not isinstance(error, UnavailableError):  # which the backend has noted itself
-                self._outage.failed(error)
-            return failed
-        if result is False:  # so says a backend that does not raise
-            self._put_off(patterns, tags)
-            return result
-        self._outage.worked()
-        self.forget(patterns, tags)
-        self.journal.settle(before, patterns, tags)
-        flights.overtake(patterns, tags)
-        return result
-
-    def _put_off(self, patterns: Collection[KeyPattern], tags: Collection[str]) -> None:
-        self.forget(patterns, tags)
-        self.journal.add(patterns, tags)
-        self.fence.flights.overtake(patterns, tags, undelivered=True)
-
-    def forget(self, patterns: Collection[KeyPattern], tags: Collection[str] = ()) -> None:
-        """Serve nothing of it from the near cache any more, nor what is on its way."""
-        if self.backend.near is not None:
-            self.backend.near.forget(patterns, tags)
 
     def _pattern(self, pattern: str) -> KeyPattern:
         if not isinstance(pattern, str) or not pattern:
@@ -542,37 +453,6 @@ class CacheManager:
 def _refuse_text(keys: Collection[str]) -> None:
     if isinstance(keys, str):
         raise TypeError(f"keys={keys!r} is a string; give a list: [{keys!r}]")
-
-
-class _Delivery:
-    """How a journal's invalidations reach the backend of its manager."""
-
-    def __init__(self, manager: CacheManager) -> None:
-        self._manager = manager
-
-    async def remove(self, keys: list[str]) -> None:
-        """Remove these keys."""
-        await self._manager.backend.delete_many(keys)
-        self._manager.forget([KeyPattern((key,)) for key in keys])
-
-    async def remove_matching(self, pattern: KeyPattern) -> None:
-        """Remove the keys that a pattern covers."""
-        self._manager.limit_clear()
-        _insist(await self._manager.backend.delete_matching(pattern))
-        self._manager.forget([pattern])
-
-    async def renew_tags(self, tags: list[str]) -> None:
-        """Give these tags new nonces, that of all tags before the others."""
-        of_all = all_tags_key(self._manager.key_prefix)
-        tags = [of_all, *(tag for tag in tags if tag != of_all)]
-        _insist(await self._manager.backend.invalidate_tag_keys(tags, TAG_MS))
-        self._manager.forget((), tags)
-
-
-def _insist(done: object) -> None:
-    """Raise `UnavailableError` where a backend says, without raising, that it has done nothing."""
-    if done is False:
-        raise UnavailableError("the backend says that it is not done")
 
 
 def _checked_tag(tag: str) -> str:

@@ -417,7 +417,7 @@ async def test_p5_whatever_the_client_raises_reaches_nobody(
             result = await do(manager)
             assert result == expected or expected not in COMPUTED
     await eventually(manager.health_check)
-    await eventually(lambda: len(manager.journal) == 0)
+    await eventually(lambda: len(manager.invalidations.pending) == 0)
     assert await manager.set("key", "value") is True
     assert await manager.get("key") == "value"
 
@@ -515,8 +515,8 @@ async def test_p6_who_is_cancelled_while_he_invalidates_goes_when_that_is_kept(
     await asyncio.wait([caller], timeout=WITHIN)
     assert caller.cancelled()
     for key in ("a1", "b1", "c:1", "d:1", "e"):
-        assert manager.journal.covers(f"{manager.key_prefix}:{key}")
-    assert not manager.journal.covers(f"{manager.key_prefix}:f")
+        assert manager.invalidations.pending.covers(f"{manager.key_prefix}:{key}")
+    assert not manager.invalidations.pending.covers(f"{manager.key_prefix}:f")
 
 
 async def test_p5_nothing_is_left_of_an_outage(

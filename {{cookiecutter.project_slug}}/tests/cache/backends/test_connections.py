@@ -390,7 +390,7 @@ async def test_p4_who_is_cancelled_leaves_no_lease(make: Make, redis_client: Red
 
     for start in range(0, 2000, 50):
         await asyncio.gather(*map(cancel, range(start, start + 50)))
-    await manager.fence.leases.settle()
+    await manager.fence.leases.tasks.settle()
     keys = list(redis_client.scan_iter(f"{manager.key_prefix}:*", count=1000))
     for key in keys:
         data = redis_client.get(key)
@@ -438,7 +438,7 @@ async def test_p5_cancellations_give_nobody_a_wrong_value(
     assert len(right) > 500
     assert right.count(False) == 0
     assert function.runs == 0
-    await eventually(lambda: len(manager.journal) == 0)
+    await eventually(lambda: len(manager.invalidations.pending) == 0)
     assert all(await asyncio.gather(*map(function, range(100))))
     assert await manager.get_many(keys) == dict(zip(keys, keys, strict=True))
     assert await manager.set_many({f"set:{number}": number for number in range(10)}) is True

@@ -50,7 +50,6 @@ async def test_expire_has_fractions_of_a_second() -> None:
         ("exists", False),
         ("get", None),
         ("get_bytes", None),
-        ("read_nowait", None),
     ],
 )
 async def test_an_entry_whose_time_is_over_was_not_there(method: str, answer: object) -> None:
@@ -69,8 +68,8 @@ async def test_what_stands_at_a_key_is_there_at_once() -> None:
     """Nobody waits a turn of the event loop for it."""
     backend = MemoryBackend()
     await backend.set_bytes("key", b"data")
-    assert backend.read_nowait("key").result() == b"data"
-    assert backend.read_nowait("other").result() is None
+    assert backend.read_now("key", ["other"]) == (b"data", (None,))
+    assert backend.read_now("other") == (None, ())
 
 
 async def test_without_expire_an_entry_stays() -> None:
@@ -82,7 +81,7 @@ async def test_without_expire_an_entry_stays() -> None:
     assert await backend.get("key") == 1
 
 
-@pytest.mark.parametrize("method", ["get", "get_bytes", "look", "read_nowait"])
+@pytest.mark.parametrize("method", ["get", "get_bytes", "look"])
 async def test_the_entry_that_was_used_longest_ago_leaves_first(method: str) -> None:
     """Reading an entry keeps it."""
     backend = MemoryBackend(max_entries=2)

@@ -351,7 +351,7 @@ async def test_p3_what_was_invalidated_late_is_not_near_when_that_is_done(
     assert await manager.backend.get_many_bytes([tag]) != (None,)  # the nonce that is near then
     assert (await read())["version"] == 2
     wire.deaf = True
-    await eventually(lambda: not len(manager.journal))
+    await eventually(lambda: not len(manager.invalidations.pending))
     assert (await read())["version"] == 2
 
 
@@ -368,7 +368,7 @@ async def test_p3_what_is_held_back_makes_nothing_near(
         assert await own.version() == 1
         assert wire.asked.total() > before
     wire.heal()
-    await eventually(lambda: not len(manager.journal))
+    await eventually(lambda: not len(manager.invalidations.pending))
     assert await brought_near(own.version, wire) == 1
 
 
@@ -1029,7 +1029,7 @@ async def test_p3_an_open_breaker_does_not_make_it_serve_what_it_cannot_prove(
     for _ in range(3):
         with pytest.raises(UnavailableError):
             await hasty.backend.acquire(f"{hasty.key_prefix}:another", b"lease", 1000)
-    assert not len(hasty.journal)
+    assert not len(hasty.invalidations.pending)
     topology: Any = backend_of(hasty)._topology
     assert topology._server.breaker.is_open
     if then == "it is silenced":

@@ -9,7 +9,7 @@ back before anybody asks it.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -17,11 +17,16 @@ from typing import Any, Final, cast
 import pytest
 from redis import Redis
 
-from app.core.cache import CacheManager, RedisBackend
+from app.core.cache import CacheManager, MemoryBackend, RedisBackend
 from app.core.cache.backends.multiplexed import LARGE_BYTES
-from app.core.cache.coherence.journal import REPEATED_SECONDS, SLOTS, InvalidationEvent, Journal
+from app.core.cache.coherence.pending import (
+    REPEATED_SECONDS,
+    SLOTS,
+    InvalidationEvent,
+    PendingInvalidations,
+)
 from app.core.cache.keys.patterns import KeyPattern
-from tests.cache.coherence.test_journal import KINDS, OF_ALL_NUMBERS, WAYS, Entries
+from tests.cache.coherence.test_pending import KINDS, OF_ALL_NUMBERS, WAYS, Entries
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Direction, Fault, FaultProxy
 from tests.cache.faults import PATIENT, eventually, swept
@@ -88,7 +93,7 @@ class Scene:
 
     async def is_well(self) -> bool:
         """Whether the master answers, and has been told everything."""
-        return await self.manager.health_check() and not self.manager.journal.is_open
+        return await self.manager.health_check() and not self.manager.invalidations.pending.is_open
 
 
 @pytest.fixture
@@ -285,17 +290,9 @@ class Told:
     told: list[Any] = field(default_factory=list)
     events: list[InvalidationEvent] = field(default_factory=list)
 
-    async def remove(self, keys: list[str]) -> None:
-        """Take keys."""
-        self.told += keys
-
-    async def remove_matching(self, pattern: KeyPattern) -> None:
-        """Take a pattern."""
-        self.told.append(pattern)
-
-    async def renew_tags(self, tags: list[str]) -> None:
-        """Take tags."""
-        self.told += tags
+    async def take(self, patterns: Collection[KeyPattern]) -> None:
+        """Take what is delivered."""
+        self.told += patterns
 
 
 @pytest.fixture
@@ -305,9 +302,11 @@ def told() -> Told:
 
 
 @pytest.fixture
-def journal(told: Told) -> Journal:
+def journal(told: Told) -> PendingInvalidations:
     """Lend a journal of a backend that can be taken over."""
-    journal = Journal(told, EVERYTHING, every_tag="all", logger=LOGGER, listener=told.events.append)
+    journal = PendingInvalidations(
+        told.take, EVERYTHING, logger=LOGGER, listener=told.events.append
+    )
     journal.is_repeated = True
     return journal
 
@@ -317,75 +316,92 @@ def exact(key: str) -> KeyPattern:
     return KeyPattern((key,))
 
 
-def delivered(
-    journal: Journal, patterns: Collection[KeyPattern], tags: Collection[str] = ()
-) -> None:
+def delivered(journal: PendingInvalidations, patterns: Collection[KeyPattern]) -> None:
     """Say that something was delivered."""
-    journal.settle(journal.mark(patterns, tags), patterns, tags)
+    journal.confirm(journal.sequence(patterns), patterns)
 
 
-async def again(journal: Journal) -> None:
+async def again(journal: PendingInvalidations) -> None:
     """Have repeated what is to be, at once."""
     journal.repeat()
     await journal.deliver()
     await journal.close()
 
 
-async def test_p6_what_is_repeated_is_covered_until_then(journal: Journal, told: Told) -> None:
+async def test_p6_what_is_repeated_is_covered_until_then(
+    journal: PendingInvalidations, told: Told
+) -> None:
     """And once it is delivered it is not covered any more."""
-    delivered(journal, [exact("app:key"), KeyPattern(("app:a", ""))], ["all", "tag"])
+    delivered(journal, [exact("app:key"), KeyPattern(("app:a", "")), exact("app:~tag:tag")])
     assert not journal.covers("app:key")
     journal.repeat()
     assert journal.covers("app:key")
     assert journal.covers("app:abc")
-    assert journal.covers("app:other", ["tag"])
-    assert not journal.covers("app:other", ["other"])
+    assert journal.covers("app:other", "app:~tag:tag")
+    assert not journal.covers("app:other", "app:~tag:other")
     await again(journal)
-    assert told.told == ["all", "tag", "app:key", KeyPattern(("app:a", ""))]
+    assert told.told == [exact("app:key"), exact("app:~tag:tag"), KeyPattern(("app:a", ""))]
     assert not journal.is_open
 
 
-async def test_p6_what_is_under_way_meanwhile_is_repeated(journal: Journal, told: Told) -> None:
+async def test_p6_what_is_under_way_meanwhile_is_repeated(
+    journal: PendingInvalidations, told: Told
+) -> None:
     """It may have got to the server that was there before, and only there."""
-    mark = journal.mark([exact("app:key")], ["all", "tag"])
+    before = journal.sequence([exact("app:key")])
     journal.repeat()
-    journal.settle(mark, [exact("app:key")], ["all", "tag"])
+    journal.confirm(before, [exact("app:key")])
     assert journal.covers("app:key")
     await again(journal)
-    assert told.told == ["all", "tag", "app:key"]
+    assert told.told == [exact("app:key")]
 
 
 async def test_p6_what_is_delivered_late_meanwhile_is_repeated(
-    journal: Journal, told: Told, monkeypatch: pytest.MonkeyPatch
+    journal: PendingInvalidations, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That, too, may have got to the server that was there before."""
 
-    async def remove(keys: list[str]) -> None:
-        told.told += keys
+    async def take(patterns: Collection[KeyPattern]) -> None:
+        told.told += patterns
         if len(told.told) == 1:
             journal.repeat()
 
-    monkeypatch.setattr(told, "remove", remove)
-    journal.add([exact("app:key")], [])
+    monkeypatch.setattr(journal, "_deliver", take)
+    journal.add([exact("app:key")])
     await journal.deliver()
-    assert told.told == ["app:key", "app:key"]
+    assert told.told == [exact("app:key")] * 2
     await journal.close()
 
 
-async def test_p6_the_tag_of_all_is_renewed_before_others(journal: Journal, told: Told) -> None:
+async def test_p6_the_tag_of_all_is_renewed_before_others() -> None:
     """As it was the first time, whatever came in between."""
-    delivered(journal, [], ["all", "first"])
-    delivered(journal, [], ["all", "second"])
-    await again(journal)
-    assert told.told == ["all", "first", "second"]
+    renewed: list[list[str]] = []
+
+    class Backend(MemoryBackend):
+        async def invalidate_tag_keys(self, tags: Sequence[str], ms: int) -> bool:
+            renewed.append([*tags])
+            return await super().invalidate_tag_keys(tags, ms)
+
+        def on_takeover(self, _step: Callable[[], None], /) -> bool:
+            return True
+
+    manager = CacheManager(Backend(key_prefix="app"))
+    for tag in ("first", "second"):
+        await manager.invalidate_tags(tag)
+    await again(manager.invalidations.pending)
+    assert renewed == [
+        ["app:~tags", "app:~tag:first"],
+        ["app:~tags", "app:~tag:second"],
+        ["app:~tags", "app:~tag:first", "app:~tag:second"],
+    ]
 
 
 async def test_p6_what_was_long_ago_is_not_repeated(
-    journal: Journal, told: Told, monkeypatch: pytest.MonkeyPatch
+    journal: PendingInvalidations, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the last one, that is: who was idle since has told nothing else."""
     now = 1000.0
-    monkeypatch.setattr("app.core.cache.coherence.journal.time.monotonic", lambda: now)
+    monkeypatch.setattr("app.core.cache.coherence.pending.time.monotonic", lambda: now)
     delivered(journal, [exact("app:new"), exact("app:old")])
     now += REPEATED_SECONDS - 1
     delivered(journal, [exact("app:new")])
@@ -394,10 +410,12 @@ async def test_p6_what_was_long_ago_is_not_repeated(
     now += 1000
     monkeypatch.undo()
     await again(journal)
-    assert told.told == ["app:new", "app:newest"]
+    assert told.told == [exact("app:new"), exact("app:newest")]
 
 
-async def test_p6_too_many_to_repeat_are_everything(journal: Journal, told: Told) -> None:
+async def test_p6_too_many_to_repeat_are_everything(
+    journal: PendingInvalidations, told: Told
+) -> None:
     """As with those that could not be delivered."""
     for number in range(SLOTS + 10):
         delivered(journal, [exact(f"app:{number}")])
@@ -405,18 +423,22 @@ async def test_p6_too_many_to_repeat_are_everything(journal: Journal, told: Told
     assert told.told == [EVERYTHING]
 
 
-async def test_p6_what_is_put_off_meanwhile_is_told(journal: Journal, told: Told) -> None:
+async def test_p6_what_is_put_off_meanwhile_is_told(
+    journal: PendingInvalidations, told: Told
+) -> None:
     """A listener hears of that, and only of that."""
     delivered(journal, [exact("app:key")])
     journal.repeat()
-    journal.add([exact("app:other")], [])
+    journal.add([exact("app:other")])
     await journal.deliver()
-    assert told.told == ["app:key", "app:other"]
+    assert told.told == [exact("app:key"), exact("app:other")]
     assert told.events == [InvalidationEvent("deferred", 1), InvalidationEvent("delivered", 1)]
     await journal.close()
 
 
-async def test_p6_without_another_server_nothing_is_remembered(journal: Journal) -> None:
+async def test_p6_without_another_server_nothing_is_remembered(
+    journal: PendingInvalidations,
+) -> None:
     """One server has no replica that could take over."""
     journal.is_repeated = False
     delivered(journal, [exact("app:key")])

@@ -142,7 +142,7 @@ async def test_a_hot_value_is_computed_early(our_manager: CacheManager) -> None:
         got = await our_manager.get_or_set("key", factory, expire=60, early_refresh=1e9)
         assert got == expected
         await (
-            our_manager.fence.leases.settle()
+            our_manager.fence.leases.tasks.settle()
         )  # until then this caller's claim keeps others from it
     assert await our_manager.get_or_set("key", factory, expire=60) == 2
     with pytest.raises(ValueError, match="early_refresh=-1"):

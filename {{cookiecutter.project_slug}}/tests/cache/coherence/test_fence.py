@@ -502,7 +502,7 @@ def test_p5_close_ends_although_what_was_left_has_just_been_done() -> None:
 
     async def close() -> None:
         manager = CacheManager(MemoryBackend())
-        manager.fence.leases.afterwards(asyncio.sleep(0))
+        manager.fence.leases.tasks.start(asyncio.sleep(0))
         await asyncio.sleep(0)
         closing = asyncio.create_task(manager.close())  # it begins when the task has ended
         await closing

@@ -14,9 +14,11 @@ import pytest
 
 from app.core.cache.backends import MemoryBackend
 from app.core.cache.base import CacheBackend, Nonces, new_nonce
-from app.core.cache.coherence.fence import Call, Fence, Found, Made, Served
-from app.core.cache.coherence.flights import Flight
+from app.core.cache.coherence.call import Cached, Call, Computed
+from app.core.cache.coherence.fence import Fence
+from app.core.cache.coherence.fills import Result
 from app.core.cache.coherence.leases import Leases, is_lease
+from app.core.cache.coherence.single_flight import InFlight
 from app.core.cache.manager import CacheManager
 from app.core.cache.resilience.outage import Outage
 
@@ -89,9 +91,11 @@ class Server(MemoryBackend):
         super().__init__()
         self._memory, self._schedule = memory, schedule
 
-    async def look(self, key: str, tags: Any = ()) -> tuple[bytes | None, Nonces]:
+    async def look(
+        self, key: str, tags: Any = (), deadline: float | None = None
+    ) -> tuple[bytes | None, Nonces]:
         await self._schedule.step()
-        return await self._memory.look(key, tags)
+        return await self._memory.look(key, tags, deadline)
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         await self._schedule.step()
@@ -135,10 +139,10 @@ class Process(Fence):
     steps = Steps
 
     def __init__(self, backend: CacheBackend, memory: MemoryBackend, schedule: Schedule) -> None:
-        journal = CacheManager(backend).journal  # in which nothing comes
+        journal = CacheManager(backend).invalidations.pending  # in which nothing comes
         outage = Outage("the model", logging.getLogger(__name__))
         super().__init__(backend, outage, journal)
-        self.leases = steps = self.steps(backend, outage, journal)
+        self.leases = self.fills.leases = steps = self.steps(backend, outage, journal)
         steps.memory, steps.schedule = memory, schedule
 
 
@@ -194,18 +198,18 @@ class Reading(Call):
     def failed(self, value: Any) -> bool:
         return value is None
 
-    def read(self, data: bytes, nonces: Nonces) -> Found | None:
+    def read(self, data: bytes, nonces: Nonces) -> Cached | None:
         value, _, kept = data.partition(b"|")
         now = b",".join(nonce or b"" for nonce in nonces)
-        return Found(value.decode()) if kept in (b"|", now + b"|") else None
+        return Cached(value.decode()) if kept in (b"|", now + b"|") else None
 
-    async def compute(self, nonces: Nonces) -> Made:
+    async def compute(self, nonces: Nonces) -> Computed:
         world = self._world
         await world.schedule.step()
         world.computed += 1
         value = world.source
         joined = b",".join(nonce or b"" for nonce in nonces)
-        return Made(value, b"%b|%b|" % (value.encode(), joined), 60_000)
+        return Computed(value, b"%b|%b|" % (value.encode(), joined), 60_000)
 
 
 WAYS = ("delete", "tag", "set")
@@ -340,7 +344,7 @@ class ImpatientProcess(Process):
 
     steps = Impatient
 
-    async def _follow(self, flight: Flight, call: Call, *_: Any, **__: Any) -> Served:
+    async def _follow(self, flight: InFlight, call: Call, *_: Any, **__: Any) -> Result:
         await self.leases.schedule.step()  # type: ignore[attr-defined]
         return await self._overdue(flight, call)
 

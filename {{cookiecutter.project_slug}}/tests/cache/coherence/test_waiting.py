@@ -15,7 +15,7 @@ from app.core.cache import (
     MemoryBackend,
     cache_response,
 )
-from app.core.cache.coherence import leases
+from app.core.cache.coherence import background
 from app.core.cache.coherence.leases import LEASE_MS, is_lease
 from tests.cache.coherence.test_fence import joined
 from tests.cache.coherence.test_freshness import elapse
@@ -323,7 +323,7 @@ async def test_p5_close_does_not_wait_for_a_function_that_never_ends(
     our_manager: CacheManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that computes a stale entry anew in the background is cancelled after a while."""
-    monkeypatch.setattr(leases, "SETTLE_SECONDS", PATIENCE)
+    monkeypatch.setattr(background, "SETTLE_SECONDS", PATIENCE)
     ended: list[BaseException] = []
     runs: list[int] = []
 

@@ -157,7 +157,7 @@ async def test_p6_all_who_shared_a_walk_that_failed_know_it(
         await until(lambda number=number: len(backend.gates) > number)  # type: ignore[misc]
         backend.gates[number].set()
     assert await asyncio.gather(*tasks) == [False] * 3
-    assert manager.journal.is_open
+    assert manager.invalidations.pending.is_open
 
 
 def test_a_walk_that_ended_with_its_loop_is_in_nobodys_way() -> None:

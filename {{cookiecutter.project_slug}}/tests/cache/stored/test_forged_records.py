@@ -251,9 +251,15 @@ class Spy(MemoryBackend):
         super().__init__(key_prefix="own")
         self.asked: set[str] = set()
 
-    async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
+    async def look(
+        self, key: str, tags: Sequence[str] = (), deadline: float | None = None
+    ) -> tuple[bytes | None, Nonces]:
         self.asked |= {key, *tags}
-        return await super().look(key, tags)
+        return await super().look(key, tags, deadline)
+
+    def read_now(self, key: str, tags: Sequence[str] = (), /) -> tuple[bytes | None, Nonces]:
+        self.asked |= {key, *tags}
+        return super().read_now(key, tags)
 
     async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
         self.asked |= {*keys}

@@ -1,6 +1,5 @@
 """Entries in this process: for development, for tests, and for a service of one process."""
 
-import asyncio
 import threading
 import time
 from collections import OrderedDict
@@ -90,17 +89,17 @@ class MemoryBackend(BytesBackend):
         with self._lock:
             return self._put(key, data, lifetime)
 
-    async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
+    async def look(
+        self, key: str, tags: Sequence[str] = (), deadline: float | None = None
+    ) -> tuple[bytes | None, Nonces]:
         """Return what stands at `key` and at `tags`."""
-        with self._lock:
-            return self._used(key), tuple([self._used(tag) for tag in tags])
+        del deadline  # nothing is waited for
+        return self.read_now(key, tags)
 
-    def read_nowait(self, key: str, /) -> "asyncio.Future[bytes | None]":
-        """Return what stands at `key`; it is there at once."""
-        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+    def read_now(self, key: str, tags: Sequence[str] = (), /) -> tuple[bytes | None, Nonces]:
+        """Return what stands at `key` and at `tags`; it is there at once."""
         with self._lock:
-            answer.set_result(self._used(key))
-        return answer
+            return self._used(key), tuple([self._used(tag) for tag in tags]) if tags else ()
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         """Put `data` at `key` if nothing stands there, else return that."""

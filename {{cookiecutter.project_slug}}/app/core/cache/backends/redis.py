@@ -283,17 +283,10 @@ class RedisBackend(BytesBackend):
                 await self._unlink(names)
         return True
 
-    async def look(self, key: str, tags: Sequence[str] = ()) -> tuple[bytes | None, Nonces]:
-        """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
-        return await self._look(key, tags)
-
-    async def retry_read(self, key: str, deadline: float, /) -> bytes | None:
-        """Return what stands at `key`, until the deadline, in the event loop's time."""
-        return (await self._look(key, (), deadline))[0]
-
-    async def _look(
-        self, key: str, tags: Sequence[str], deadline: float | None = None
+    async def look(
+        self, key: str, tags: Sequence[str] = (), deadline: float | None = None
     ) -> tuple[bytes | None, Nonces]:
+        """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
         # GETs, not one MGET: on a cluster the keys live in different slots.
         names = [_name(each) for each in (key, *tags)]
         commands: list[Command] = [("GET", names[0]), *map(_get_nonce, names[1:])]
@@ -308,9 +301,11 @@ class RedisBackend(BytesBackend):
             standing = await self.get_bytes(key)  # set by hand: a reply to another could be it
         return standing, nonces
 
-    def read_nowait(self, key: str, /) -> "asyncio.Future[bytes | None] | None":
+    def read_nowait(
+        self, key: str, tags: Sequence[str] = (), /, *, by_hand: bool = False
+    ) -> "asyncio.Future[Any] | None":
         """Ask what stands at `key`; the near cache wants to know more, and is served by `look`."""
-        if self.near is not None:
+        if self.near is not None or tags or by_hand:
             return None
         return self._topology.look(get_of(key))
 

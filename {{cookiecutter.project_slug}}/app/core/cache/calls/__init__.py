@@ -6,23 +6,31 @@ Nothing here talks to a server by itself.
 from .cached_calls import CachedCalls
 from .checks import check_background, check_manager, check_several, check_times
 from .dependencies import routes_of
-from .entries import LEFT_OUT, Entry, Factory, Reader, Standing, called, standing
+from .entries import LEFT_OUT, OWNER, Factory, FactoryCall, called
 from .handles import Handles
+from .invalidating import InvalidatingCalls
 from .methods import CachedMethod, attach, unwrapped
 from .misplaced import is_endpoint
+from .ownership import Functions
+from .reading import Reader, value_at
 from .response_capture import ResponseCapture
 from .running import as_coroutine_function
+from .types import CacheDecorator, Decorator
 
 __all__ = [
     "LEFT_OUT",
+    "OWNER",
+    "CacheDecorator",
     "CachedCalls",
     "CachedMethod",
-    "Entry",
+    "Decorator",
     "Factory",
+    "FactoryCall",
+    "Functions",
     "Handles",
+    "InvalidatingCalls",
     "Reader",
     "ResponseCapture",
-    "Standing",
     "as_coroutine_function",
     "attach",
     "called",
@@ -32,6 +40,6 @@ __all__ = [
     "check_times",
     "is_endpoint",
     "routes_of",
-    "standing",
     "unwrapped",
+    "value_at",
 ]

@@ -10,7 +10,7 @@ from typing import Self
 
 from starlette.responses import Response
 
-from ..coherence import Fill, How, is_failure
+from ..coherence import Fill, Outcome, is_failure
 from ..loops import reset
 from ..reads import Watching
 from ..stored import RenderedResponse, sent
@@ -65,7 +65,7 @@ class ResponseCapture:
         self,
         fill: Fill,
         record: Callable[[Response], bytes | None],
-        note: Callable[[How], None],
+        note: Callable[[Outcome], None],
         watch: Watch | None,
     ) -> None:
         """Note what to do when the response is there: make a record of it, and tell what became.

@@ -3,32 +3,32 @@
 Nothing here knows of functions, requests or responses.
 """
 
+from .call import Cached, Computed
 from .exceptions import TELLING, without_own_frames
-from .fence import LOCK_TIMEOUT, Fence, Fill, Found, How, Made, computes_here
+from .fence import LOCK_TIMEOUT, Fence
+from .fills import Fill, Result
 from .freshness import Freshness, is_failure, is_of_the_server
-from .journal import InvalidationEvent, Journal, Listener
-from .leases import AWAY, TAG_MS
-from .status import CacheStatusMiddleware, Outcome, current_slot, note
-from .walks import Walks
+from .invalidation import Invalidations
+from .leases import Look
+from .outcome import Outcome, current_slot, note
+from .pending import InvalidationEvent, Listener
+from .status import CacheStatusMiddleware
 
 __all__ = [
-    "AWAY",
     "LOCK_TIMEOUT",
-    "TAG_MS",
     "TELLING",
     "CacheStatusMiddleware",
+    "Cached",
+    "Computed",
     "Fence",
     "Fill",
-    "Found",
     "Freshness",
-    "How",
     "InvalidationEvent",
-    "Journal",
+    "Invalidations",
     "Listener",
-    "Made",
+    "Look",
     "Outcome",
-    "Walks",
-    "computes_here",
+    "Result",
     "current_slot",
     "is_failure",
     "is_of_the_server",

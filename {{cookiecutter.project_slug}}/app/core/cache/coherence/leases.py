@@ -1,7 +1,8 @@
 """Leases: what the fence does at the backend, a step at a time.
 
 None of these steps raises where the backend cannot be asked: it then counts as away, and so it does
-for what the journal covers. What need not be waited for is done afterwards, in tasks of their own.
+for what an invalidation still has to remove. What need not be waited for is done afterwards, in tasks
+of their own.
 """
 
 import asyncio
@@ -12,24 +13,25 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from ..base import CacheBackend, Nonces, UnavailableError, is_nonce
+from ..base import CacheBackend, Nonces, UnansweredError, UnavailableError, is_nonce
 from ..keys import KeyPattern
-from ..resilience import BackgroundRetry, Outage
-from .flights import Flight
-from .journal import Journal
+from ..loops import insist_on_asyncio
+from ..resilience import Outage
+from ..stored import is_plausible
+from .background import BackgroundTasks
+from .pending import PendingInvalidations
+from .single_flight import InFlight
 
 T = TypeVar("T")
 
 LEASE_MS = 3000
 """How long a leader that was killed holds up the others, in milliseconds."""
-RENEW_SECONDS = 1.0
-SETTLE_SECONDS = 5.0
+LEASE_RENEWAL_SECONDS = 1.0
 TAG_MS = 30 * 24 * 60 * 60 * 1000
 """How long a tag's nonce is kept; an entry that lives longer ends with it."""
 
 _LEASE = b"lease/1 "
 _HEAD = 96  # bytes of a record that tell it from any other: they hold its fill's own number
-_MOST_ORPHANS = 1000
 Look = tuple[bytes | None, Nonces, bool]
 """What stands at a key, its tags' nonces, and whether the backend is there."""
 AWAY: Look = (None, (), False)
@@ -39,61 +41,80 @@ AWAY: Look = (None, (), False)
 class Leases:
     """The steps of one manager at its backend."""
 
-    def __init__(self, backend: CacheBackend, outage: Outage, journal: Journal) -> None:
-        self._backend, self._outage, self._journal = backend, outage, journal
+    def __init__(
+        self, backend: CacheBackend, outage: Outage, pending: PendingInvalidations
+    ) -> None:
+        self._backend, self._outage, self._pending = backend, outage, pending
         self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Future[bool]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.tasks = BackgroundTasks()
+        """What need not be waited for."""
         self._mark, self._process = _new_mark(), os.getpid()
         self._held: set[bytes] = set()
         """Our leases under which something is under way."""
-        # Leases of which nobody knows whether they are there: the answer did not come. A server that
-        # hung carries out what it was sent when it goes on.
-        self._orphans: dict[bytes, str] = {}
-        self._release = BackgroundRetry(self.release_orphans)
 
-    async def look(self, key: str, tags: tuple[str, ...]) -> Look:
-        """Look at a key and its tags."""
-        if self._journal.covers(key, tags):
-            return AWAY
-        try:
-            standing, nonces = await self._backend.look(key, tags)
-        except Exception as error:
-            if not isinstance(error, UnavailableError):
-                self._outage.failed(error)
-            return AWAY
-        self._outage.worked()
-        return standing, nonces, True
+    # --- reading -------------------------------------------------------------------------------
 
-    async def retry_read(self, key: str, deadline: float) -> Look:
-        """Look at a key, and be over at the deadline, in the event loop's time."""
-        if self._journal.covers(key):
-            return AWAY
+    async def look(self, key: str, tags: tuple[str, ...] = (), *, by_hand: bool = False) -> Look:
+        """Return what stands at a key, and the nonces of tags, on the shortest way.
+
+        `by_hand` says that a value which was set by hand is expected: it does not name its key, so
+        the reply has to be proven to be the one to this question.
+        """
+        is_well = not self._pending.is_open and self._outage.since is None
         try:
-            return await self._ask(self._backend.retry_read(key, deadline)), (), True
+            soon = self._backend.read_nowait(key, tags, by_hand=by_hand) if is_well else None
+        except RuntimeError:
+            insist_on_asyncio()
+            raise
+        if soon is None:
+            return await self._look(key, tags)
+        nonces: Nonces = ()
+        try:
+            found = await soon
+        except UnansweredError as error:
+            return await self._look(key, tags, error.deadline)
+        except Exception:  # the backend has noted it
+            return AWAY
+        if type(found) is list:
+            found, nonces = found[0], tuple(found[1:])
+        if by_hand or is_plausible(key, found):
+            return found, nonces, True
+        return await self._look(key, tags)
+
+    async def _look(self, key: str, tags: tuple[str, ...], deadline: float | None = None) -> Look:
+        if self._pending.covers(key, *tags):
+            return AWAY
+        more = () if deadline is None else (deadline,)
+        try:
+            standing, nonces = await self._ask(self._backend.look(key, tags, *more))
         except UnavailableError:
             return AWAY
+        return standing, nonces, True
 
     async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
-        if self._journal.covers("", tags):
-            return None
-        try:
-            return await self._ask(self._backend.nonces_now(tags))
-        except UnavailableError:
-            return None
+        return await self._nonces(tags, self._backend.nonces_now(tags))
 
     async def nonces_made(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces at the keys `tags`, and make those that are missing."""
-        if self._journal.covers("", tags):
+        return await self._nonces(tags, self._backend.nonces(tags, TAG_MS))
+
+    async def _nonces(
+        self, tags: tuple[str, ...], step: Coroutine[Any, Any, Nonces]
+    ) -> Nonces | None:
+        if self._pending.covers(*tags):
+            step.close()
             return None
         try:
-            return await self._ask(self._backend.nonces(tags, TAG_MS))
+            return await self._ask(step)
         except UnavailableError:
             return None
 
-    async def acquire_lease(self, flight: Flight, standing: bytes | None, nonces: Nonces) -> bool:
+    # --- a fill --------------------------------------------------------------------------------
+
+    async def acquire_lease(self, flight: InFlight, standing: bytes | None, nonces: Nonces) -> bool:
         """Put a lease at the key; return whether it is there, or whether there is no backend."""
-        if self._journal.covers(flight.key, flight.tags):
+        if self._pending.covers(flight.key, *flight.tags):
             return True
         try:
             if not all(map(is_nonce, nonces)):
@@ -108,7 +129,6 @@ class Leases:
                     self._backend.replace(flight.key, standing[:_HEAD], lease, LEASE_MS)
                 )
         except UnavailableError:
-            self._remember(flight.key, flight.lease)
             self.let_go(flight)
             flight.lease, flight.nonces = None, ()
             return True
@@ -124,45 +144,48 @@ class Leases:
             self._held.clear()
         return self._mark
 
-    def let_go(self, flight: Flight) -> None:
+    def is_orphan(self, standing: bytes | None) -> bool:
+        """Whether a lease is one of ours under which nothing is under way.
+
+        Nothing has to be known of it: it may have been put there by a command whose answer never
+        came, or one that the server carried out long after it was sent.
+        """
+        is_ours = standing is not None and standing.startswith(self._ours())
+        return is_ours and standing not in self._held
+
+    def let_go(self, flight: InFlight) -> None:
         """Note that nothing is under way under its lease any more, wherever that may stand."""
         if flight.lease is not None:
             self._held.discard(flight.lease)
 
-    async def limit(self, flight: Flight) -> None:
+    def schedule_renewal(self, flight: InFlight) -> None:
+        """Renew the lease in a while, and again, as long as the function runs."""
+        if flight.lease is not None:
+            flight.renewal = asyncio.get_running_loop().call_later(
+                LEASE_RENEWAL_SECONDS, lambda: self.tasks.start(self._renew(flight))
+            )
+
+    async def _renew(self, flight: InFlight) -> None:
+        if flight.lease is None or not flight.running:
+            return
+        key, over = (flight.claim, b"") if flight.claim else (flight.key, flight.lease)
+        try:
+            kept = await self._ask(self._backend.renew(key, over, LEASE_MS))
+        except UnavailableError:
+            kept = True  # for all we know
+        if kept and flight.running:
+            self.schedule_renewal(flight)
+
+    async def limit(self, flight: InFlight) -> None:
         """Give an end to a lease that may have none; who needs it goes on to renew it."""
         with suppress(UnavailableError):
             if flight.over is not None:
                 await self._ask(self._backend.renew(flight.key, flight.over, LEASE_MS))
 
-    def arm(self, flight: Flight) -> None:
-        """Renew the lease in a while, and again, as long as the function runs."""
-        if flight.lease is not None:
-            loop = asyncio.get_running_loop()
-            flight.renewal = loop.call_later(
-                RENEW_SECONDS, lambda: self.afterwards(self._renew(flight))
-            )
-
-    async def _renew(self, flight: Flight) -> None:
-        lease = flight.lease
-        if lease is None or not flight.running:
-            return
-        try:
-            if flight.claim:
-                kept = await self._ask(self._backend.renew(flight.claim, b"", LEASE_MS))
-            else:
-                kept = await self._ask(self._backend.renew(flight.key, lease, LEASE_MS))
-        except UnavailableError:
-            kept = True  # for all we know
-        if kept and flight.running:
-            self.arm(flight)
-
-    async def store(self, flight: Flight, data: bytes, ms: int) -> bool:
+    async def store(self, flight: InFlight, data: bytes, ms: int) -> bool:
         """Put a record where the flight's lease, or what it may replace, still stands."""
         over = flight.lease or flight.over
-        if over is None or flight.overtaken:
-            return False
-        if self._journal.covers(flight.key, flight.tags):
+        if over is None or flight.overtaken or self._pending.covers(flight.key, *flight.tags):
             return False
         try:
             stored = await self._ask(self._backend.replace(flight.key, over, data, ms))
@@ -174,31 +197,24 @@ class Leases:
             self._forget_near(flight.key)
         return stored
 
+    async def give_back(self, key: str, lease: bytes) -> None:
+        """Take a lease away, for others: here it counts as gone as soon as it is let go."""
+        with suppress(UnavailableError):  # then it ends by itself
+            await self._ask(self._backend.release(key, lease))
+
+    async def withdraw(self, flight: InFlight) -> None:
+        """Take away the old record that a refresh was to replace, if it is still there."""
+        if flight.lease is not None:  # should it stay, the next one to see it asks the source again
+            await self.give_back(flight.key, flight.lease)
+            self._forget_near(flight.key)
+
     def _forget_near(self, key: str) -> None:
         if self._backend.near is not None:
             self._backend.near.forget([KeyPattern((key,))])
 
-    async def give_back(self, key: str, lease: bytes) -> None:
-        """Take a lease away, for others: here it counts as gone as soon as it is let go."""
-        try:
-            await self._ask(self._backend.release(key, lease))
-        except UnavailableError:
-            self._remember(key, lease)
+    # --- a refresh -----------------------------------------------------------------------------
 
-    async def withdraw(self, flight: Flight) -> None:
-        """Take away the old record that a flight was to replace, if it is still there."""
-        with suppress(UnavailableError):  # it is due: the next one to see it asks the source again
-            if flight.lease is not None:
-                await self._ask(self._backend.release(flight.key, flight.lease))
-                self._forget_near(flight.key)
-
-    def _remember(self, key: str, lease: bytes | None) -> None:
-        """Take away later a lease that may be at the key, so that it holds up no other process."""
-        if lease is not None and len(self._orphans) < _MOST_ORPHANS:
-            self._orphans[lease] = key
-            self._release.start()
-
-    async def claim(self, flight: Flight, standing: bytes, nonces: Nonces) -> bool | None:
+    async def claim(self, flight: InFlight, standing: bytes, nonces: Nonces) -> bool | None:
         """Claim to compute a record anew that is due; return whether that was possible.
 
         `None` means that it has just been done: who had the claim before may have finished after
@@ -215,12 +231,12 @@ class Leases:
             return False
         flight.claim, flight.token = claim, token
         if now is None or not now.startswith(standing[:_HEAD]):
-            self.afterwards(self.unclaim(flight))
+            self.tasks.start(self.unclaim(flight))
             return None
         flight.nonces, flight.lease = nonces, standing[:_HEAD]
         return True
 
-    async def unclaim(self, flight: Flight, *, withdrawing: bool = False) -> None:
+    async def unclaim(self, flight: InFlight, *, withdrawing: bool = False) -> None:
         """Take back the claim to a record, after the flight's rest; before that the record, or not."""
         if withdrawing:
             await self.withdraw(flight)
@@ -230,16 +246,18 @@ class Leases:
             else:
                 await self._ask(self._backend.release(flight.claim, flight.token))
 
+    # --- waiting -------------------------------------------------------------------------------
+
     async def wait(self, key: str, lease: bytes) -> bool:
-        """Wait until something else than `lease` stands at the key. One of a process looks.
+        """Wait until something else than `lease` stands at the key. One task of a process polls.
 
         Return whether that is so; if not, the backend is away.
         """
         loop = asyncio.get_running_loop()
-        looking = self._waits.get((loop, key, lease))
-        if looking is not None:
-            return await asyncio.shield(looking)
-        looking = self._waits[loop, key, lease] = loop.create_future()
+        polling = self._waits.get((loop, key, lease))
+        if polling is not None:
+            return await asyncio.shield(polling)
+        polling = self._waits[loop, key, lease] = loop.create_future()
         here = True
         try:
             standing: bytes | None = lease
@@ -249,40 +267,8 @@ class Leases:
             here = False
         finally:
             del self._waits[loop, key, lease]
-            looking.set_result(here)
+            polling.set_result(here)
         return here
-
-    def is_orphan(self, standing: bytes | None) -> bool:
-        """Whether a lease is one of ours under which nothing is under way.
-
-        Nothing has to be known of it: it may have been put there by a command whose answer never
-        came, or one that the server carried out long after it was sent.
-        """
-        return (
-            standing is not None
-            and standing.startswith(self._ours())
-            and standing not in self._held
-        )
-
-    async def release_orphans(self) -> None:
-        """Take away leases that may have been put at keys after nobody waited for that any more."""
-        for lease, key in list(self._orphans.items()):
-            await self._ask(self._backend.release(key, lease))
-            self._orphans.pop(lease, None)
-
-    async def settle(self) -> None:
-        """Wait for what was left to be done afterwards in this event loop: a round trip or two.
-
-        A function that runs in the background has `SETTLE_SECONDS`; then it is cancelled.
-        """
-        loop = asyncio.get_running_loop()
-        while tasks := [task for task in self._tasks if task.get_loop() is loop]:
-            _, late = await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._tasks.difference_update(tasks)  # `gather` does not let done ones call back
-        await self._release.stop()  # after them: one of them may have sent it
 
     async def _ask(self, step: Awaitable[T]) -> T:
         """Await a step of the backend; whatever it raises means that it cannot be asked."""
@@ -296,12 +282,6 @@ class Leases:
         self._outage.worked()
         return result
 
-    def afterwards(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do something in a task of its own."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 def _new_mark() -> bytes:
     return _LEASE + secrets.token_hex(8).encode()
@@ -313,7 +293,7 @@ def is_lease(data: bytes | None) -> bool:
 
 
 def is_of(standing: bytes | None, nonces: Nonces) -> bool:
-    """Whether a lease stands there whose flight began under these nonces."""
+    """Whether a lease stands there whose computation began under these nonces."""
     return standing is not None and is_lease(standing) and standing.endswith(_digest(nonces))
 
 

@@ -17,13 +17,14 @@ from .identity import (
     is_same,
     owner,
 )
-from .patterns import WILDCARD, KeyPattern
+from .patterns import KeyPattern
 from .tags import (
     MOST_TAGS,
     Tag,
     all_tags_key,
     checked_tag_keys,
     derivations_of,
+    is_tag_key,
     listed,
     tag_key,
     tag_start,
@@ -35,7 +36,6 @@ from .vary import Vary, Varying, name_of
 __all__ = [
     "MOST_OF_A_NAME",
     "MOST_TAGS",
-    "WILDCARD",
     "Begun",
     "KeyBuilder",
     "KeyFunction",
@@ -58,6 +58,7 @@ __all__ = [
     "expect_keys",
     "identity",
     "is_same",
+    "is_tag_key",
     "listed",
     "name_of",
     "owner",

@@ -33,6 +33,11 @@ def all_tags_key(key_prefix: str) -> str:
     return f"{key_prefix}:~tags"
 
 
+def is_tag_key(key: str, key_prefix: str) -> bool:
+    """Whether a key is one of those that hold nonces."""
+    return key.startswith(f"{key_prefix}:~tag")
+
+
 def tag_start(key_prefix: str) -> str:
     """Return what the keys of all tags begin with."""
     return f"{key_prefix}:~tag:"

@@ -17,6 +17,7 @@ from .record import (
     owner_digest,
     owner_of,
     plain_payload,
+    rest_of,
     start_of_record,
 )
 from .responses import why_not_stored
@@ -43,6 +44,7 @@ __all__ = [
     "owner_of",
     "plain_payload",
     "responses",
+    "rest_of",
     "sent",
     "snapshot",
     "start_of_record",

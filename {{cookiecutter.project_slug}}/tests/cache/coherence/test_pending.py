@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -13,7 +13,7 @@ from redis import Redis
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
 from app.core.cache.base import UnavailableError
-from app.core.cache.coherence.journal import SLOTS, InvalidationEvent, Journal
+from app.core.cache.coherence.pending import SLOTS, InvalidationEvent, PendingInvalidations
 from app.core.cache.keys.patterns import KeyPattern
 from tests.cache.conftest import SixMethods, redis_backend
 from tests.cache.fault_proxy import FaultProxy
@@ -148,7 +148,7 @@ def undeliverable(manager: CacheManager) -> Iterator[None]:
 
 async def delivered(manager: CacheManager) -> None:
     """Wait until nothing is to be delivered."""
-    await eventually(lambda: len(manager.journal) == 0)
+    await eventually(lambda: len(manager.invalidations.pending) == 0)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -173,7 +173,7 @@ async def test_p6_what_is_to_be_invalidated_is_neither_served_nor_stored(
             assert entries.runs == runs
             assert await manager.get_or_set("fresh", entries.compute) == "new"
             assert await manager.get("fresh") == "new"
-    while len(manager.journal):
+    while len(manager.invalidations.pending):
         await asyncio.sleep(0)
         for kind in covered:
             assert "old" not in await entries.read(kind, 1)
@@ -206,7 +206,7 @@ async def test_p6_invalidations_outlive_an_outage(
         await asyncio.sleep(0)
         for entry in covered:
             assert "old" not in await entries.read(*entry)
-    assert len(manager.journal) == 0
+    assert len(manager.invalidations.pending) == 0
     runs = entries.runs
     assert await entries.read("function", 99) == await entries.read("made", 99) == {"old"}
     assert entries.runs == runs
@@ -262,7 +262,7 @@ async def test_p6_a_fill_that_is_overtaken_is_not_stored_and_not_joined(
         assert await overtaken == "old"
         assert await asyncio.gather(*late) == ["new"] * 3
         assert await read() == "new"
-    while len(manager.journal):
+    while len(manager.invalidations.pending):
         await asyncio.sleep(0)
         assert await read() == "new"
     assert await read() == "new"
@@ -339,9 +339,9 @@ async def test_p6_a_later_one_that_is_delivered_settles_it(
     await manager.set("key", "old")
     with undeliverable(manager):
         assert not await kept(manager)
-    assert len(manager.journal) > 0
+    assert len(manager.invalidations.pending) > 0
     await later(manager)
-    assert len(manager.journal) == 0
+    assert len(manager.invalidations.pending) == 0
     await manager.set("key", "new")
     assert await manager.get("key") == "new"
 
@@ -356,7 +356,7 @@ async def test_p6_a_later_one_of_less_does_not_settle_it(manager: CacheManager) 
     await manager.delete("other")
     await manager.invalidate("ke*")
     await manager.invalidate_tags("another")
-    assert manager.journal.covers(f"{manager.key_prefix}:key")
+    assert manager.invalidations.pending.covers(f"{manager.key_prefix}:key")
     assert await manager.get("key") is None
     await delivered(manager)
     assert await manager.get("key") is None
@@ -376,7 +376,7 @@ async def test_p6_close_makes_a_last_attempt(
     assert await manager.health_check() is False
     await manager.close()
     assert standing("key") is None
-    assert len(manager.journal) == 0
+    assert len(manager.invalidations.pending) == 0
 
 
 @pytest.mark.parametrize("how", ["refused", "hung", "blackholed"])
@@ -399,7 +399,7 @@ async def test_p6_what_is_lost_when_it_is_closed_is_told(
         assert events == [InvalidationEvent("deferred", 2), InvalidationEvent("lost", 2)]
         [error] = [record for record in caplog.records if record.levelno == logging.ERROR]
         assert "closed with 2 invalidations that could not be delivered" in error.getMessage()
-    while len(manager.journal):
+    while len(manager.invalidations.pending):
         assert await manager.get("key") is None
         await asyncio.sleep(0)
     assert await manager.get("key") is None
@@ -454,12 +454,12 @@ async def test_p6_too_many_become_one_of_everything(
         with without_redis("refused", proxy, redis_server):
             for number in range(SLOTS):
                 await manager.delete(f"{number}")
-            assert len(manager.journal) == SLOTS
-            assert not manager.journal.covers(f"{manager.key_prefix}:key")
+            assert len(manager.invalidations.pending) == SLOTS
+            assert not manager.invalidations.pending.covers(f"{manager.key_prefix}:key")
             await manager.delete("one more")
-            assert len(manager.journal) == 1
-            assert manager.journal.covers(f"{manager.key_prefix}:key")
-            assert not manager.journal.covers(sibling)
+            assert len(manager.invalidations.pending) == 1
+            assert manager.invalidations.pending.covers(f"{manager.key_prefix}:key")
+            assert not manager.invalidations.pending.covers(sibling)
         await delivered(manager)
         assert await manager.exists("key") is False
         assert redis_client.exists(sibling) == 1
@@ -544,36 +544,27 @@ async def test_p6_it_is_kept_for_a_backend_of_six_methods(way: str) -> None:
 
 
 class Deliveries:
-    """What a journal delivers, which may fail or be held up."""
+    """Takes what is delivered, which may fail or be held up."""
 
     def __init__(self) -> None:
-        self.made: list[object] = []
+        self.made: list[set[str]] = []
         self.fails = False
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def _deliver(self, what: object) -> None:
-        self.made.append(what)
+    async def take(self, patterns: Collection[KeyPattern]) -> None:
+        self.made.append(set(map(str, patterns)))
         await self.go_on.wait()
         if self.fails:
             raise UnavailableError("not now")
 
-    async def remove(self, keys: list[str]) -> None:
-        await self._deliver(set(keys))
-
-    async def remove_matching(self, pattern: KeyPattern) -> None:
-        await self._deliver(str(pattern))
-
-    async def renew_tags(self, tags: list[str]) -> None:
-        await self._deliver(tags)
-
 
 @pytest.fixture
-async def journal() -> AsyncIterator[tuple[Journal, Deliveries]]:
+async def journal() -> AsyncIterator[tuple[PendingInvalidations, Deliveries]]:
     """Lend a journal, and where it delivers to."""
     deliveries = Deliveries()
-    journal = Journal(
-        deliveries,
+    journal = PendingInvalidations(
+        deliveries.take,
         KeyPattern(("app:", "")),
         logger=logging.getLogger(__name__),
         listener=lambda _: None,
@@ -583,39 +574,41 @@ async def journal() -> AsyncIterator[tuple[Journal, Deliveries]]:
 
 
 async def test_p6_the_same_again_takes_no_second_slot(
-    journal: tuple[Journal, Deliveries],
+    journal: tuple[PendingInvalidations, Deliveries],
 ) -> None:
-    """And is delivered once: all keys together, each pattern, all tags."""
+    """And is delivered once: all keys together, and each pattern."""
     kept, deliveries = journal
     for _ in range(3):
-        kept.add([KeyPattern(("app:a",)), KeyPattern(("app:b",)), KeyPattern(("app:c", ""))], ["t"])
-    assert len(kept) == 4
+        kept.add([KeyPattern(("app:a",)), KeyPattern(("app:b",)), KeyPattern(("app:c", ""))])
+    assert len(kept) == 3
     await kept.deliver()
-    assert deliveries.made == [["t"], {"app:a", "app:b"}, "app:c*"]
+    assert deliveries.made == [{"app:a", "app:b"}, {"app:c*"}]
     assert len(kept) == 0
 
 
 async def test_p6_what_comes_during_a_delivery_is_delivered_after_it(
-    journal: tuple[Journal, Deliveries],
+    journal: tuple[PendingInvalidations, Deliveries],
 ) -> None:
     """Even if it is the same: the delivery under way may have been too early for it."""
     kept, deliveries = journal
     deliveries.go_on.clear()
-    kept.add([KeyPattern(("app:a",))], [])
+    kept.add([KeyPattern(("app:a",))])
     delivering = asyncio.create_task(kept.deliver())
     await eventually(lambda: deliveries.made)
-    kept.add([KeyPattern(("app:a",))], [])
+    kept.add([KeyPattern(("app:a",))])
     deliveries.go_on.set()
     await delivering
     assert deliveries.made == [{"app:a"}] * 2
     assert len(kept) == 0
 
 
-async def test_p6_what_was_not_delivered_stays(journal: tuple[Journal, Deliveries]) -> None:
+async def test_p6_what_was_not_delivered_stays(
+    journal: tuple[PendingInvalidations, Deliveries],
+) -> None:
     """It is tried again by itself until it is."""
     kept, deliveries = journal
     deliveries.fails = True
-    kept.add([KeyPattern(("app:a",))], [])
+    kept.add([KeyPattern(("app:a",))])
     await eventually(lambda: len(deliveries.made) == 2)
     assert kept.covers("app:a")
     assert not kept.covers("app:b")
@@ -626,15 +619,15 @@ async def test_p6_what_was_not_delivered_stays(journal: tuple[Journal, Deliverie
 def test_p6_a_loop_that_ends_loses_nothing() -> None:
     """Another one delivers it as soon as somebody asks."""
     deliveries = Deliveries()
-    kept = Journal(
-        deliveries,
+    kept = PendingInvalidations(
+        deliveries.take,
         KeyPattern(("app:", "")),
         logger=logging.getLogger(__name__),
         listener=lambda _: None,
     )
 
     async def add() -> None:
-        kept.add([KeyPattern(("app:a",))], [])
+        kept.add([KeyPattern(("app:a",))])
 
     async def ask() -> None:
         await eventually(lambda: not kept.covers("app:a"))

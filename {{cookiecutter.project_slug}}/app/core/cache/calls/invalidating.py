@@ -1,0 +1,146 @@
+"""The calls of a function that `invalidate_cache` has decorated."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import Any, Protocol
+
+import anyio
+from starlette.responses import Response
+
+from ..coherence import Invalidations
+from ..keys import KeyPattern, Parameters, Shape, Template, tell_of_void, templates_of
+from ..loops import insist_on_asyncio
+from ..reads import without_hidden
+from ..values import hints_of
+
+logger = logging.getLogger(__name__)
+
+_Covered = tuple[list[list[KeyPattern]], list[str]]
+"""The patterns of each template, and tags."""
+
+
+class Manager(Protocol):
+    """What is needed of a cache manager."""
+
+    key_prefix: str
+    families: dict[Shape, str]
+    invalidations: Invalidations
+
+    async def delete_matching(self, pattern: KeyPattern) -> bool:
+        """Remove the keys that a pattern covers."""
+
+    async def invalidate_tags(self, *tags: str) -> bool:
+        """Make every entry of no use that has one of these tags."""
+
+
+class InvalidatingCalls:
+    """Runs a function by `run`, and then removes what its templates cover."""
+
+    def __init__(
+        self,
+        manager: Manager,
+        func: Callable[..., Any],
+        run: Callable[..., Awaitable[Any]],
+        *,
+        keys: Collection[str],
+        tags: Collection[str],
+        only_on_success: bool,
+    ) -> None:
+        self._manager, self._func, self._run = manager, func, run
+        self._only_on_success = only_on_success
+        self._parameters, hints = Parameters.of(func), hints_of(func)
+        names = self._parameters.signature.parameters
+        self._keys = [Template(key, names, hints) for key in keys]
+        self._tags = templates_of(tags, self._parameters)
+        self._has_fields = any(each.has_fields for each in (*self._keys, *self._tags))
+        self._is_first = True
+
+    async def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function, invalidate, and return its result."""
+        insist_on_asyncio()
+        if self._is_first:  # all functions that are read are decorated by now
+            self._is_first = False
+            tell_of_void(self._manager, self._func, self._keys, logger)
+        # Before the function runs: it may change what it was given.
+        arguments = self._bound(args, without_hidden(kwargs)) if self._has_fields else {}
+        covered = self._rendered(arguments or {})
+        is_due = not self._only_on_success
+        try:
+            result = await self._run(*args, **kwargs)
+            is_due = is_due or not _has_failed(result, *args, *kwargs.values())
+        except TypeError:
+            # Of a call that does not fit, it is the function's own answer: it has not run.
+            is_due = is_due and arguments is not None
+            raise
+        else:
+            return result
+        finally:
+            if is_due:
+                await _to_its_end(self._invalidate(covered))
+
+    def _bound(
+        self, args: tuple[Any, ...], given: Mapping[str, object]
+    ) -> Mapping[str, object] | None:
+        """Return the arguments of a call; `None` if they do not fit."""
+        try:
+            return self._parameters.arguments(args, given)
+        except TypeError:
+            return None
+
+    def _rendered(self, arguments: Mapping[str, object]) -> _Covered:
+        """Return patterns and tags. One with an argument that has no text covers everything.
+
+        Never raises: what is rendered here may be anything that a user sends.
+        """
+        covered, named = list[list[KeyPattern]](), list[str]()
+        for template in (*self._keys, *self._tags):
+            try:
+                if template in self._keys:
+                    covered.append(template.patterns(arguments, f"{self._manager.key_prefix}:"))
+                else:
+                    named.append(template.name(arguments))
+            except Exception as error:
+                logger.warning("%r stands for all, as %r", template.text, error)
+                covered.append([self._manager.invalidations.everything])
+        return covered, named
+
+    async def _invalidate(self, covered: _Covered) -> None:
+        """Carry out invalidations; what follows one that was not delivered is not even tried.
+
+        Never raises: the write is done, and its caller has to learn that.
+        """
+        manager, (keys, tags) = self._manager, covered
+        try:
+            delivered = not tags or await manager.invalidate_tags(*tags)
+            for patterns in keys:
+                if delivered:
+                    delivered = all(await asyncio.gather(*map(manager.delete_matching, patterns)))
+                else:
+                    manager.invalidations.defer(patterns)
+        except Exception as error:
+            logger.warning("an invalidation failed, and one of everything is put off: %r", error)
+            manager.invalidations.defer([manager.invalidations.everything])
+
+
+def _has_failed(*things: object) -> bool:
+    """Whether there is a response among these that tells of a failure."""
+    responses = [each for each in things if isinstance(each, Response)]
+    return any((each.status_code or 0) >= 400 for each in responses)  # FastAPI hands over `None`
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` to its end even if the caller is cancelled meanwhile, and only then go.
+
+    A scope of AnyIO cancels every await inside it, a task of asyncio the one that it is in.
+    """
+    task = asyncio.ensure_future(work)
+    with anyio.CancelScope(shield=True):
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled

@@ -1,0 +1,261 @@
+"""How an entry is read: one way for cached functions, `get_or_set`, `get` and `get_many`.
+
+What a record says besides its payload is JSON: the tags that it has and the nonces that they had before
+its function ran, its age, and for a response the rest of it.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Any, Protocol
+
+from ..base import Nonces
+from ..coherence import Cached, Fence, Freshness, Look
+from ..keys import OfFunctions, checked_tag_keys
+from ..near import NearCache, NearEntry
+from ..stored import (
+    Changes,
+    Record,
+    RenderedResponse,
+    codec,
+    names_its_key,
+    owner_of,
+    plain_payload,
+    responses,
+    rest_of,
+    sent,
+)
+from ..values import KnownClasses
+
+VALUE, RESPONSE, SENT = b"value", b"response", b"sent"
+TAGS, INJECTED, FORM = "tags", "injected", "form"
+_ONLY_A_VALUE = frozenset({"until", "cost", "zlib", TAGS})
+"""What a record may say besides that is a value, and nothing more."""
+_NO_TAGS: Mapping[str, str] = {}
+_PLAIN = 2  # what a response that was sent says of itself: its form and its head
+
+Hit = tuple[Any, Changes | None]
+"""A value, and what the function did to the response that FastAPI handed it."""
+
+
+class Store(Protocol):
+    """What calls need of a manager."""
+
+    key_prefix: str
+    compress_over: int
+    max_entry_bytes: int
+    fence: Fence
+    readers: OfFunctions["Reader"]
+
+    def refuse_large(self, data: bytes, key: str | None = None) -> None:
+        """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
+
+
+class Reader:
+    """What reads the entries of one function, or of `get_or_set`.
+
+    Its records bear `owner`. `kinds` are those that its results have, `returned` the classes of its
+    responses, and `statuses` those that are stored besides 2xx.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        owner: bytes,
+        classes: KnownClasses,
+        *,
+        kinds: set[bytes] | None = None,
+        returned: tuple[type, ...] = (),
+        statuses: Collection[int] = (),
+    ) -> None:
+        self._store, self.owner, self.classes = store, owner, classes
+        self.kinds = {VALUE} if kinds is None else kinds
+        self.returned, self._statuses = returned, statuses
+
+    def hit(
+        self,
+        key: str,
+        look: Look,
+        tags: tuple[str, ...],
+        freshness: Freshness,
+        form: str | None = None,
+    ) -> Hit | None:
+        """Return what was seen at a key, if that is a hit; else the fence does what is to be done.
+
+        `tags` are those that were looked at with it. `form` says how a response is rendered.
+        """
+        data, nonces, _ = look
+        if type(data) is not bytes or len(data) > self._store.max_entry_bytes:
+            return None
+        try:
+            if form is None and VALUE in self.kinds:
+                rest = _rest_of_tags(tags, nonces) if tags else b"{}"
+                plain = plain_payload(key, data, self.owner, VALUE, rest)
+                if plain is not None:
+                    return codec.decode(plain, self.classes), None
+            record = self._record(key, data)
+            found = None if record is None else self._read(record, tags, nonces, freshness, form)
+        except Exception:  # damaged: the fence notes that
+            return None
+        return found.value if found is not None and self._is_hit(found) else None
+
+    def near_hit(
+        self,
+        key: str,
+        near: NearCache,
+        tags: tuple[str, ...],
+        freshness: Freshness,
+        form: str | None = None,
+    ) -> Hit | None:
+        """Return what the near cache has, if that is a hit; a record is read once for all."""
+        kept = near.get(key)
+        if kept is None:
+            return None
+        nonces = near.nonces(tags) if tags else ()
+        if nonces is None:
+            return None
+        try:
+            memo = kept.memo
+            if memo is None or memo[0] is not self or memo[1:4] != (form, tags, nonces):
+                memo = self._memo(key, kept, tags, nonces, form)
+                near.remember(key, kept, memo[:6], memo[6])
+            if memo[4] is not None:
+                return memo[4](), None
+            record = memo[5]
+            found = record and self._read(record, tags, nonces, freshness, form)
+        except Exception:  # damaged: the backend is looked at
+            return None
+        return found.value if found and self._is_hit(found) else None
+
+    def _memo(
+        self,
+        key: str,
+        kept: NearEntry,
+        tags: tuple[str, ...],
+        nonces: Nonces,
+        form: str | None,
+    ) -> tuple[Any, ...]:
+        """Return for whom an entry was read, what makes its value, or else its record, and a size."""
+        plain = None
+        if VALUE in self.kinds and len(kept.data) <= self._store.max_entry_bytes:
+            rest = _rest_of_tags(tags, nonces) if tags else b"{}"
+            plain = plain_payload(key, kept.data, self.owner, VALUE, rest)
+        if plain is not None:
+            make, size = codec.decoder(plain, self.classes)
+            return self, form, tags, nonces, make, None, size
+        record = self._record(key, kept.data)
+        size = 0 if record is None else len(record.payload)
+        return self, form, tags, nonces, None, record, size
+
+    def _is_hit(self, found: Cached) -> bool:
+        """Whether what was found can be had without asking the backend for more."""
+        if found.due or not found.tags:
+            return not found.due
+        near = self._store.fence.near
+        return near is not None and near.nonces(found.tags) == found.nonces
+
+    def read(
+        self,
+        key: str,
+        data: bytes,
+        tags: tuple[str, ...],
+        nonces: Nonces,
+        freshness: Freshness,
+        *,
+        form: str | None = None,
+    ) -> Cached | None:
+        """Return what a record holds; `None` if it is none of this key, or has other nonces."""
+        try:
+            record = self._record(key, data)
+            return None if record is None else self._read(record, tags, nonces, freshness, form)
+        except Exception:  # bytes from outside, damaged in a way of their own
+            return None
+
+    def only_value(self, key: str, data: bytes) -> Cached | None:
+        """Return the value of a record that is no more than one, with all its tags."""
+        record = self._record(key, data)
+        if record is None or record.kind != VALUE or not _ONLY_A_VALUE.issuperset(record.about):
+            return None
+        return self._read(record, (), (), None, None)
+
+    def _record(self, key: str, data: bytes) -> Record | None:
+        return Record.from_bytes(key, data, self.owner, largest=self._store.max_entry_bytes)
+
+    def _read(
+        self,
+        record: Record,
+        tags: tuple[str, ...],
+        nonces: Nonces,
+        freshness: Freshness | None,
+        form: str | None,
+    ) -> Cached | None:
+        about = record.about
+        told = about.get(TAGS, _NO_TAGS)
+        # What was computed while the backend was away, and is shared now, has no nonces.
+        known = {tag: told[tag] for tag in tags if tag in told} if tags else {}
+        if known != tags_of_record(tags, nonces):
+            return None
+        if record.kind == SENT and (form is None or about.get(FORM) != form):
+            return None  # another route renders it otherwise
+        value = self._sent(record) if record.kind == SENT else self._value(record)
+        if not about or (record.kind == SENT and len(about) == _PLAIN):  # as most are
+            return Cached((value, None))
+        changes = about.get(INJECTED)
+        injected = None if changes is None else Changes.from_json(changes)
+        if injected is not None and injected.status is not None:
+            self._refuse_status(injected.status)
+        further = [tag for tag in told if tag not in tags]
+        return Cached(
+            (value, injected),
+            freshness is not None and freshness.is_due(about),
+            checked_tag_keys(further, self._store.key_prefix),
+            tuple([told[tag].encode("latin-1") for tag in further]),
+        )
+
+    def _value(self, record: Record) -> Any:
+        if record.kind not in self.kinds:
+            raise ValueError("the function returns no such thing")
+        if record.kind == VALUE:
+            return codec.decode(record.payload, self.classes)
+        response = responses.restore(record.about, record.payload, self.classes, self.returned)
+        self._refuse_status(response.status_code)
+        return response
+
+    def _sent(self, record: Record) -> RenderedResponse:
+        stored = sent.restore(record.about, record.payload)
+        if stored.status != 200:  # as most have
+            self._refuse_status(stored.status)
+        return stored
+
+    def _refuse_status(self, status: int) -> None:
+        if not responses.is_listed(status, self._statuses):
+            raise ValueError(f"no response with the status {status} was stored")
+
+
+def value_at(store: Store, key: str, data: bytes | None) -> Cached | None:
+    """Return the value at a key: one that was set by hand, or one of `get_or_set` or a function.
+
+    `None` for all else: nothing, a lease, what is damaged, what a function stored that this process
+    does not know, and an entry that is more than a value.
+    """
+    if data is None or len(data) > store.max_entry_bytes:
+        return None
+    try:
+        if not names_its_key(data):
+            return Cached(codec.decode(data))
+        reader = store.readers.get(owner_of(key, data))
+        found = None if reader is None else reader.only_value(key, data)
+    except Exception:  # bytes from outside, damaged in a way of their own
+        return None
+    return None if found is None else Cached(found.value[0], False, found.tags, found.nonces)
+
+
+def tags_of_record(tags: Collection[str], nonces: Nonces) -> dict[str, str]:
+    """Return what a record says of these tags; there may be more nonces than tags."""
+    texts = [(nonce or b"").decode("latin-1") for nonce in nonces]
+    return dict(zip(tags, texts, strict=False))
+
+
+@lru_cache(maxsize=4096)  # hot entries are read again and again
+def _rest_of_tags(tags: tuple[str, ...], nonces: Nonces) -> bytes:
+    """Return what a record says that is a value with these tags, and nothing more."""
+    return rest_of({TAGS: tags_of_record(tags, nonces)})

@@ -1,0 +1,85 @@
+"""What is told of the calls of one function: each kind of reason once."""
+
+import logging
+from collections.abc import Collection
+
+from ..keys import name_of
+from ..reads import Variable, handed
+from ..stored import Shown
+from ..values import UnkeyableError, kind_of
+
+_MOST_SHOWN = 2000  # characters of a warning
+_MOST_KINDS = 32  # of reasons that are warned of, for each function
+
+
+class Warnings:
+    """The warnings about the function called `name`, and what else the log says of its calls."""
+
+    def __init__(self, name: str, logger: logging.Logger) -> None:
+        self._name, self.logger = name, logger
+        self._told: set[str] = set()
+
+    def once(self, what: str, why: str, about: Collection[str | Variable] = ()) -> None:
+        """Warn once for each kind of reason: of two messages that differ in values, the first.
+
+        What they are `about` makes another kind.
+        """
+        variables = sorted(each.name for each in about if not isinstance(each, str))
+        kind = f"{what}: {kind_of(why)}{variables or ''}"
+        if kind not in self._told and len(self._told) < _MOST_KINDS:
+            self._told.add(kind)
+            self.logger.warning("%s %s: %s", self._name, what, Shown(why, _MOST_SHOWN))
+
+    def not_stored(self, reason: str) -> None:
+        """Note at the debug level that a result is not stored, for a reason that is no mistake."""
+        self.logger.debug("a result of %s is not stored: %s", self._name, reason)
+
+
+def why_unkeyed(unkeyed: Collection[str | Variable], *, has_own_key: bool) -> str:
+    """Return what to do about what was read and is not in the key."""
+    words = [each for each in unkeyed if isinstance(each, str)]
+    variables = [each for each in unkeyed if not isinstance(each, str)]
+    reasons = []
+    if variables:
+        read = ", ".join(map(name_of, variables))
+        reasons.append(f"it read {read}, {why_lacking(has_own_key=has_own_key)}")
+    if words:
+        reasons.append(_why_no_part(words))
+    return "; and ".join(reasons)
+
+
+def why_lacking(*, has_own_key: bool) -> str:
+    """Return what to do about a context variable that the key lacks."""
+    holds = "let key= hold its value" if has_own_key else "name the variable itself in vary="
+    return (
+        f"which its key lacks; {holds}, or pass its value as an argument; only if it never decides "
+        f"about the result, as the number of a request in a log, name it in ignore="
+    )
+
+
+def _why_no_part(words: list[str]) -> str:
+    """Return what to do about what was read of the request or of the response."""
+    read = ", ".join(words)
+    if all(word.endswith(handed.WHERE) for word in words):
+        return (
+            f"it read {read}, which a dependency may have put there, and no key holds that; pass what "
+            f"the dependency knows as a parameter; only if the answer is the same for everybody, "
+            f"whoever asks, say shared=True"
+        )
+    return (
+        f"it read {read} of the request, which is no part of the key; make it a parameter, as a "
+        f"dependency that returns it does, name a header in vary=, or give a key= that holds a whole "
+        f"header, path or query, as a part of a tuple; only if the answer is the same for everybody, "
+        f"whoever asks, say shared=True"
+    )
+
+
+def called(read: str | Variable) -> str:
+    """Return how what was read is called."""
+    return read if isinstance(read, str) else name_of(read)
+
+
+def why_no_key(error: Exception) -> str:
+    """Return why a call has no key."""
+    is_told = isinstance(error, UnkeyableError)
+    return str(error) if is_told else f"its key cannot be built: {error!r}"

@@ -1,0 +1,289 @@
+"""Fills: how a call runs its function, and what becomes of what that returns.
+
+Every fill takes the same way, `fill`, and they differ in what their record may replace:
+
+- `lead`: the lease that this call has put at the key;
+- `refresh`: the old record, for which it has a claim; a failure leaves that where it is;
+- `overdue`: the lease of another one, for whom it has waited long enough;
+- `alone`: nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..base import Nonces
+from ..loops import reset, runs_loop
+from .call import Cached, Call, Computed
+from .freshness import BACK_OFF_MS, is_answer
+from .lately import Lately
+from .leases import Leases
+from .outcome import Outcome
+from .single_flight import AGAIN, PRIVATE, FillResult, InFlight, SingleFlight
+
+_leading: ContextVar[frozenset[InFlight]] = ContextVar("leading", default=frozenset())
+"""The computations whose functions have called, one from within the other, what runs here."""
+
+
+@dataclass(slots=True)
+class Result:
+    """A value, and where it came from."""
+
+    value: Any
+    outcome: Outcome
+    fill: "Fill | None" = None
+    """The unfinished fill, whose caller must call `finish` or `abandon`."""
+
+
+class Fill:
+    """A fill whose function has returned, and whose record its caller is still to bring.
+
+    Until then its computation goes on, and so does its lease: those who want the key wait, and an
+    invalidation overtakes it as it does while the function runs. The caller ends it, whatever
+    happens: by `finish` or by `abandon`.
+    """
+
+    def __init__(self, fills: "Fills", flight: InFlight, made: Computed) -> None:
+        self._fills, self._flight, self._made = fills, flight, made
+        fills.leases.schedule_renewal(flight)
+
+    async def finish(self, data: bytes | None, *, failed: bool = False) -> Outcome:
+        """Store a record, or none, and hand it to those who wait for it.
+
+        Without one, `failed` says that this tells of a failure: an older record is better.
+        """
+        try:
+            if data is None and failed and self._flight.claim:
+                self._flight.rest = BACK_OFF_MS
+            return await self._fills.store(self._flight, replace(self._made, data=data))
+        finally:
+            self._fills.end(self._flight, _shared(data))
+
+    def abandon(self, error: BaseException) -> None:
+        """Tell those who wait why there is none: what the caller got, unless it was cancelled."""
+        result = FillResult.failed(error) if isinstance(error, Exception) else AGAIN
+        answered = isinstance(error, Exception) and is_answer(error)
+        if self._flight.claim and result is not AGAIN and not answered:
+            self._flight.rest = BACK_OFF_MS
+        self._fills.end(self._flight, result, withdrawing=answered)
+
+
+class Fills:
+    """The fills of one manager."""
+
+    def __init__(self, leases: Leases, flights: SingleFlight) -> None:
+        self.leases, self.flights = leases, flights
+        self.apart = Lately()
+        """Keys whose results were nobody else's."""
+
+    async def lead(
+        self,
+        flight: InFlight,
+        call: Call,
+        standing: bytes | None,
+        nonces: Nonces,
+        *,
+        online: bool,
+    ) -> Result | None:
+        """Take the lead and compute; return `None` if somebody else was first."""
+        flight.owner = call.owner
+        # One that is under way keeps its place until it is known to have lost its lease: who saw the
+        # key before that lease came is no proof.
+        if self.flights.get(flight.key) is None:
+            self.flights.add(flight)
+        try:
+            flight.started = not online or await self.leases.acquire_lease(flight, standing, nonces)
+        finally:
+            if not flight.started:
+                self.end(flight, AGAIN)
+        if not flight.started:
+            return None
+        self.flights.add(flight)
+        return await self._fill(flight, call)
+
+    async def alone(self, key: str, call: Call) -> Result:
+        """Compute for this caller only."""
+        return await self._fill(InFlight(key), call)
+
+    async def overdue(self, other: InFlight, call: Call, *, atomic: bool) -> Result:
+        """Compute for a caller that has waited long enough for another one, of whatever process.
+
+        If the other's lease is still there afterwards, the record takes its place (see `fence`).
+        Where a backend is not `atomic`, it cannot compare and replace in one step, and nothing is
+        stored.
+        """
+        flight = InFlight(other.key, other.tags)
+        if other.started and other.lease is not None and atomic:
+            flight.over, flight.nonces = other.lease, other.nonces
+            self.leases.tasks.start(self.leases.limit(flight))
+        return await self._fill(flight, call)
+
+    async def refresh(
+        self, flight: InFlight, call: Call, standing: bytes, nonces: Nonces, found: Cached
+    ) -> Result | None:
+        """Serve a record that is due; compute it anew, unless somebody else does or that fails.
+
+        Return `None` if somebody else has just done so.
+        """
+        old = Result(found.value, Outcome.STALE)
+        claimed = await self.leases.claim(flight, standing, nonces)
+        if not claimed:
+            return None if claimed is None else old
+        if call.in_background:
+            self.leases.tasks.start(self._fill(flight, call, old))
+            return old
+        return await self._fill(flight, call, old)
+
+    async def _fill(self, flight: InFlight, call: Call, old: Result | None = None) -> Result:
+        """Run the function and store what it returns; where that fails, an `old` result is better."""
+        fill: Fill | None = None
+        result = AGAIN
+        try:
+            made = await self._run(flight, call)
+            if old is not None and call.failed(made.value):
+                flight.rest = BACK_OFF_MS
+                return old
+            if made.later is not None and not (old and call.in_background):
+                fill = Fill(self, flight, made)
+                return Result(made.value, Outcome.NOT_STORED, fill)
+            if made.later is not None:
+                made = replace(made, data=made.later())
+            result = _shared(made.data)
+            return Result(made.value, await self.store(flight, made))
+        except Exception as error:
+            if old is not None and not is_answer(error):
+                flight.rest = BACK_OFF_MS
+                return old
+            if old is not None:
+                await self.leases.withdraw(flight)
+                if call.in_background:
+                    return old
+            elif flight.may_store:
+                result = PRIVATE if call.is_private else FillResult.failed(error)
+            raise
+        finally:
+            if fill is None:
+                self.end(flight, result)
+            result = AGAIN  # a traceback in it would hold this very frame
+
+    async def _run(self, flight: InFlight, call: Call) -> Computed:
+        if not flight.may_store:
+            return await call.compute(())
+
+        async def compute(_: list[str]) -> dict[str, Computed]:
+            return {flight.key: await call.compute(flight.nonces)}
+
+        return (await self._led([flight], compute))[flight.key]
+
+    async def store(self, flight: InFlight, made: Computed) -> Outcome:
+        """Store the record of a fill, if it has one; else take away the one that it replaces."""
+        if made.data is None:
+            if flight.claim and not flight.rest:
+                await self.leases.withdraw(flight)
+        elif made.keep and await self.leases.store(flight, made.data, made.ms):
+            return Outcome.STORED
+        return Outcome.NOT_STORED
+
+    def end(self, flight: InFlight, result: FillResult, *, withdrawing: bool = False) -> None:
+        """Note that a fill has ended, however; never waits, for its caller may be cancelled."""
+        if not runs_loop():  # it is collected after its loop was closed: the lease ends by itself
+            return
+        if not flight.rest:
+            self._learn(flight.key, result)
+        other = self.flights.get(flight.key)
+        if other is flight:
+            self.flights.remove(flight)
+        elif other is not None and (flight.stored or result == PRIVATE):
+            other.tell(AGAIN)  # there is something to be seen
+        self.leases.let_go(flight)
+        if flight.claim:
+            self.leases.tasks.start(self.leases.unclaim(flight, withdrawing=withdrawing))
+        elif flight.lease is not None:
+            self.leases.tasks.start(self.leases.give_back(flight.key, flight.lease))
+        flight.complete(result)
+
+    def _learn(self, key: str, result: FillResult) -> None:
+        """Note whether a result was one that may be stored."""
+        if result.data is not None:
+            self.apart.discard(key)
+        elif result.error is None and not result.again:
+            self.apart.add(key)
+
+    # --- many keys -----------------------------------------------------------------------------
+
+    async def lead_many(
+        self,
+        keys: list[str],
+        compute: Callable[[list[str]], Awaitable[dict[str, Computed]]],
+        *,
+        online: bool,
+    ) -> dict[str, Computed | None]:
+        """Compute, in one call, those of `keys` that nobody else computes; return what was made.
+
+        A key for which `compute` made nothing has `None`. Those that somebody else computes are
+        not among them, and neither are those that this context computes already. Without `online`
+        the backend is known to be away.
+        """
+        leading = {flight.key for flight in led_here()}
+        flights = [
+            InFlight(key) for key in keys if key not in leading and self.flights.get(key) is None
+        ]
+        for flight in flights:
+            self.flights.add(flight)
+        made: dict[str, Computed] = {}
+        failure = AGAIN
+        try:
+            mine = await asyncio.gather(*(self._take(each, online=online) for each in flights))
+            led = [flight for flight, is_mine in zip(flights, mine, strict=True) if is_mine]
+            made = await self._led(led, compute) if led else {}
+            failure = PRIVATE
+            storing = [self.store(each, made[each.key]) for each in led if each.key in made]
+            await asyncio.gather(*storing)
+            return {flight.key: made.get(flight.key) for flight in led}
+        except Exception as error:
+            failure = FillResult.failed(error)
+            raise
+        finally:
+            for flight in flights:
+                here = flight.started and flight.key in made
+                result = _shared(made[flight.key].data) if here else failure
+                self.end(flight, result if flight.started else AGAIN)
+            failure = AGAIN  # a traceback in it would hold this very frame
+
+    async def _take(self, flight: InFlight, *, online: bool) -> bool:
+        flight.started = not online or await self.leases.acquire_lease(flight, None, ())
+        return flight.started
+
+    async def _led(
+        self,
+        flights: list[InFlight],
+        compute: Callable[[list[str]], Awaitable[dict[str, Computed]]],
+    ) -> dict[str, Computed]:
+        leading = _leading.set(_leading.get() | frozenset(flights))
+        for flight in flights:
+            self.leases.schedule_renewal(flight)
+        try:
+            return await compute([flight.key for flight in flights])
+        finally:
+            reset(_leading, leading)
+            for flight in flights:
+                if flight.renewal is not None:
+                    flight.renewal.cancel()
+
+
+def _shared(data: bytes | None) -> FillResult:
+    """Return how a computation ends that has made this."""
+    return PRIVATE if data is None else FillResult(data=data)
+
+
+def computes_here() -> bool:
+    """Whether this is called by a function whose result may be stored."""
+    return bool(led_here())
+
+
+def led_here() -> frozenset[InFlight]:
+    """Return the computations under way whose functions have called what runs here."""
+    leading = _leading.get()
+    return frozenset(flight for flight in leading if flight.running) if leading else leading

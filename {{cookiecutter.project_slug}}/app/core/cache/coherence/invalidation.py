@@ -1,0 +1,165 @@
+"""Invalidations: how they are carried out, and what becomes of those that cannot be delivered."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from ..base import CacheBackend, UnavailableError
+from ..keys import KeyPattern, all_tags_key, is_tag_key
+from ..loops import insist_on_asyncio
+from ..resilience import Outage, past_the_breaker
+from .leases import TAG_MS
+from .pending import InvalidationEvent, PendingInvalidations
+from .single_flight import SingleFlight
+from .walks import Walks
+
+LAST_ATTEMPT_SECONDS = 0.25
+"""How long `close` tries to deliver invalidations that are still to be delivered."""
+RECOVERY_SECONDS = 1.0
+"""How long a server that works again waits for them before others ask it."""
+
+T = TypeVar("T")
+
+
+class Invalidations:
+    """The invalidations of one manager, whose keys `everything` covers.
+
+    `listener` is called with an `InvalidationEvent`. A tag is invalidated as the key that holds its
+    nonce. `flights` has the computations that an invalidation overtakes.
+    """
+
+    flights: SingleFlight
+
+    def __init__(
+        self,
+        backend: CacheBackend,
+        key_prefix: str,
+        outage: Outage,
+        logger: logging.Logger,
+        listener: Callable[[InvalidationEvent], None],
+    ) -> None:
+        self._backend, self._prefix, self._outage = backend, key_prefix, outage
+        self.everything = KeyPattern((f"{key_prefix}:", ""))
+        self.pending = PendingInvalidations(
+            self._deliver, self.everything, logger=logger, listener=listener
+        )
+        self._walks = Walks()
+        backend.on_recovery(self._recover)
+        self.pending.is_repeated = backend.on_takeover(self.pending.repeat)
+
+    async def remove(self, keys: Collection[str]) -> int:
+        """Remove whole keys; return how many of them there were."""
+        return await self.carry_out(self._backend.delete_many([*keys]), 0, [*map(_exact, keys)])
+
+    async def remove_matching(self, pattern: KeyPattern) -> bool:
+        """Remove the keys that a pattern covers; return whether that was done."""
+        self._limit_clear()
+        walk = partial(self._backend.delete_matching, pattern)
+        walking = walk() if pattern.exact_key else self._walks.join(pattern, walk)
+        return await self.carry_out(walking, False, [pattern])
+
+    async def renew_tags(self, tags: Collection[str]) -> bool:
+        """Give the keys of tags new nonces; return whether that was done."""
+        patterns = [*map(_exact, tags)]
+        renewing = self._backend.invalidate_tag_keys([all_tags_key(self._prefix), *tags], TAG_MS)
+        return await self.carry_out(renewing, False, patterns)
+
+    async def carry_out(
+        self, invalidation: Awaitable[T], failed: T, patterns: Collection[KeyPattern]
+    ) -> T:
+        """Carry out an invalidation of `patterns`, and cancel the fills of this process.
+
+        Before it, so that none of them is stored after it where the backend cannot tell; and after
+        it, for those that began meanwhile. What cannot be delivered is pending, and so is what may
+        not have been, as the caller was cancelled.
+        """
+        insist_on_asyncio(invalidation)
+        before = self.pending.sequence(patterns)
+        self._cancel_fills(patterns)
+        try:
+            result = await invalidation
+        except BaseException as error:
+            self.defer(patterns)
+            if not isinstance(error, Exception):
+                raise
+            if not isinstance(error, UnavailableError):  # which the backend has noted itself
+                self._outage.failed(error)
+            return failed
+        if result is False:  # so says a backend that does not raise
+            self.defer(patterns)
+            return result
+        self._outage.worked()
+        self._forget_near(patterns)
+        self.pending.confirm(before, patterns)
+        self._cancel_fills(patterns)
+        return result
+
+    def defer(self, patterns: Collection[KeyPattern]) -> None:
+        """Deliver an invalidation later; what it covers counts as gone from now on."""
+        self._forget_near(patterns)
+        self.pending.add(patterns)
+        self._cancel_fills(patterns, undelivered=True)
+
+    async def close(self) -> None:
+        """Make a last attempt to deliver what is pending, and log what is left."""
+        if len(self.pending):
+            with past_the_breaker(), suppress(Exception):
+                async with asyncio.timeout(LAST_ATTEMPT_SECONDS):
+                    await self.pending.deliver()
+        await self.pending.close()
+
+    async def _recover(self) -> None:
+        """Deliver what could not be delivered while the backend was away, for a while."""
+        with suppress(Exception):  # of another server, or too much: it is tried again later
+            async with asyncio.timeout(RECOVERY_SECONDS):
+                await self.pending.deliver()
+
+    async def _deliver(self, patterns: Collection[KeyPattern]) -> None:
+        """Bring invalidations to the backend, those of tags first; raise where that fails."""
+        keys = [pattern.exact_key for pattern in patterns if pattern.exact_key is not None]
+        tags = [key for key in keys if is_tag_key(key, self._prefix)]
+        entries = [key for key in keys if not is_tag_key(key, self._prefix)]
+        if tags:
+            of_all = all_tags_key(self._prefix)
+            _insist(await self._backend.invalidate_tag_keys([of_all, *tags], TAG_MS))
+        if entries:
+            await self._backend.delete_many(entries)
+        for pattern in patterns:
+            if pattern.exact_key is None:
+                self._limit_clear()
+                _insist(await self._backend.delete_matching(pattern))
+        self._forget_near(patterns)
+
+    def _cancel_fills(self, patterns: Collection[KeyPattern], *, undelivered: bool = False) -> None:
+        """Cancel the fills that are in the way."""
+        self.flights.cancel_fills(self._touched(patterns), undelivered=undelivered)
+
+    def _forget_near(self, patterns: Collection[KeyPattern]) -> None:
+        """Serve nothing of it from the near cache any more, nor what is on its way."""
+        if self._backend.near is not None:
+            self._backend.near.forget(self._touched(patterns))
+
+    def _touched(self, patterns: Collection[KeyPattern]) -> Collection[KeyPattern]:
+        """Return what an invalidation changes: with a tag, the nonce of all tags as well."""
+        has_tags = any(
+            each.exact_key and is_tag_key(each.exact_key, self._prefix) for each in patterns
+        )
+        return [*patterns, _exact(all_tags_key(self._prefix))] if has_tags else patterns
+
+    def _limit_clear(self) -> None:
+        """Tell a backend whose `clear` stands for patterns how far it may reach."""
+        if type(self._backend).delete_matching is CacheBackend.delete_matching:
+            self._backend.key_prefix = self._prefix
+
+
+def _exact(key: str) -> KeyPattern:
+    return KeyPattern((key,))
+
+
+def _insist(done: object) -> None:
+    """Raise `UnavailableError` where a backend says, without raising, that it has done nothing."""
+    if done is False:
+        raise UnavailableError("the backend says that it is not done")

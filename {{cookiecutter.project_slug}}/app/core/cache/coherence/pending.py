@@ -1,0 +1,216 @@
+"""Invalidations that could not be delivered yet (promise P6).
+
+What they cover is neither served nor stored by this process, for the backend may hold what should be
+gone. Each key and pattern has one slot; when there are too many, one for everything takes their
+place. They are delivered when a server that was unwell works again, before others are let in, and
+besides from time to time; a slot is free again when its invalidation was delivered. A tag is a key.
+
+Other processes that could reach the backend all the while know nothing of them.
+
+Servers replicate asynchronously: one that takes the place of another may lack the last writes. So
+what was delivered lately is delivered once more then.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from ..keys import KeyPattern
+from ..resilience import BackgroundRetry
+
+SLOTS = 1000
+REPEATED_SECONDS = 20.0
+"""What was delivered within this time before the last one is delivered once more to another server.
+
+A master that is replaced on demand goes on for seconds; a cluster's is missed after 15 by default.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidationEvent:
+    """Something happened to invalidations that could not be delivered at once.
+
+    They were put off, they were delivered later, or the cache was closed without that: what other
+    processes read may then be stale until it expires.
+    """
+
+    kind: Literal["deferred", "delivered", "lost"]
+    count: int
+    """How many keys, patterns and tags."""
+
+
+Listener = Callable[[InvalidationEvent], None]
+Deliver = Callable[[Collection[KeyPattern]], Awaitable[None]]
+"""Brings invalidations to the backend; raises where it cannot."""
+
+
+class PendingInvalidations:
+    """The invalidations of one manager that have not reached its backend.
+
+    `everything` covers all of the manager's keys, those of tags too. Safe to use from several threads
+    and event loops.
+    """
+
+    def __init__(
+        self,
+        deliver: Deliver,
+        everything: KeyPattern,
+        *,
+        logger: logging.Logger,
+        listener: Listener,
+    ) -> None:
+        self._deliver, self._everything = deliver, everything
+        self._logger, self._listener = logger, listener
+        self._lock = threading.Lock()
+        self._retry = BackgroundRetry(self.deliver)
+        self._sequence = 0
+        # Slots, each with the number of the last invalidation that took it.
+        self._keys: dict[str, int] = {}
+        self._patterns: dict[KeyPattern, int] = {}
+        self._deferred = 0
+        """How many invalidations were put off since there was none."""
+        self.is_open = False
+        """Whether there is one."""
+        self.is_repeated = False
+        """Whether `repeat` may be called."""
+        self._recent: OrderedDict[KeyPattern, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._keys) + len(self._patterns)
+
+    def sequence(self, patterns: Collection[KeyPattern]) -> int:
+        """Return a number above that of every invalidation so far; these are delivered next.
+
+        Another server may take over while they are under way, so they are remembered before.
+        """
+        if self.is_repeated:
+            self._remember(patterns)
+        return self._sequence + 1
+
+    def add(self, patterns: Collection[KeyPattern]) -> None:
+        """Keep invalidations that could not be delivered, and deliver them in a while."""
+        with self._lock:
+            is_first = not self._deferred
+            self._deferred += len(patterns)
+            is_full = self._keep(patterns)
+        if is_first:
+            self._logger.warning(
+                "an invalidation could not be delivered; it is kept, and until it is delivered "
+                "this process goes past the cache for what it covers"
+            )
+            self._tell("deferred", len(patterns))
+        self._kept(is_full=is_full)
+
+    def repeat(self) -> None:
+        """Deliver once more what was delivered lately, in a while, and cover it until then."""
+        with self._lock:
+            if not self._recent:
+                return
+            is_full = self._keep(self._recent)
+        self._kept(is_full=is_full)
+
+    def _keep(self, patterns: Collection[KeyPattern]) -> bool:
+        """Put what is to be delivered into slots; return whether those were too many."""
+        self.is_open = True
+        self._sequence += 1
+        for pattern in patterns:
+            if pattern.exact_key is None:
+                self._patterns[pattern] = self._sequence
+            else:
+                self._keys[pattern.exact_key] = self._sequence
+        is_full = len(self) > SLOTS
+        if is_full:
+            self._keys, self._patterns = {}, {self._everything: self._sequence}
+        return is_full
+
+    def _kept(self, *, is_full: bool) -> None:
+        if is_full:
+            self._logger.warning(
+                "more than %d invalidations are to be delivered: from now on one of everything "
+                "below %s stands for them",
+                SLOTS,
+                self._everything,
+            )
+        self._retry.start()
+
+    def confirm(self, before: int, patterns: Collection[KeyPattern]) -> None:
+        """Drop delivered invalidations, unless they were added again after `before`."""
+        if not len(self):
+            return
+        with self._lock:
+            is_all = self._everything in patterns
+            keys = {pattern.exact_key for pattern in patterns}
+            self._keys = {
+                key: number
+                for key, number in self._keys.items()
+                if number >= before or not (is_all or key in keys)
+            }
+            self._patterns = {
+                pattern: number
+                for pattern, number in self._patterns.items()
+                if number >= before or not (is_all or pattern in patterns)
+            }
+            self.is_open = len(self) > 0
+            if self.is_open:
+                return
+            deferred, self._deferred = self._deferred, 0
+        if deferred:
+            self._logger.warning("invalidations were delivered late: %d", deferred)
+            self._tell("delivered", deferred)
+
+    def _remember(self, patterns: Collection[KeyPattern]) -> None:
+        with self._lock:
+            recent, now = self._recent, time.monotonic()
+            for pattern in patterns:
+                recent[pattern] = now
+                recent.move_to_end(pattern)
+            while recent and (
+                len(recent) > SLOTS + 1 or now - next(iter(recent.values())) > REPEATED_SECONDS
+            ):
+                recent.popitem(last=False)
+
+    def covers(self, *keys: str) -> bool:
+        """Whether one of `keys`, those of entries or of tags, may have to be gone."""
+        if not self.is_open:
+            return False
+        self._retry.start()  # in case that it was lost with its event loop
+        return not self._keys.keys().isdisjoint(keys) or any(
+            pattern.matches(key) for pattern in list(self._patterns) for key in keys
+        )
+
+    async def deliver(self) -> None:
+        """Deliver what is pending; raises what the backend raises."""
+        while len(self):
+            for patterns in (
+                [*map(_exact, list(self._keys))],
+                *[[each] for each in self._patterns],
+            ):
+                if patterns:
+                    before = self.sequence(patterns)
+                    await self._deliver(patterns)
+                    self.confirm(before, patterns)
+
+    async def close(self) -> None:
+        """Stop what is under way in the running event loop; log what was not delivered."""
+        await self._retry.stop()
+        if len(self):
+            self._logger.error(
+                "closed with %d invalidations that could not be delivered: what they cover may be "
+                "served to other processes until it expires",
+                len(self),
+            )
+            self._tell("lost", len(self))
+
+    def _tell(self, kind: Literal["deferred", "delivered", "lost"], count: int) -> None:
+        try:
+            self._listener(InvalidationEvent(kind, count))
+        except Exception:
+            self._logger.exception("the listener of invalidations failed")
+
+
+def _exact(key: str) -> KeyPattern:
+    return KeyPattern((key,))

@@ -1,0 +1,161 @@
+"""Computations of this process that are under way, and the callers that wait for them.
+
+A computation has one leader, who runs the function in its own task, and followers. A follower may be
+cancelled, or lose patience, and disturbs nobody. If the leader is cancelled, or finds that somebody
+else came first, the followers look again, and one of them leads.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from ..base import Nonces
+from ..keys import KeyPattern
+from ..loops import running_loop
+from .exceptions import is_for_one, own
+
+
+@dataclass(frozen=True, slots=True)
+class FillResult:
+    """How a computation ended: with bytes to share, with an error, or with neither.
+
+    Neither means `again`, look once more, or else that the result is nobody else's, so that each
+    follower computes its own.
+    """
+
+    data: bytes | None = None
+    error: Exception | None = None
+    traceback: TracebackType | None = None
+    """That of the error as it was then: who raises it adds to it."""
+    again: bool = False
+
+    @classmethod
+    def failed(cls, error: Exception) -> "FillResult":
+        """Return that a function has raised; an exception that is for one caller is told to nobody."""
+        if is_for_one(error):
+            return PRIVATE
+        return cls(error=own(error, error.__traceback__), traceback=error.__traceback__)
+
+
+AGAIN = FillResult(again=True)
+PRIVATE = FillResult()
+
+
+@dataclass(slots=True, eq=False)
+class InFlight:
+    """One computation under way."""
+
+    key: str
+    tags: tuple[str, ...] = ()
+    nonces: Nonces = ()
+    owner: object = None
+    """Whose function runs: a key of one's own may be given to two of them."""
+    lease: bytes | None = None
+    """What it put at the key, or the head of the old record; `None` while the backend is away."""
+    claim: str = ""
+    """The key of its claim to compute an old record anew, if that is what it does."""
+    token: bytes = b""
+    """What stands at the key of its claim."""
+    over: bytes | None = None
+    """Another one's lease that its record may replace, if it has waited for that long enough."""
+    rest: int = 0
+    """How long nobody else may claim the record afterwards, in milliseconds."""
+    stored: bool = False
+    """Whether its record is stored."""
+    started: bool = False
+    """Whether the function is running."""
+    overtaken: bool = False
+    """Whether this process has invalidated the key since it began."""
+    maybe_invalidated: bool = False
+    """Whether that may be: who cannot see its lease must not join it."""
+    renewal: asyncio.TimerHandle | None = None
+    running: bool = True
+    """Whether it has not ended."""
+    followers: dict[asyncio.Future[FillResult], None] = field(default_factory=dict)
+    """In the order in which they came."""
+
+    @property
+    def may_store(self) -> bool:
+        """Whether its record may be stored, as far as is known before the function runs."""
+        return self.started or bool(self.lease or self.over)
+
+    async def join(self) -> FillResult:
+        """Wait until it ends."""
+        future: asyncio.Future[FillResult] = asyncio.get_running_loop().create_future()
+        self.followers[future] = None
+        try:
+            return await future
+        finally:
+            self.followers.pop(future, None)  # whoever has lost patience is not to pile up
+
+    def complete(self, result: FillResult) -> None:
+        """Note that it has ended, and tell the followers."""
+        self.running = False
+        if self.renewal is not None:
+            self.renewal.cancel()
+        self.tell(result)
+
+    def tell(self, result: FillResult) -> None:
+        """Tell those who follow now; it goes on."""
+        followers, self.followers = self.followers, {}
+        for follower in followers:
+            if not follower.done():
+                follower.set_result(result)
+
+
+class SingleFlight:
+    """The computations of one manager. Each event loop has its own, for futures belong to loops."""
+
+    def __init__(self, *, atomic: bool) -> None:
+        self._atomic = atomic
+        self._of_loop: dict[asyncio.AbstractEventLoop, dict[str, InFlight]] = {}
+
+    def _here(self) -> dict[str, InFlight]:
+        loop = running_loop()
+        here = self._of_loop.get(loop)
+        if here is None:
+            self._of_loop = {
+                other: kept for other, kept in self._of_loop.items() if not other.is_closed()
+            }
+            here = self._of_loop[loop] = {}
+        return here
+
+    def get(self, key: str) -> InFlight | None:
+        """Return the computation of `key`, if there is one."""
+        return self._here().get(key)
+
+    def add(self, flight: InFlight) -> None:
+        """Make `flight` the one of its key. Another one goes on, but nobody finds it any more."""
+        self._here()[flight.key] = flight
+
+    def remove(self, flight: InFlight) -> None:
+        """Take `flight` away, unless another one has its place."""
+        here = self._here()
+        if here.get(flight.key) is flight:
+            del here[flight.key]
+
+    def followers(self) -> int:
+        """Return how many callers wait now, in all event loops."""
+        return sum(len(flight.followers) for _, flight in self._all())
+
+    def cancel_fills(self, patterns: Collection[KeyPattern], *, undelivered: bool = False) -> None:
+        """Let nothing be stored that this process invalidates: keys and tags of `patterns`.
+
+        An invalidation that is `undelivered` has not reached the backend. Where it has, the lease
+        tells better than this process whether the computation was overtaken.
+        """
+        for here, flight in self._all():
+            keys = (flight.key, *flight.tags)
+            if not any(pattern.matches(key) for pattern in patterns for key in keys):
+                continue
+            if self._atomic and flight.lease is not None and not undelivered:
+                flight.maybe_invalidated = True
+            else:
+                flight.overtaken = True
+                here.pop(flight.key, None)
+
+    def _all(self) -> Iterator[tuple[dict[str, InFlight], InFlight]]:
+        for here in list(self._of_loop.values()):
+            for flight in list(here.values()):
+                yield here, flight
