@@ -14,7 +14,7 @@ from pathlib import Path
 CACHE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}" / "app" / "core" / "cache"
 BESIDE = "beside the rooms"
 MOST = {
-    BESIDE: 1210,
+    BESIDE: 1180,
     "backends": 1900,
     "calls": 1670,
     "coherence": 1260,
@@ -22,7 +22,7 @@ MOST = {
     "keys": 1440,
     "reads": 940,
     "resilience": 260,
-    "settings": 500,
+    "settings": 410,
     "stored": 1040,
     "values": 1240,
 }

@@ -3,7 +3,8 @@
 Nothing here is imported before it is asked for.
 """
 
-from .model import CacheSettings, backend_of
+from .backend import backend_of
+from .model import CacheSettings
 
 __all__ = [
     "CacheSettings",
