@@ -31,20 +31,13 @@ class CacheFactory:
     def create_cache_manager(cls, settings: "CacheSettings | None" = None) -> CacheManager:
         """Return a new manager. It connects when it is first used, not here.
 
-        Without `settings` they are read from the environment. Raises `CacheConfigError` for one
-        with a wrong value, for contradictions, and for packages that are missing or too old, and
-        `TypeError` for settings of another type.
+        Without `settings` they are read from the environment. Raises `CacheConfigError` for a wrong
+        value, for contradictions, and for packages that are missing or too old.
         """
         insist_on_the_rest()
         from .settings import CacheSettings, backend_of  # noqa: PLC0415 - see `__init__`
 
-        if settings is None:
-            settings = CacheSettings.load()
-        elif not isinstance(settings, CacheSettings):
-            raise TypeError(
-                f"settings= is a {type(settings).__qualname__}; give CacheSettings(cache_backend=...), "
-                f"or nothing for those of the environment"
-            )
+        settings = CacheSettings.load() if settings is None else settings
         manager = CacheManager(
             backend_of(settings),
             default_ttl=settings.cache_default_ttl,
@@ -63,11 +56,12 @@ class CacheFactory:
         That is often at import, before logging is configured: the line that says where the cache is
         is written when somebody asks who would see it.
         """
+        is_heard = logger.isEnabledFor(logging.INFO) and logger.hasHandlers()
         with cls._lock:
             if cls._manager is None:
-                cls._is_told = _is_heard()
+                cls._is_told = is_heard
                 cls._manager = cls.create_cache_manager()
-            elif not cls._is_told and _is_heard():
+            elif is_heard and not cls._is_told:
                 cls._is_told = True
                 _tell(cls._manager)
             return cls._manager
@@ -96,10 +90,6 @@ class CacheFactory:
 
 def _tell(manager: CacheManager) -> None:
     logger.info("cache in %r, key prefix %r", manager.backend, manager.key_prefix)
-
-
-def _is_heard() -> bool:
-    return logger.isEnabledFor(logging.INFO) and logger.hasHandlers()
 
 
 def get_cache_manager() -> CacheManager:
