@@ -17,6 +17,19 @@ def test_no_room_has_grown() -> None:
     assert "coherence" in done.stdout
 
 
+def test_the_readme_has_the_lines_of_what_may_be_deleted() -> None:
+    """`scripts/size.py --write` has nothing to change."""
+    code = "import size; text = size.README.read_text(); print(text == size.with_deletable(text))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=SIZE.parent,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout == "True\n"
+
+
 def test_what_counts_as_a_line_of_code() -> None:
     """No blank, no comment, no docstring; a text over several lines is each of them."""
     source = """

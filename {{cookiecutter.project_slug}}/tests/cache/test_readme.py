@@ -1,4 +1,4 @@
-"""The README of the cache folder: its examples run as they stand, and it leaves nothing out."""
+"""The documentation of the cache folder: its examples run as they stand, and it leaves nothing out."""
 
 import ast
 import inspect
@@ -8,15 +8,23 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from redis import Redis
 
 import app.core.cache
-from app.core.cache import CacheFactory, CacheSettings
+from app.core.cache import CacheFactory, CacheSettings, cache_response, invalidate_cache
 from tests.redis_server import RedisServer
 
-README = (Path(app.core.cache.__file__).parent / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+HOUSE = Path(app.core.cache.__file__).parent
+PAGES = [HOUSE / "README.md", HOUSE / "ARCHITECTURE.md", *sorted(HOUSE.glob("docs/*.md"))]
+TEXTS = {page: page.read_text() for page in PAGES}
+README = TEXTS[HOUSE / "README.md"]
+EXAMPLES = [
+    example
+    for text in TEXTS.values()
+    for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+]
 
 
 class Database:
@@ -43,7 +51,7 @@ async def scope(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setenv("REDIS_PASSWORD", redis_server.password or "")
     monkeypatch.setenv("CACHE_KEY_PREFIX", "test-readme")
     monkeypatch.setattr(CacheFactory, "_manager", None)
-    scope: dict[str, Any] = {"database": Database()}
+    scope: dict[str, Any] = {"database": Database(), "app": FastAPI()}
     try:
         for example in EXAMPLES:
             await run(example, scope)
@@ -77,7 +85,58 @@ async def test_the_examples_do_what_they_say(scope: dict[str, Any], redis_client
     assert database.reads == 2
 
 
-def test_every_public_name_and_setting_stands_in_it() -> None:
-    """What can be imported and what can be set is told."""
-    names = [*app.core.cache.__all__, *(name.upper() for name in CacheSettings.model_fields)]
-    assert [name for name in names if name not in README] == []
+async def test_the_first_example_does_what_it_says(scope: dict[str, Any]) -> None:
+    """A miss, a hit, a write, and a fresh read."""
+    read, write, database = scope["read_user"], scope["update_user"], scope["database"]
+    before = database.reads
+    assert await read("8") == await read("8")
+    assert database.reads == before + 1
+    await write("8", {})
+    await read("8")
+    assert database.reads == before + 2
+
+
+def test_every_public_name_is_told() -> None:
+    """In the README, or on a page."""
+    told = "".join(TEXTS.values())
+    assert [name for name in app.core.cache.__all__ if name not in told] == []
+
+
+def test_the_table_of_settings_is_complete() -> None:
+    """It has each of them once, and no other one."""
+    table = README.partition("| variable | unset |")[2].partition("\n\n")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    names = re.findall(r"`([A-Z_]+)`", " ".join(first))
+    assert sorted(names) == sorted(name.upper() for name in CacheSettings.model_fields)
+
+
+@pytest.mark.parametrize("decorator", [cache_response, invalidate_cache])
+def test_the_tables_of_parameters_are_complete(decorator: Any) -> None:
+    """They have each parameter once, and no other one."""
+    rows = README.partition(f"`{decorator.__name__}(cache_manager, ")[2].partition("|---")[2]
+    names = re.findall(r"^\| `(\w+)` \|", rows.partition("\n\n")[0], re.MULTILINE)
+    assert ["cache_manager", *sorted(names)] == sorted(inspect.signature(decorator).parameters)
+
+
+def test_the_readme_is_short() -> None:
+    """It has at most 200 lines."""
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file that is there, and to a page from the README."""
+    links = re.findall(r"\]\(([^)#]+)", TEXTS[page])
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    if page.parent != HOUSE:
+        assert f"](docs/{page.name})" in README
+
+
+def test_the_tests_that_prove_a_promise_are_there() -> None:
+    """Each promise, P1 to P9, names some."""
+    rows = re.findall(r"^\| P(\d) .*\|(.*)\|$", README, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 10))
+    for _, proofs in rows:
+        files = re.findall(r"`([\w/]+\.py)`", proofs)
+        assert files
+        assert [file for file in files if not (Path(__file__).parent / file).exists()] == []

@@ -4,6 +4,7 @@ All is read from the imports themselves. What is imported for type checkers only
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -15,6 +16,7 @@ import app.core.cache
 
 HOUSE = Path(app.core.cache.__file__).parent
 BACKENDS = "backends"
+BESIDE = "beside the rooms"
 ROOMS = sorted(path.parent.name for path in HOUSE.glob("*/__init__.py"))
 
 
@@ -76,11 +78,38 @@ def order(edges: set[tuple[str, str]]) -> list[str]:
         pytest.fail(f"there is a circle: {' -> '.join(error.args[1])}")
 
 
+def rows(page: str) -> dict[str, str]:
+    """Return the rows of the map of rooms on a page: what stands in the second column, by room."""
+    table = (HOUSE / page).read_text().partition("| room |")[2].partition("\n\n")[0]
+    lines = [line.strip("|").split("|", 1) for line in table.splitlines() if line.startswith("| ")]
+    assert len(lines) == len({room for room, _ in lines})
+    return {room.strip().strip("`").removesuffix("/"): what for room, what in lines}
+
+
 def test_the_rooms_are_those_of_the_readme() -> None:
     """Each has a row in the map, and there is no other."""
-    readme = (HOUSE / "README.md").read_text()
-    assert [room for room in ROOMS if f"| `{room}/` |" not in readme] == []
-    assert readme.count("/` |") == len(ROOMS)
+    assert sorted(rows("README.md")) == ROOMS
+
+
+@pytest.mark.parametrize("room", [*ROOMS, BESIDE])
+def test_every_file_has_its_place_in_the_architecture(room: str) -> None:
+    """Each is named once, in the row of its room, and no other file is."""
+    folder = HOUSE if room == BESIDE else HOUSE / room
+    files = folder.glob("*.py") if room == BESIDE else folder.rglob("*.py")
+    names = [str(file.relative_to(folder).with_suffix("")) for file in files]
+    named = re.findall(r"`([\w/]+)`", rows("ARCHITECTURE.md")[room])
+    assert sorted(named) == sorted(name for name in names if not name.endswith("__init__"))
+
+
+def test_the_architecture_has_the_rooms_of_the_readme() -> None:
+    """And a row for the files beside them."""
+    assert sorted(rows("ARCHITECTURE.md")) == sorted([*ROOMS, BESIDE])
+
+
+def test_the_architecture_names_files_that_are_there() -> None:
+    """In the journeys of a hit, a miss and an invalidation, too."""
+    named = re.findall(r"`([\w/]+\.py|\w+/)`", (HOUSE / "ARCHITECTURE.md").read_text())
+    assert [name for name in named if not (HOUSE / name).exists()] == []
 
 
 def test_imports_between_rooms_run_one_way() -> None:

@@ -754,7 +754,7 @@ async def test_p3_a_tag_that_redis_lost_makes_a_miss(
 
 
 class AsUser:
-    """Makes managers of a user of Redis who may do what the README has, and these things more."""
+    """Makes managers of a user of Redis who may do what the documentation has, and these things more."""
 
     def __init__(self, server: RedisServer, client: Redis) -> None:
         self._server, self._client = server, client
@@ -792,7 +792,7 @@ def as_user(redis_server: RedisServer, redis_client: Redis) -> Iterator[AsUser]:
 async def test_p7_the_near_cache_needs_two_permissions_more(
     as_user: AsUser, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Those that the README names: with them it works, and nothing is refused."""
+    """Those that the documentation names: with them it works, and nothing is refused."""
     manager = as_user("client|tracking", "pttl")
     own = Own(manager, source)
     await eventually(lambda: is_near(own))
@@ -982,7 +982,7 @@ async def test_p4_waiters_look_from_time_to_time_who_may_not_be_told(
     monkeypatch: pytest.MonkeyPatch,
     more: tuple[str, ...],
 ) -> None:
-    """Both permissions that the README names are needed to be told; else they look."""
+    """Both permissions that the documentation names are needed to be told; else they look."""
     monkeypatch.setattr(redis, "_LONGEST_WAIT_SECONDS", 1000.0)
     manager = as_user(*more, near_size=0)
     leader = Leader(CacheManager(redis_backend(redis_server, key_prefix=manager.key_prefix)))
@@ -1000,7 +1000,7 @@ async def test_p4_waiters_look_from_time_to_time_who_may_not_be_told(
 
 @pytest.mark.usefixtures("told_only")
 async def test_p4_waiters_who_may_be_told_are(as_user: AsUser, redis_server: RedisServer) -> None:
-    """With the two permissions that the README names, and no others, they need not look."""
+    """With the two permissions that the documentation names, and no others, they need not look."""
     manager = as_user("client|tracking", "client|caching", near_size=0)
     leader = Leader(CacheManager(redis_backend(redis_server, key_prefix=manager.key_prefix)))
     await manager.get("connect")

@@ -27,7 +27,7 @@ from app.core.cache.coherence import leases
 from tests.cache.conftest import always_due, redis_backend
 from tests.redis_server import RedisServer
 
-README: Final = Path(cache.__file__).with_name("README.md")
+PAGE: Final = Path(cache.__file__).with_name("docs") / "redis.md"
 
 ON_KEYS: Final = ("get", "set", "unlink", "exists", "eval", "evalsha", "getrange", "pexpire")
 NEEDED: Final = (*ON_KEYS, "scan", "ping")
@@ -314,8 +314,8 @@ async def test_p7_what_a_user_types_reaches_nobody_else(
 
 
 def printed() -> list[str]:
-    """Return the words of the README's line that makes a user."""
-    [line] = re.findall(r"^ACL SETUSER .*$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    """Return the words of the line in the documentation that makes a user."""
+    [line] = re.findall(r"^ACL SETUSER .*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     return str(line).split()
 
 
@@ -327,7 +327,7 @@ class MakeUser(Protocol):
 
 @pytest.fixture
 def make_user(redis_server: RedisServer, redis_client: Redis) -> Iterator[MakeUser]:
-    """Lend what makes a user as the README has it, but for the names and the commands."""
+    """Lend what makes a user as the documentation has it, but for the names and the commands."""
     name, password, prefix = f"{uuid.uuid4()}", f"{uuid.uuid4()}", f"test-{uuid.uuid4()}*[a]?\\"
     pattern = literally(f"{prefix}:")
 
@@ -350,7 +350,7 @@ def make_user(redis_server: RedisServer, redis_client: Redis) -> Iterator[MakeUs
         redis_client.unlink(key)
 
 
-def test_p7_the_readme_allows_what_is_needed() -> None:
+def test_p7_the_documentation_allows_what_is_needed() -> None:
     """No command less, and none more."""
     assert [word for word in printed() if word.startswith("+")] == [f"+{each}" for each in NEEDED]
 

@@ -1,4 +1,4 @@
-"""The table of types in the README: each row is a test (promises P1 and P2)."""
+"""The table of types in the documentation: each row is a test (promises P1 and P2)."""
 
 import dataclasses
 import ipaddress
@@ -31,8 +31,8 @@ from pydantic import AnyUrl, BaseModel, SecretStr
 import app.core.cache
 from app.core.cache import CacheManager, MemoryBackend, cache_response
 
-README = (Path(app.core.cache.__file__).parent / "README.md").read_text()
-TABLE = README.partition("| type |")[2].partition("\n\n")[0]
+PAGE = (Path(app.core.cache.__file__).parent / "docs" / "types.md").read_text()
+TABLE = PAGE.partition("| type |")[2].partition("\n\n")[0]
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.splitlines()[2:]]
 
 NIGHT = datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin"))
