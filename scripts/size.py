@@ -74,7 +74,7 @@ def sizes() -> tuple[Counter[str], Counter[str]]:
 
 
 def with_deletable(readme: str) -> str:
-    """Return the README with the right lines, to the next ten, in the table of what may be deleted."""
+    """Return the README with the right lines, to the next ten, of what may be deleted."""
     before, head, after = readme.partition("| file | what you lose |")
     table, blank, rest = after.partition("\n\n")
 
