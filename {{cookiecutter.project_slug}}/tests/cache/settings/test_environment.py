@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -220,30 +219,6 @@ def test_a_variable_of_another_may_stay(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert isinstance(CacheFactory.create_cache_manager().backend, RedisBackend)
-
-
-@pytest.mark.parametrize(
-    ("name", "meant", "value"),
-    [
-        ("REDIS_USER", "REDIS_USERNAME", "app"),
-        ("REDIS_PASS", "REDIS_PASSWORD", "x"),
-        ("REDIS_DATABASE", "REDIS_DB", "1"),
-        ("CACHE_TTL", "CACHE_DEFAULT_TTL", "60"),
-        ("CACHE_PREFIX", "CACHE_KEY_PREFIX", "shop"),
-    ],
-)
-def test_a_name_that_is_nearly_right_is_told(
-    name: str, meant: str, value: str, monkeypatch: pytest.MonkeyPatch, caplog: Any
-) -> None:
-    """Unless the right one is set too."""
-    monkeypatch.setenv("REDIS_HOST", "redis")
-    monkeypatch.setenv(name, value)
-    CacheSettings.load()
-    assert f"{name} is not read: did you mean {meant}?" in caplog.text
-    caplog.clear()
-    monkeypatch.setenv(meant, value)
-    CacheSettings.load()
-    assert caplog.text == ""
 
 
 def test_settings_made_by_hand_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

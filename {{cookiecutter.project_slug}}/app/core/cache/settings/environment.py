@@ -16,14 +16,6 @@ logger = logging.getLogger(__name__)
 ADDRESSES = ("redis_url", "redis_host", "redis_sentinels")
 """Who sets one of these wants Redis."""
 _FOR_REDIS = ("redis_", "cache_near_", "cache_operation_timeout")
-_MEANT = {
-    "redis_user": "redis_username",
-    "redis_pass": "redis_password",
-    "redis_database": "redis_db",
-    "cache_ttl": "cache_default_ttl",
-    "cache_prefix": "cache_key_prefix",
-}
-"""Names that are taken for those of settings."""
 
 
 def read_variables(fields: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -34,17 +26,12 @@ def read_variables(fields: Collection[str]) -> tuple[dict[str, str], dict[str, s
     """
     values, names = _by_setting(_found())
     reason, unused = _unused(values, names)
-    left = [field for field in values if field.startswith(unused)]
-    not_read = ", ".join([names[field] for field in left if field in fields])
-    if reason and not_read:
-        logger.info("%s: %s not read", reason, not_read)
-    for field in left:
-        del values[field]
-    _refuse_unencrypted(values, names)
-    for name, meant in _MEANT.items():
-        if name in values and meant not in values:
-            logger.warning("%s is not read: did you mean %s?", names[name], meant.upper())
-    return {field: values[field] for field in values if field in fields}, names
+    left = [names.pop(each) for each in list(names) if each.startswith(unused)]
+    if reason and left:
+        logger.info("%s: %s not read", reason, ", ".join(left))
+    if "redis_ssl" in names:
+        _refuse_unencrypted(values, names["redis_ssl"])
+    return {field: values[field] for field in fields if field in names}, names
 
 
 def _found() -> dict[str, str]:
@@ -83,13 +70,11 @@ def _unused(values: dict[str, str], names: dict[str, str]) -> tuple[str, tuple[s
     return "", ()
 
 
-def _refuse_unencrypted(values: dict[str, str], names: dict[str, str]) -> None:
-    wanted = values.get("redis_ssl", "false").strip().lower() not in ("false", "0", "no", "off")
-    is_told = "redis_tls" in values or values.get("redis_url", "").strip().lower().startswith(
-        "rediss:"
-    )
-    if wanted and not is_told:
+def _refuse_unencrypted(values: dict[str, str], name: str) -> None:
+    is_wanted = values["redis_ssl"].strip().lower() not in ("false", "0", "no", "off")
+    is_secure = values.get("redis_url", "").strip().lower().startswith("rediss:")
+    if is_wanted and not is_secure and "redis_tls" not in values:
         raise CacheConfigError(
-            f"{names['redis_ssl']} is set, but is no setting of the cache: set REDIS_TLS=true for "
-            f"TLS; REDIS_TLS=false says that the connections are not to be encrypted"
+            f"{name} is set, but is no setting of the cache: set REDIS_TLS=true for TLS; "
+            f"REDIS_TLS=false says that the connections are not to be encrypted"
         )

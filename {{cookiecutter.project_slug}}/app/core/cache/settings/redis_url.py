@@ -25,7 +25,7 @@ _SETTINGS = {
     "ssl_check_hostname": "redis_tls_check_hostname",
 }
 """The options of redis-py that are settings here, too."""
-_ALWAYS = {("protocol", "3"), ("ssl_cert_reqs", "required"), ("ssl_cert_reqs", "cert_required")}
+_ALWAYS = {("protocol", "3"), ("ssl_cert_reqs", "required"), ("ssl_cert_reqs", "CERT_REQUIRED")}
 """Options of redis-py that ask for what the cache does anyway."""
 _ESCAPES = (
     "in a password write %23 for #, %2F for /, %3F for ?, %40 for @, %5B for [, %20 for a space"
@@ -53,19 +53,18 @@ def read_url(text: str) -> tuple[dict[str, Any], str | None]:
 def _read(text: str) -> tuple[dict[str, Any], str | None]:
     parts = urlsplit(text)
     _check(text, parts)
-    settings: dict[str, Any] = {"redis_db": parts.path.strip("/") or "0"}
+    settings: dict[str, Any] = {"redis_db": "0"}
     socket = None
     if parts.scheme == "unix":
-        settings, socket = {"redis_db": "0"}, unquote(parts.path, errors="strict")
+        socket = unquote(parts.path, errors="strict")
     else:
         settings["redis_host"] = parts.netloc.rpartition("@")[2]
-    if parts.scheme == "rediss":
-        settings["redis_tls"] = True
+        settings["redis_db"] = parts.path.strip("/") or "0"
+        settings |= {"redis_tls": True} if parts.scheme == "rediss" else {}
     settings |= _options(parts.query)
-    if parts.username:
-        settings["redis_username"] = unquote(parts.username, errors="strict")
-    if parts.password:
-        settings["redis_password"] = unquote(parts.password, errors="strict")
+    for name, value in (("redis_username", parts.username), ("redis_password", parts.password)):
+        if value:
+            settings[name] = unquote(value, errors="strict")
     return settings, socket
 
 
@@ -90,23 +89,15 @@ def _check(text: str, parts: SplitResult) -> None:
 
 def _options(query: str) -> dict[str, str]:
     options = parse_qsl(query, strict_parsing=True) if query else []
-    unused = [
-        name
-        for name, value in options
-        if name not in _SETTINGS and (name, value.lower()) not in _ALWAYS
-    ]
-    if "ssl_cert_reqs" in unused:
+    settings = {_SETTINGS[name]: value for name, value in options if name in _SETTINGS}
+    others = [each for each in options if each[0] not in _SETTINGS and each not in _ALWAYS]
+    unused = ", ".join([repr(name) for name, _ in others])
+    if any(name.startswith("ssl_") for name, _ in others):
         raise RedisUrlError(
-            "its option ssl_cert_reqs wants certificates that nobody checks, and the cache always "
-            "checks them: leave the option out, and name in REDIS_TLS_CA_FILE whom to trust; "
-            "REDIS_TLS_CHECK_HOSTNAME=false lets the host's name differ"
+            f"leave out {unused}: certificates are always checked, and TLS is the system's; "
+            f"REDIS_TLS_CA_FILE names whom to trust, and REDIS_TLS_CHECK_HOSTNAME=false lets the "
+            f"host's name differ"
         )
-    named = [
-        name if re.fullmatch("[a-z_]{1,40}", name) else "one with an odd name" for name in unused
-    ]
-    strict = [name for name in named if name.startswith("ssl_")]
-    if strict:
-        raise RedisUrlError(f"its option {strict[0]} is not known here: leave it out")
-    if named:
-        logger.warning("options of REDIS_URL that are of no use here: %s", ", ".join(named))
-    return {_SETTINGS[name]: value for name, value in options if name in _SETTINGS}
+    if unused:
+        logger.warning("options of REDIS_URL that are of no use here: %s", unused)
+    return settings
