@@ -24,7 +24,7 @@ class CacheFactory:
 
     _manager: ClassVar[CacheManager | None] = None
     _is_told: ClassVar[bool] = False
-    """Whether the log says where the shared manager's entries are."""
+    """Whether the log has the line that names the backend of the shared manager."""
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     @classmethod
@@ -53,8 +53,8 @@ class CacheFactory:
     def get_cache_manager(cls) -> CacheManager:
         """Return the shared manager, which is made when it is first asked for.
 
-        That is often at import, before logging is configured: the line that says where the cache is
-        is written when somebody asks who would see it.
+        That is often at import, before logging is configured. The log line that names the backend is
+        then written by the first later call for which logging is on.
         """
         is_heard = logger.isEnabledFor(logging.INFO) and logger.hasHandlers()
         with cls._lock:

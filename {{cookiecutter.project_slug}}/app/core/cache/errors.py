@@ -1,9 +1,9 @@
-"""Errors that say that the cache cannot work as it is set up."""
+"""Errors that say that the cache cannot work as it is set up, and how they show values."""
 
 import re
 
 _HARMLESS = re.compile(r"(tcp://)?(?!.*(//|--))([\w.,+/\\~*\[\] -]|:(?=[\d:\]]|\Z)){0,120}\Z")
-"""What holds no password: no URL, no `name:secret` or `name=secret`, no key of a certificate."""
+"""Texts without a password: no URL, no `name:secret` or `name=secret`, no key of a certificate."""
 
 
 class CacheConfigError(ValueError):
@@ -21,7 +21,7 @@ class NotAsyncioError(RuntimeError):
 
 
 def shown(value: object) -> str:
-    """Return how a message shows the value of a setting: not at all if it may hold a password."""
+    """Return the value of a setting as messages show it: not at all if it may hold a password."""
     if _HARMLESS.match(str(value)):
         return repr(value)
     return "(not shown: it may hold a password)"

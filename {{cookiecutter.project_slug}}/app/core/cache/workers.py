@@ -1,4 +1,4 @@
-"""Whether a server runs the application in several processes, each with a memory of its own."""
+"""Whether a server runs the application in several worker processes, each with its own memory."""
 
 import logging
 import re
@@ -25,7 +25,7 @@ def _warn() -> None:
 
 
 def is_one_of_several() -> bool:
-    """Whether this process is one of several workers, as far as that can be seen.
+    """Return whether this process is one of several workers, as far as that can be known.
 
     uvicorn and `fastapi run` have this supervisor for more than one worker only, and gunicorn's
     arbiter knows the number. Of other servers, the option `--workers` counts.

@@ -1,6 +1,6 @@
 """The settings, from the environment or given, and the backend that they describe.
 
-Nothing here is imported before it is asked for.
+Nothing imports this room before settings are needed.
 """
 
 from .backend import backend_of

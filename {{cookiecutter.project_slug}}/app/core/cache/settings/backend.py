@@ -12,7 +12,7 @@ from .model import CacheSettings
 
 
 def backend_of(settings: CacheSettings) -> CacheBackend:
-    """Make the backend; raises `CacheConfigError` for contradictions and files of no use."""
+    """Return the backend. Raises `CacheConfigError` for contradictions and for unusable files."""
     if settings.backend_name == "memory":
         return MemoryBackend(key_prefix=settings.cache_key_prefix)
     from ..backends import RedisBackend  # noqa: PLC0415 - memory needs no redis-py
@@ -26,7 +26,7 @@ def backend_of(settings: CacheSettings) -> CacheBackend:
     except OSError as error:  # `ssl.SSLError` is one
         why = str(error)
     raise CacheConfigError(
-        f"REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE or REDIS_TLS_KEY_FILE is no use: {why}"
+        f"REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE or REDIS_TLS_KEY_FILE cannot be used: {why}"
     )
 
 
@@ -67,7 +67,7 @@ def _redis_options(settings: CacheSettings) -> dict[str, Any]:
 
 
 def _contradictions(settings: CacheSettings) -> Iterator[str]:
-    """Yield what to tell of settings that are right one by one, and not together."""
+    """Yield a message for each group of settings that do not fit together."""
     host, port, cluster = settings.redis_host, settings.redis_port, settings.redis_cluster
     sentinels, socket = settings.redis_sentinels, settings._unix_socket
     listed = addresses(host, 0)

@@ -1,7 +1,7 @@
-"""The variables that settings are read from: those of the environment, and of a `.env` file.
+"""Reads the variables of the environment, and of a `.env` file.
 
-An application may use the names of the variables of Redis for a Redis of its own. So each of them
-may begin with `CACHE_`, too, and that one comes first. What is not used is not read.
+An application may use `REDIS_HOST` for another Redis. So each variable of Redis may begin with
+`CACHE_`, and that one comes first. What is not used is not read.
 """
 
 import logging
@@ -14,15 +14,14 @@ from ..errors import CacheConfigError
 logger = logging.getLogger(__name__)
 
 ADDRESSES = ("redis_url", "redis_host", "redis_sentinels")
-"""Who sets one of these wants Redis."""
+"""If one of these is set, the backend is Redis."""
 _FOR_REDIS = ("redis_", "cache_near_", "cache_operation_timeout")
 
 
 def read_variables(fields: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the values of the settings that are set, and the variables that they come from.
+    """Return the values of the settings that are set, and the names of their variables.
 
-    Raises `CacheConfigError` for a file that cannot be read, and for a wish for TLS under another
-    name than that of the setting.
+    Raises `CacheConfigError` if the `.env` file cannot be read, and for `REDIS_SSL`.
     """
     values, names = _by_setting(_found())
     reason, unused = _unused(values, names)
@@ -41,7 +40,7 @@ def _found() -> dict[str, str]:
         environment = EnvSettingsSource(BaseSettings, env_ignore_empty=True)
         found = {**file.env_vars, **environment.env_vars}
         return {name: value for name, value in found.items() if value}
-    except (OSError, ValueError) as error:  # which may hold the whole file
+    except (OSError, ValueError) as error:  # its message may hold the whole file
         why = type(error).__name__
     raise CacheConfigError(f"the file .env cannot be read ({why}): it must be a text in UTF-8")
 
@@ -51,7 +50,7 @@ def _by_setting(found: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     own = {name.removeprefix("cache_"): name for name in found if name.startswith("cache_redis_")}
     others = {name: name for name in found if name not in own.values()}
     if not own.keys().isdisjoint(ADDRESSES):
-        # The rest is for a Redis of the application: its password must not be sent to ours.
+        # The others are for another Redis, whose password must not be sent to this one.
         others = {name: name for name in others if not name.startswith("redis_")}
     names = {**others, **own}
     values = {setting: found[name] for setting, name in names.items()}
@@ -59,7 +58,7 @@ def _by_setting(found: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _unused(values: dict[str, str], names: dict[str, str]) -> tuple[str, tuple[str, ...]]:
-    """Return why some settings are not used, as far as that is told, and how they begin."""
+    """Return the beginnings of the names that are not used, and before them the reason to log."""
     addressed = not values.keys().isdisjoint(ADDRESSES)
     if values.get("cache_backend", "redis" if addressed else "memory") != "redis":
         return "", _FOR_REDIS

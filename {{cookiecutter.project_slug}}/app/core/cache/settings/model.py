@@ -32,11 +32,11 @@ def _addresses(text: str) -> str:
 
 
 class CacheSettings(BaseModel):
-    """The cache's settings. Made by hand they read nothing: `CacheSettings(cache_backend="memory")`.
+    """The cache's settings. `CacheSettings(cache_backend="memory")` reads no environment.
 
-    `CacheSettings.load()` reads each from the variable of its name in capitals. Raises
-    `CacheConfigError`, which names each setting with a wrong value, that value, unless it may hold a
-    password, and what is allowed.
+    `CacheSettings.load()` reads each setting from the variable of its name in capitals. Both raise
+    `CacheConfigError`. It names each wrong setting and what is allowed, and shows the value unless
+    that may hold a password. What a `redis_url` says replaces the settings of the same meaning.
     """
 
     model_config = ConfigDict(
@@ -48,7 +48,7 @@ class CacheSettings(BaseModel):
 
     cache_backend: Literal["redis", "memory"] | None = Field(
         default=None,
-        description="redis or memory; unset, it is redis where an address of Redis is set, else memory",
+        description="redis or memory; unset, it is redis if an address of Redis is set, else memory",
     )
     redis_url: SecretStr | None = Field(
         default=None,
@@ -115,7 +115,10 @@ class CacheSettings(BaseModel):
     )
 
     cache_ttl_jitter: float = Field(
-        default=DEFAULT_TTL_JITTER, ge=0, le=0.5, description="a part of the time to live, 0 to 0.5"
+        default=DEFAULT_TTL_JITTER,
+        ge=0,
+        le=0.5,
+        description="a share of the time to live, 0 to 0.5",
     )
 
     cache_lock_timeout: float = Field(
@@ -144,9 +147,9 @@ class CacheSettings(BaseModel):
     def load(cls) -> Self:
         """Read the settings from the environment, and from a `.env` file in the working directory.
 
-        A variable of the environment comes before one of the file, and an empty one counts as
+        A variable of the environment comes before one of the file. An empty variable counts as
         unset. `CACHE_REDIS_HOST` comes before `REDIS_HOST`, and so on. Variables of Redis are not
-        read for the memory backend. Host, port and database are not read where `REDIS_URL` is set.
+        read for the memory backend. Host, port and database are not read if `REDIS_URL` is set.
         Raises `CacheConfigError`.
         """
         values, names = read_variables(cls.model_fields)
@@ -154,14 +157,14 @@ class CacheSettings(BaseModel):
 
     @property
     def backend_name(self) -> Literal["redis", "memory"]:
-        """The backend that was chosen, or follows from whether an address of Redis is set."""
+        """The chosen backend. If none was chosen: Redis if an address of Redis is set, else memory."""
         if self.cache_backend is not None:
             return self.cache_backend
         return "redis" if self.model_fields_set.intersection(ADDRESSES) else "memory"
 
 
 def _with_url(given: dict[str, Any]) -> tuple[dict[str, Any], str | None, AbstractSet[str]]:
-    """Return the settings with those of `redis_url`, its Unix socket, and what must not be shown."""
+    """Return the settings with those of `redis_url`, its Unix socket, and the secret settings."""
     url = given.get("redis_url")
     if not isinstance(url, str | SecretStr):
         return given, None, _SECRETS
@@ -172,7 +175,7 @@ def _with_url(given: dict[str, Any]) -> tuple[dict[str, Any], str | None, Abstra
 
 
 def _complaint(error: Any, names: Mapping[str, str], hidden: AbstractSet[str]) -> str:
-    """Return what to tell of an error of pydantic, without the values of `hidden` settings."""
+    """Return the message for an error of pydantic. Values of `hidden` settings are not shown."""
     setting = str(error["loc"][0])
     if setting not in CacheSettings.model_fields:
         return f"{setting} is no setting of the cache; there are {', '.join(CacheSettings.model_fields)}"

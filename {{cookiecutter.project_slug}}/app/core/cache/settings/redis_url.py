@@ -1,4 +1,4 @@
-"""What a `REDIS_URL` says, as settings, so that they are checked as those of variables are.
+"""From a `REDIS_URL` to settings, so that the same rules check both.
 
 No message repeats more of a URL than the names of options.
 """
@@ -33,7 +33,7 @@ _ESCAPES = (
 
 
 class RedisUrlError(ValueError):
-    """A URL cannot be used; the message has no part of it that may be secret."""
+    """A URL cannot be used. The message has no part of it that may be secret."""
 
 
 def read_url(text: str) -> tuple[dict[str, Any], str | None]:
@@ -60,7 +60,8 @@ def _read(text: str) -> tuple[dict[str, Any], str | None]:
     else:
         settings["redis_host"] = parts.netloc.rpartition("@")[2]
         settings["redis_db"] = parts.path.strip("/") or "0"
-        settings |= {"redis_tls": True} if parts.scheme == "rediss" else {}
+    if parts.scheme == "rediss":
+        settings["redis_tls"] = True
     settings |= _options(parts.query)
     for name, value in (("redis_username", parts.username), ("redis_password", parts.password)):
         if value:
@@ -69,7 +70,7 @@ def _read(text: str) -> tuple[dict[str, Any], str | None]:
 
 
 def _check(text: str, parts: SplitResult) -> None:
-    """Refuse what is no URL of Redis, or has a character that splits it at the wrong place."""
+    """Raise `RedisUrlError` for a URL that is none of Redis, or has an unescaped character."""
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise RedisUrlError("it begins with none of redis://, rediss:// and unix://")
     if re.search(r"[\s\x00-\x1f#]", text) or text.count("@") > min(1, parts.netloc.count("@")):
@@ -94,7 +95,7 @@ def _options(query: str) -> dict[str, str]:
     unused = ", ".join([repr(name) for name, _ in others])
     if any(name.startswith("ssl_") for name, _ in others):
         raise RedisUrlError(
-            f"leave out {unused}: certificates are always checked, and TLS is the system's; "
+            f"leave out {unused}: certificates are always checked; "
             f"REDIS_TLS_CA_FILE names whom to trust, and REDIS_TLS_CHECK_HOSTNAME=false lets the "
             f"host's name differ"
         )
