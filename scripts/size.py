@@ -25,7 +25,7 @@ MOST = {
     "keys": 1440,
     "reads": 940,
     "resilience": 260,
-    "settings": 380,
+    "settings": 372,
     "stored": 1040,
     "values": 1240,
 }

@@ -224,14 +224,8 @@ def test_a_url_says_where(url: str, expected: dict[str, Any], made_with: dict[st
     [
         ("http://redis", "redis://"),
         ("redis:6379", "redis://"),
-        ("redis://", "must name a host"),
-        ("redis://:6379", "must name a host"),
-        ("redis://redis:0", "port"),
-        ("redis://redis:65536", "port"),
-        ("redis://redis:6379x", "port"),
-        ("redis://redis/x", "database"),
-        ("redis://redis/-1", "database"),
         ("unix://x", "path"),
+        ("redis://redis?x", "option=value"),
     ],
 )
 def test_what_is_no_url_of_redis_is_told(url: str, told: str) -> None:
@@ -239,6 +233,25 @@ def test_what_is_no_url_of_redis_is_told(url: str, told: str) -> None:
     with pytest.raises(CacheConfigError, match=told) as caught:
         CacheSettings(redis_url=url)
     assert "it must be redis://[user" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://", "the redis_host of redis_url .* host name"),
+        ("redis://:6379", "the redis_host of redis_url .* host name"),
+        ("redis://redis:0", "the redis_host of redis_url .* 1 to 65535"),
+        ("redis://redis:65536", "the redis_host of redis_url .* 1 to 65535"),
+        ("redis://redis:6379x", "the redis_host of redis_url .* 1 to 65535"),
+        ("redis://redis/x", "the redis_db of redis_url .* number of a database"),
+        ("redis://redis/1/2", "the redis_db of redis_url .* number of a database"),
+        ("redis://redis/-1", "the redis_db of redis_url .* number of a database"),
+    ],
+)
+def test_a_part_of_a_url_that_is_wrong_is_named(url: str, told: str) -> None:
+    """As the setting that it is, with what is allowed."""
+    with pytest.raises(CacheConfigError, match=told):
+        CacheSettings(redis_url=url)
 
 
 def test_a_url_of_several_servers_is_that_of_a_cluster(made_with: dict[str, Any]) -> None:

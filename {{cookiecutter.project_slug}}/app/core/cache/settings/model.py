@@ -57,7 +57,8 @@ class CacheSettings(BaseModel):
     )
     redis_host: Annotated[str, AfterValidator(_addresses)] = Field(
         default="localhost",
-        description="a host name or address; with REDIS_CLUSTER also host:port,host:port",
+        description="a host name or address, or host:port with a port from 1 to 65535; with "
+        "REDIS_CLUSTER also host:port,host:port",
     )
     redis_port: int = Field(default=6379, ge=1, le=65535, description="a port, 1 to 65535")
     redis_db: int = Field(default=0, ge=0, description="the number of a database, 0 or more")
