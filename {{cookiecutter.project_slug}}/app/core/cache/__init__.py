@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 from . import backends
 from .backends import MemoryBackend
 from .base import CacheBackend
-from .coherence import CacheStatusMiddleware, InvalidationEvent
+from .coherence import InvalidationEvent
 from .config import CacheConfigError, CacheFactory, get_cache_manager
-from .http import CachedRoute
 from .manager import CacheManager, cache_response, invalidate_cache
+from .optional import insist_on_file
 
 if TYPE_CHECKING:
     from .backends import RedisBackend, Tls
+    from .http import CachedRoute, CacheStatusMiddleware
     from .settings import CacheSettings
 
 __all__ = [
@@ -33,14 +34,25 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the settings, and what needs redis-py, when they are asked for: most of all there is.
+    """Import on request what is large, what is optional, and what needs redis-py.
 
-    Raises `CacheConfigError` for `RedisBackend` and `Tls` where redis-py is missing or too old.
+    Raises `CacheConfigError` for `RedisBackend` and `Tls` where redis-py is missing or too old, and
+    for a class whose file was deleted.
     """
+    if name == "CachedRoute":
+        insist_on_file("http/route.py", name)
+        from .http import CachedRoute  # noqa: PLC0415 - that is the point
+
+        return CachedRoute
+    if name == "CacheStatusMiddleware":
+        insist_on_file("http/status.py", name)
+        from .http import CacheStatusMiddleware  # noqa: PLC0415 - likewise
+
+        return CacheStatusMiddleware
     if name in ("RedisBackend", "Tls"):
         return getattr(backends, name)
     if name == "CacheSettings":
-        from .settings import CacheSettings  # noqa: PLC0415 - that is the point
+        from .settings import CacheSettings  # noqa: PLC0415 - likewise
 
         return CacheSettings
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -184,7 +184,7 @@ class CacheManager:
             return hit[0]
         call = FactoryCall(self, reader, full, factory, freshness, tags=tag_keys)
         result = await fence.run(full, tag_keys, call, seen=look)
-        logger.debug("%s %s", result.outcome.in_log, Shown(full))
+        logger.debug("%s %s", result.outcome.word, Shown(full))
         return result.value[0]
 
     async def get_many(self, keys: Collection[str]) -> dict[str, Any]:

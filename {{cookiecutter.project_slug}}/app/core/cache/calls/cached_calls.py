@@ -248,7 +248,7 @@ class CachedCalls:
         if (slot := current_slot()) is not None:
             slot.outcome = Outcome.HIT
         if self._is_logged(logging.DEBUG):
-            self.warnings.logger.debug("%s %s", Outcome.HIT.in_log, Shown(key))
+            self.warnings.logger.debug("%s %s", Outcome.HIT.word, Shown(key))
         if sending is None and hit[1] is None:
             return hit[0]
         return handed_out(hit, args, kwargs, sending, asked)
@@ -286,7 +286,7 @@ class CachedCalls:
 
     def _note(self, key: str, outcome: Outcome) -> None:
         note(outcome)
-        self.warnings.logger.debug("%s %s", outcome.in_log, Shown(key))
+        self.warnings.logger.debug("%s %s", outcome.word, Shown(key))
 
     def tag_keys(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the keys of the tags that are known before the function runs.

@@ -10,14 +10,12 @@ from .fills import Fill, Result
 from .freshness import Freshness, is_failure, is_of_the_server
 from .invalidation import Invalidations
 from .leases import Look
-from .outcome import Outcome, current_slot, note
+from .outcome import Outcome, Slot, current_slot, note
 from .pending import InvalidationEvent, Listener
-from .status import CacheStatusMiddleware
 
 __all__ = [
     "LOCK_TIMEOUT",
     "TELLING",
-    "CacheStatusMiddleware",
     "Cached",
     "Computed",
     "Fence",
@@ -29,6 +27,7 @@ __all__ = [
     "Look",
     "Outcome",
     "Result",
+    "Slot",
     "current_slot",
     "is_failure",
     "is_of_the_server",

@@ -1,43 +1,62 @@
-"""What became of a call, and the request that it belongs to."""
+"""What became of a call of a cached function, and the slot of a request that tells it.
+
+Something around a request opens a slot, and the decorator notes the outcome there. The slot is one
+object that both see: the endpoint may run in another thread, or in a copy of the context.
+"""
 
 from contextvars import ContextVar
 from enum import Enum
+from typing import Self
+
+from ..loops import reset
 
 
 class Outcome(Enum):
-    """What became of one call of a cached function: its name in the log, and in `Cache-Status`."""
+    """Where the result of a call came from: its word in the log, and in `Cache-Status` (RFC 9211)."""
 
     HIT = "hit", "hit"
-    STALE = "hit, and due to be computed anew", "hit"
+    STALE = "stale", "hit"
+    """The entry was there, and is due to be computed anew."""
     SHARED = "shared", "fwd=miss; collapsed"
+    """Another caller of this process computed it."""
     STORED = "stored", "fwd=miss; stored"
+    """The call computed it, and it is stored now."""
     NOT_STORED = "not stored", "fwd=miss"
-    BYPASS = "bypassed", "fwd=bypass"
+    """The call computed it, and it is not stored."""
+    BYPASS = "bypass", "fwd=bypass"
+    """The call ran as if there were no cache."""
 
-    def __init__(self, name: str, parameters: str) -> None:
-        self.in_log, self.parameters = name, parameters
+    def __init__(self, word: str, status: str) -> None:
+        self.word, self.status = word, status
 
 
 class Slot:
-    """What a request is told of its cached calls. Where there are several, the last to end counts.
+    """Holds the outcome for one request: `with Slot() as slot`, around all that answers it."""
 
-    That is the endpoint itself where it is cached. It is one object that both the request and the
-    call see, so it does not matter that the call may run in a copy of the context.
-    """
-
-    __slots__ = ("outcome",)
+    __slots__ = ("_token", "outcome")
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
+        """`None` as long as no cached function took part."""
+
+    def __enter__(self) -> Self:
+        self._token = _slot.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        reset(_slot, self._token)
 
 
-slot: ContextVar[Slot | None] = ContextVar("cache_status", default=None)
-"""That of the request that is being answered."""
-current_slot = slot.get
+_slot: ContextVar[Slot | None] = ContextVar("cache_status", default=None)
+current_slot = _slot.get
+"""Returns the slot of the request that is being answered, or `None`."""
 
 
 def note(outcome: Outcome) -> None:
-    """Note what became of a call. Outside a request this does nothing."""
-    here = current_slot()
-    if here is not None:
-        here.outcome = outcome
+    """Note the outcome of a call. Where several cached functions ran, the last to end counts.
+
+    That is the endpoint itself where it is cached. Outside a request this does nothing.
+    """
+    slot = current_slot()
+    if slot is not None:
+        slot.outcome = outcome

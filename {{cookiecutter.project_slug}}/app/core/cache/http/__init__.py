@@ -1,10 +1,25 @@
-"""Routes whose hits are sent as they were sent before.
+"""What only HTTP needs: the route class, and the header `Cache-Status`.
 
-The rest of the cache works without this room.
+Each file is optional: `route` with `forms`, `status`, and the whole folder. Nobody else needs them.
 """
 
-from .route import CachedRoute
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CachedRoute",
-]
+if TYPE_CHECKING:
+    from .route import CachedRoute
+    from .status import CacheStatusMiddleware
+
+__all__ = ["CacheStatusMiddleware", "CachedRoute"]
+
+
+def __getattr__(name: str) -> object:
+    """Import a class when it is asked for: its file may have been deleted."""
+    if name == "CachedRoute":
+        from .route import CachedRoute  # noqa: PLC0415 - that is the point
+
+        return CachedRoute
+    if name == "CacheStatusMiddleware":
+        from .status import CacheStatusMiddleware  # noqa: PLC0415 - likewise
+
+        return CacheStatusMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

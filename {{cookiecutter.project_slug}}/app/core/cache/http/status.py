@@ -1,15 +1,9 @@
-"""What the cache did for a request, told in the `Cache-Status` header (RFC 9211).
-
-The middleware opens a slot for each request, the decorator fills it, and the middleware writes it
-into the response.
-"""
+"""The `Cache-Status` header (RFC 9211): tells what the cache did for a request. Optional."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..loops import reset
-from .outcome import Slot
-from .outcome import slot as slot_of_request
+from ..coherence import Slot
 
 
 class CacheStatusMiddleware:
@@ -27,17 +21,12 @@ class CacheStatusMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        slot = Slot()
+        with Slot() as slot:
 
-        async def send_with_status(message: Message) -> None:
-            if message["type"] == "http.response.start" and slot.outcome is not None:
-                MutableHeaders(scope=message).append(
-                    "Cache-Status", f"{self.name}; {slot.outcome.parameters}"
-                )
-            await send(message)
+            async def send_with_status(message: Message) -> None:
+                if message["type"] == "http.response.start" and slot.outcome is not None:
+                    status = f"{self.name}; {slot.outcome.status}"
+                    MutableHeaders(scope=message).append("Cache-Status", status)
+                await send(message)
 
-        token = slot_of_request.set(slot)
-        try:
             await self.app(scope, receive, send_with_status)
-        finally:
-            reset(slot_of_request, token)

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
 from app.core.cache import CacheManager, CacheStatusMiddleware, MemoryBackend, cache_response
-from app.core.cache.coherence.outcome import Outcome, note
+from app.core.cache.coherence import Outcome, note
 
 
 def test_the_header_is_added_under_its_name_for_the_last_function() -> None:
