@@ -1,105 +1,60 @@
-"""An exception for each of those who share one: equal, but nobody's but his own.
+"""An exception for each caller who shares a failure: equal, but his own.
 
 Whoever raises an exception adds to its traceback, and may add notes or change what it holds. One
 object for a hundred callers would grow with each of them, and each would log what all have added.
 
-A copy is made without running any code of the exception's class: its constructor may want other
-arguments than it keeps, or do something besides. It is made only where all of its state is known:
-that of Python's own exceptions, `__dict__` and `__slots__`. Where there may be more, as in one that
-an extension made, the one object is raised again, and its traceback begins anew each time.
-
-One that holds an object which is no data, a response or a session for one, is not shared at all: what its
-handler makes of that may be for one caller.
+Only plain exceptions are shared: a class that keeps its state in `args` and `__dict__`, and in these
+nothing but data, exceptions of this kind included, and no name of a header for one client. So are
+its cause and its context. They are copied without running any code of their classes. Whatever else
+an exception holds may be for one caller: then each caller runs the function for himself.
 """
 
-from collections.abc import Iterable, Iterator
-from types import MemberDescriptorType, TracebackType
+from contextlib import suppress
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import EnumType
+from types import NoneType, TracebackType
 from typing import Any
-
-from starlette.responses import Response
+from uuid import UUID
 
 from ..here import FOLDER
-from ..stored import FOR_ONE, why_not_stored
-from ..values import canonical_text
-
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement, or by an extension
-_POINTER = 8
-_EMPTY = object()
-_OF_EACH = ("args", "__context__", "__cause__", "__suppress_context__")
-"""What every exception has; a cause, when it is set, suppresses the context."""
-_LINES = [[name, value] for name in (str, bytes) for value in (str, bytes)]
-_CONTAINERS = (tuple, list, set, frozenset)
+from ..stored import FOR_ONE
 
 TELLING = FOR_ONE | {
     *("cache-control", "pragma", "expires", "age", "vary", "connection", "content-range"),
 }
 """Headers that are for one client, or say whether what they stand beside is."""
 
+_ATOMS = {NoneType, bool, int, float, complex, str, bytes, UUID, Decimal, date, timedelta}
+_CONTAINERS = {list, tuple, set, frozenset}
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement, or by an extension
+_POINTER = 8  # bytes, of the list of weak references that a class may add
+_NOT_PLAIN = {"headers", "__getattr__", "__getattribute__", "__del__"}
+"""By these a class may show headers that it does not hold, or run code at the end of a copy."""
+# Read and written by these, for a class may have attributes of its own that have these names.
+_PARTS = [
+    vars(BaseException)[name]
+    for name in ("__dict__", "__cause__", "__context__", "__suppress_context__")
+]
+_TRACEBACK = vars(BaseException)["__traceback__"]
+
 
 def is_for_one(error: BaseException) -> bool:
-    """Whether an exception may be for one caller, in itself or in what it comes from.
-
-    It may, unless it holds nothing but data, and among that no headers of a response which must not
-    be stored.
-    """
+    """Whether an exception may be for one caller: it is not known to be plain data."""
     try:
-        return any(map(_is_for_one, _held(error)))
-    except Exception:  # it holds what cannot be looked at
+        _copied(error, {})
+    except Exception:  # of data without an end, too
         return True
-
-
-def _held(error: BaseException) -> Iterator[Any]:
-    """Yield what an exception holds, in containers too: these first, then what is in them."""
-    todo: list[Any] = [error]
-    seen: dict[int, Any] = {}
-    while todo:
-        value = todo.pop()
-        if id(value) in seen:
-            continue
-        seen[id(value)] = value
-        if isinstance(value, BaseException):
-            values = [_value(slot, value) for slot in _slots(type(value))]
-            more = getattr(value, "headers", None)  # which its class may work out
-            todo += [value.args, vars(value), more, value.__cause__, value.__context__, *values]
-        elif type(value) is dict:
-            yield value.items()
-            todo += [*value, *value.values()]
-        elif type(value) in _CONTAINERS:
-            yield value
-            todo += value
-        elif value is not _EMPTY:
-            canonical_text((value,))  # which raises for what is no data
-
-
-def _is_for_one(items: Iterable[Any]) -> bool:
-    """Whether there are header lines among some things, names and values, that forbid to store."""
-    response = Response()
-    response.raw_headers = [
-        (_line(each[0]), _line(each[1]))
-        for each in items
-        if type(each) in (tuple, list) and [*map(type, each)] in _LINES and _name(each) in TELLING
-    ]
-    return why_not_stored(response) is not None
-
-
-def _name(line: Any) -> str:
-    return _line(line[0]).decode("latin-1").lower()
-
-
-def _line(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+    return False
 
 
 def own(error: Exception, traceback: TracebackType | None) -> Exception:
-    """Return an exception equal to `error`, for one of those who share it.
-
-    Its traceback begins with `traceback`. It is `error` itself where that cannot be copied.
-    """
-    try:
-        copy = _copy(error)
-    except Exception:  # of a class that does not let itself be copied
-        copy = None
-    return (error if copy is None else copy).with_traceback(traceback)
+    """Return a copy of an exception that is not for one caller. Its traceback is `traceback`."""
+    copy = error
+    with suppress(Exception):  # its data may be deeper than what is left of this caller's stack
+        copy = _copied(error, {})
+    BaseException.with_traceback(copy, traceback)
+    return copy
 
 
 def without_own_frames(error: BaseException) -> None:
@@ -111,81 +66,54 @@ def without_own_frames(error: BaseException) -> None:
         error.with_traceback(traceback)
 
 
-def _copy(error: Exception) -> Exception | None:
-    """Return a copy, or `None` where there may be more to it than is known."""
-    cls = type(error)
-    base = next(each for each in cls.__mro__ if not each.__flags__ & _HEAP_TYPE)
-    derived = cls.__mro__[: cls.__mro__.index(base)]
-    if base.__module__ != "builtins" or not all(map(_is_plain, derived)):
-        return None
-    seen: dict[int, Any] = {}
-    args = _unshared(error.args, seen)
-    copy: Exception = base.__new__(cls, *args)
-    for slot in _slots(cls):
-        _fill(slot, error, copy, seen)
-    copy.__dict__.update({name: _unshared(value, seen) for name, value in vars(error).items()})
-    for name in _OF_EACH:
-        object.__setattr__(copy, name, args if name == "args" else getattr(error, name))
+def _copied(value: Any, done: dict[int, Any]) -> Any:
+    """Return a copy of data, or of an exception; what is `done` is copied once.
+
+    Raises `TypeError` for what is no data, or names a header for one client.
+    """
+    cls = type(value)
+    if id(value) in done:
+        return done[id(value)]
+    if cls in _ATOMS or type(cls) is EnumType:
+        text = value.decode("latin-1") if cls is bytes else value
+        if isinstance(text, str) and text.lower() in TELLING:
+            raise TypeError("it may be a header for one client")
+        return value
+    if cls is dict:
+        copy: Any = {_copied(key, done): _copied(each, done) for key, each in value.items()}
+    elif cls in _CONTAINERS:
+        copy = cls([_copied(each, done) for each in value])
+    elif issubclass(cls, BaseException):
+        copy = _copied_exception(value, done)
+    else:
+        raise TypeError(f"a {cls.__qualname__} is no data")
+    done[id(value)] = copy
     return copy
 
 
-def _is_plain(cls: type) -> bool:
-    """Whether a class adds nothing to its base in memory but slots and what every class may add."""
-    if cls.__base__ is None:
-        return False
-    slots = sum(isinstance(each, MemberDescriptorType) for each in vars(cls).values())
-    more = cls.__basicsize__ - cls.__base__.__basicsize__ - slots * _POINTER
-    return more == 0 or (more == _POINTER and "__weakref__" in vars(cls))
+def _copied_exception(error: BaseException, done: dict[int, Any]) -> BaseException:
+    cls = type(error)
+    base: Any = next(each for each in cls.__mro__ if not each.__flags__ & _HEAP_TYPE)
+    if not _is_plain(cls, base):
+        raise TypeError(f"a {cls.__qualname__} may hold more than is known")
+    args = [_copied(each, done) for each in base.__reduce__(error)[1]]
+    copy: BaseException = base.__new__(cls, *args)
+    base.__init__(copy, *args)
+    if base.__str__(copy) != base.__str__(error):
+        raise TypeError(f"a {cls.__qualname__} was changed after it was made")
+    for part in _PARTS:
+        part.__set__(copy, _copied(part.__get__(error), done))
+    return BaseException.with_traceback(copy, _TRACEBACK.__get__(error))
 
 
-def _slots(cls: type) -> list[MemberDescriptorType]:
-    """Return the places in which objects of a class keep something, besides their `__dict__`."""
-    return [
-        each
-        for base in cls.__mro__
-        if base is not BaseException
-        for each in vars(base).values()
-        if isinstance(each, MemberDescriptorType)
-    ]
-
-
-def _fill(
-    slot: MemberDescriptorType, error: Exception, copy: Exception, seen: dict[int, Any]
-) -> None:
-    """Put into a slot of the copy what is in that of the original."""
-    value = _value(slot, error)
-    if value is _value(slot, copy):  # both are empty, or both were filled when they were made
-        return
-    try:
-        slot.__set__(copy, _unshared(value, seen))
-    except (AttributeError, TypeError):  # it cannot be changed
-        if _value(slot, copy) != value:
-            raise
-
-
-def _value(slot: MemberDescriptorType, error: BaseException) -> Any:
-    """Return what is in a slot; one that is empty may be `None`, if it is one of Python's own."""
-    try:
-        return slot.__get__(error)
-    except AttributeError:
-        return _EMPTY
-
-
-def _unshared(value: Any, seen: dict[int, Any]) -> Any:
-    """Return a copy of a container, and of those inside; anything else is handed on as it is."""
-    if type(value) not in (list, dict, set, tuple):
-        return value
-    if id(value) in seen:
-        return seen[id(value)]
-    if type(value) is list:
-        seen[id(value)] = items = []
-        items.extend([_unshared(each, seen) for each in value])
-        return items
-    if type(value) is dict:
-        seen[id(value)] = entries = {}
-        entries.update({key: _unshared(each, seen) for key, each in value.items()})
-        return entries
-    seen[id(value)] = other = (
-        set(value) if type(value) is set else tuple([_unshared(each, seen) for each in value])
+def _is_plain(cls: type, base: type) -> bool:
+    """Whether a class keeps its state where its `base`, the first of Python's own, keeps it."""
+    own = cls.__mro__[: cls.__mro__.index(base)]
+    is_known = base.__basicsize__ == BaseException.__basicsize__ or issubclass(base, OSError)
+    more = _POINTER if cls.__weakrefoffset__ > 0 else 0
+    return (
+        base.__module__ == "builtins"
+        and is_known
+        and cls.__basicsize__ == base.__basicsize__ + more
+        and not any(_NOT_PLAIN.intersection(vars(each)) for each in own)
     )
-    return other
