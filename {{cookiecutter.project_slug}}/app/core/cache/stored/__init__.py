@@ -20,7 +20,6 @@ from .record import (
     rest_of,
     start_of_record,
 )
-from .responses import why_not_stored
 from .sent import RenderedResponse
 from .shown import Shown
 from .stated import Stated, stated
@@ -49,5 +48,4 @@ __all__ = [
     "snapshot",
     "start_of_record",
     "stated",
-    "why_not_stored",
 ]
