@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, computed_field
@@ -77,17 +78,32 @@ def test_p1_routes_that_may_render_differently_differ() -> None:
     assert [form(**options) for options in DIFFERENT] == forms
 
 
-def test_p1_models_without_a_schema_differ_by_their_fields() -> None:
-    """Pydantic can render them, and cannot say as what."""
-    models = []
-    for name in ("one", "two"):
-        inner = make_dataclass("Inner", [(name, int)])
-        namespace = {
-            "__annotations__": {"opaque": Opaque, "inner": inner},
-            "model_config": ConfigDict(arbitrary_types_allowed=True),
-        }
-        models.append(type("Outer", (BaseModel,), namespace))
-    assert len({form(response_model=model) for model in models}) == 2
+class Undescribed(BaseModel):
+    """A model that Pydantic can render, and cannot say as what."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    opaque: Opaque
+
+
+class Partly(BaseModel):
+    """One of which Pydantic would leave a part out of the schema."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    opaque: int | Opaque
+
+
+class Defaulting(BaseModel):
+    """One with a default that has no identity."""
+
+    value: Any = object()
+
+
+@pytest.mark.parametrize("model", [Undescribed, list[Undescribed], Partly, Defaulting])
+def test_p1_a_model_without_a_whole_schema_has_no_form(model: Any) -> None:
+    """How it renders is not known: another version could do it in another way."""
+    assert form(response_model=model) is None
 
 
 def test_options_without_an_identity_have_no_form() -> None:

@@ -1,4 +1,7 @@
-"""How a route renders what its endpoint returns, as text: what was sent is sent again only by such."""
+"""How a route renders what its endpoint returns, as a fingerprint.
+
+A route sends a stored body only if it would render with the same fingerprint.
+"""
 
 import json
 from hashlib import blake2b
@@ -7,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
-from ..values import KnownClasses, UnkeyableError, canonical, text
+from ..values import canonical
 
 _DIGEST_BYTES = 8
 _OPTIONS = (
@@ -17,47 +20,38 @@ _OPTIONS = (
 
 
 def form_of(route: Any) -> str | None:
-    """Return what tells how a route renders, the same in every process; `None` if nothing does.
+    """Return the fingerprint of a route, the same in every process, or `None` if it has none.
 
-    It changes with the fields of a response model, so that code of two versions can run side by
-    side; that a serializer or a response class works otherwise cannot be seen.
+    It changes with the JSON schema of the response model, so that code of two versions can run side
+    by side. A route has none if its model has no whole schema, or its options have no identity. A
+    change in the code of a serializer or of a response class is not seen.
     """
-    given = isinstance(route.response_class, type)
-    cls = route.response_class if given else route.response_class.value
-    model = route.response_model
-    options = [getattr(route, f"response_model_{name}") for name in _OPTIONS]
+    is_given = isinstance(route.response_class, type)
+    cls = route.response_class if is_given else route.response_class.value
     name = f"{cls.__module__}.{cls.__qualname__}"
+    options = [getattr(route, f"response_model_{option}") for option in _OPTIONS]
+    model, schema = route.response_model, None
     try:
-        data = canonical([given, name, route.status_code, *options])
-        data += text(KnownClasses(model).fingerprint())
-    except Exception:  # of options without an identity, of hints that cannot be resolved
+        if model is not None:
+            schema = TypeAdapter(model).json_schema(
+                by_alias=route.response_model_by_alias,
+                mode="serialization",
+                schema_generator=_WholeSchema,
+            )
+        text = json.dumps(schema, sort_keys=True)
+        data = canonical([is_given, name, route.status_code, *options, text])
+    except Exception:  # Pydantic has many errors for a type that has no schema
         return None
-    data += text(_schema(model, by_alias=route.response_model_by_alias))
     return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def _schema(model: Any, *, by_alias: bool) -> str:
-    """Return the schema of what a model is rendered as; nothing where it has none."""
-    if model is None:
-        return ""
-    try:
-        schema = TypeAdapter(model).json_schema(
-            by_alias=by_alias, mode="serialization", schema_generator=_Schema
-        )
-    except Exception:  # for some types there is none, and Pydantic has many words for it
-        return ""
-    return json.dumps(schema, sort_keys=True)
-
-
-class _Schema(GenerateJsonSchema):
-    """A schema that is the same in every process, and no reason for a warning."""
+class _WholeSchema(GenerateJsonSchema):
+    """A schema that is the same in every process, and leaves nothing out."""
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
-        """Say nothing."""
+        """Raise `TypeError`: Pydantic is about to leave something out."""
+        raise TypeError(f"{kind}: {detail}")
 
     def encode_default(self, dft: Any) -> Any:
-        """Write a default down; sets come in another order in each process."""
-        try:
-            return canonical(dft).hex()
-        except (UnkeyableError, RecursionError):
-            return "?"
+        """Write a default down. A set has another order in each process."""
+        return canonical(dft).hex()

@@ -1,18 +1,18 @@
-"""Routes whose hits are sent as they were sent before.
+"""Routes that send on a hit the bytes that they sent on the miss. Optional, with `forms`.
 
     router = APIRouter(route_class=CachedRoute)     # and app.router.route_class = CachedRoute
 
 FastAPI validates and encodes whatever an endpoint returns. On a route of this class that happens
-once: what is stored is the body as it was rendered, and a hit hands it out, with the headers and
-the status that dependencies set for this request. This is FastAPI's documented way to a route of
-one's own (`get_route_handler`), inside all middlewares.
+once: the rendered body is stored, and a hit sends it with the headers and the status that
+dependencies set for this request. FastAPI documents such route classes (`get_route_handler`). All
+middlewares are outside.
 
-An endpoint is one that `cache_response` has decorated, with nothing above it but the route. On a miss
-it returns the function's value; FastAPI renders it, and the handler, around all that, stores what was
-rendered before it leaves.
+The endpoint must be what `cache_response` made, with nothing above it but the route. On a miss it
+returns the function's value, FastAPI renders that, and the handler here stores the rendered response
+before it leaves.
 
-Where FastAPI renders what cannot be stored as it is, or where one function has two routes that
-render differently, the value is stored, as without this class.
+The value is stored instead, as without this class, where a response cannot be stored as it is, or
+where one function has two routes that render differently.
 """
 
 from collections.abc import Callable, Coroutine
@@ -27,22 +27,19 @@ from .forms import form_of
 
 
 class CachedRoute(APIRoute):
-    """A route that sends again what it has sent for a call of a cached endpoint."""
+    """A route that sends again what it sent for the same call of a cached endpoint."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler, with what is stored around it."""
-        handle, calls, status = (
-            super().get_route_handler(),
-            calls_of(self.endpoint),
-            self.status_code,
-        )
+        """Return FastAPI's handler, and store what it renders."""
+        handle, calls = super().get_route_handler(), calls_of(self.endpoint)
+        status = self.status_code
         if calls is None:
             return handle
         is_known = False
 
         async def handle_cached(request: Request) -> Response:
             nonlocal is_known
-            if not is_known:  # FastAPI makes the routes of an included router when it needs them
+            if not is_known:  # only now: FastAPI makes the routes of an included router late
                 _learn(calls, request.app)
                 is_known = True
             form = calls.form
@@ -62,16 +59,16 @@ class CachedRoute(APIRoute):
 
 
 def calls_of(endpoint: object) -> CachedCalls | None:
-    """Return the cached calls of an endpoint, if that is what the decorator has made.
+    """Return the cached calls of an endpoint that `cache_response` made, or `None`.
 
-    Not those of a function with another decorator above: it has the attributes of what it wraps.
+    A function with another decorator above has the attribute, too: it is copied by `wraps`.
     """
     calls = getattr(endpoint, "calls", None)
     return calls if isinstance(calls, CachedCalls) and calls.decorated is endpoint else None
 
 
 def _learn(calls: CachedCalls, app: Any) -> None:
-    """Look at all routes of an application that have this endpoint, and how they render."""
+    """Find all routes of an application with this endpoint, and how they render."""
     for route, original in routes_of(app):
         if isinstance(original, CachedRoute) and calls_of(original.endpoint) is calls:
             calls.forms.add(form_of(route))
