@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from redis_server import RedisServer
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 TEMPLATE: Final = ROOT / "{{cookiecutter.project_slug}}"
 UV: Final = os.environ.get("UV") or shutil.which("uv") or "uv"
 
 NOT_RENDERED: Final = ("app/core/cache/", "tests/cache/", "tests/redis_server.py")
 """What is copied as it is."""
+
+CACHE: Final = TEMPLATE / "app" / "core" / "cache"
+NEEDS: Final = {"fastapi", "pydantic-settings", "redis[hiredis]"}
+"""What the folder of the cache needs, as its README says."""
 
 _LEFT_BY_TOOLS: Final = {".venv", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 _NOT_PASSED_ON: Final = (
@@ -70,6 +76,22 @@ def run(*command: str | Path, cwd: Path, text: str = "", **more: str) -> str:
     )
     assert done.returncode == 0, f"{command} exited with {done.returncode}:\n{done.stdout}"
     return done.stdout
+
+
+def copy_cache(to: Path) -> None:
+    """Copy the folder of the cache, as somebody does who adopts it."""
+    shutil.copytree(CACHE, to, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def redis_settings(server: RedisServer, prefix: str) -> dict[str, str]:
+    """Return the settings of a cache on this Redis."""
+    return {
+        "CACHE_KEY_PREFIX": prefix,
+        "REDIS_HOST": server.host,
+        "REDIS_PORT": str(server.port),
+        "REDIS_DB": str(server.db),
+        "REDIS_PASSWORD": server.password or "",
+    }
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:

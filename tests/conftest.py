@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ import redis_server as finder
 from cookiecutter.main import cookiecutter
 from redis_server import NoRedisError, RedisServer
 
-from tests.baked import ROOT, TEMPLATE, UV, Bake, BakedProject
+from tests.baked import NEEDS, ROOT, TEMPLATE, UV, Bake, BakedProject, run
 
 REPORTED = pytest.StashKey[list[str]]()
 
@@ -70,6 +71,16 @@ def installed_without_example(bake: Bake) -> BakedProject:
     project = bake(example_resource="no")
     project.run(UV, "sync", "--quiet")
     return project
+
+
+@pytest.fixture(scope="session")
+def adopter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an interpreter that has a server and what the folder of the cache needs."""
+    folder = tmp_path_factory.mktemp("adopter")
+    run(UV, "venv", "--quiet", "--python", sys.executable, ".venv", cwd=folder)
+    python = folder / ".venv" / "bin" / "python"
+    run(UV, "pip", "install", "--quiet", "--python", python, "uvicorn", *sorted(NEEDS), cwd=folder)
+    return python
 
 
 @pytest.fixture(scope="session")

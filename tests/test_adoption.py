@@ -1,7 +1,6 @@
 """The cache folder alone, copied into an application that has another name and another shape."""
 
 import ast
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +11,18 @@ import pytest
 from redis import Redis
 from redis_server import RedisServer
 
-from tests.baked import TEMPLATE, UV, Bake, environment, eventually, free_port, run
+from tests.baked import (
+    CACHE,
+    NEEDS,
+    TEMPLATE,
+    Bake,
+    copy_cache,
+    environment,
+    eventually,
+    free_port,
+    redis_settings,
+)
 
-CACHE = TEMPLATE / "app" / "core" / "cache"
-NEEDS = {"fastapi", "pydantic-settings", "redis[hiredis]"}
 BROUGHT_BY_THEM = {
     *("anyio", "hiredis", "pydantic", "pydantic_core", "starlette", "typing_extensions"),
 }
@@ -72,39 +79,18 @@ def write(number: int, price: int) -> Article:
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an interpreter that has a server and what the folder says that it needs."""
-    folder = tmp_path_factory.mktemp("adopter")
-    run(UV, "venv", "--quiet", "--python", sys.executable, ".venv", cwd=folder)
-    python = folder / ".venv" / "bin" / "python"
-    run(UV, "pip", "install", "--quiet", "--python", python, "uvicorn", *sorted(NEEDS), cwd=folder)
-    return python
-
-
-@pytest.fixture(scope="module")
 def shop(
-    python: Path, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    adopter: Path, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx2.Client]:
     """Start the application with the copied folder; return a client for it."""
     root = tmp_path_factory.mktemp("shop")
     package = root / "acme" / "shop"
-    shutil.copytree(
-        CACHE,
-        package / "platform" / "storage" / "caching",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
+    copy_cache(package / "platform" / "storage" / "caching")
     (package / "main.py").write_text(APPLICATION)
     port = free_port()
-    settings = {
-        "CACHE_KEY_PREFIX": PREFIX,
-        "REDIS_HOST": redis_server.host,
-        "REDIS_PORT": str(redis_server.port),
-        "REDIS_DB": str(redis_server.db),
-        "REDIS_PASSWORD": redis_server.password or "",
-        "PYTHONWARNINGS": "error",
-    }
+    settings = redis_settings(redis_server, PREFIX) | {"PYTHONWARNINGS": "error"}
     process = subprocess.Popen(
-        [python, "-m", "uvicorn", "acme.shop.main:app", "--port", str(port)],
+        [adopter, "-m", "uvicorn", "acme.shop.main:app", "--port", str(port)],
         cwd=root,
         env=environment(**settings),
         stdin=subprocess.DEVNULL,
