@@ -1,6 +1,8 @@
 """Backends and managers over which the cache's tests run."""
 
 import dataclasses
+import math
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -20,23 +22,27 @@ class SixMethods(CacheBackend):
     """The least that a backend can be: what somebody writes who reads the contract only."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, Any] = {}
+        self.entries: dict[str, tuple[Any, float]] = {}
 
     async def get(self, key: str) -> Any | None:
-        return self.entries.get(key)
+        value, end = self.entries.get(key, (None, 0.0))
+        return value if time.monotonic() < end else None
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
-        if expire is not None and timedelta(seconds=0) >= _as_timedelta(expire):
-            self.entries.pop(key, None)
-            return False
-        self.entries[key] = value
-        return True
+        if isinstance(expire, timedelta):
+            seconds = expire.total_seconds()
+        else:
+            seconds = math.inf if expire is None else expire
+        self.entries[key] = value, time.monotonic() + seconds
+        return await self.exists(key)
 
     async def delete(self, key: str) -> bool:
-        return self.entries.pop(key, None) is not None
+        was_there = await self.exists(key)
+        self.entries.pop(key, None)
+        return was_there
 
     async def exists(self, key: str) -> bool:
-        return key in self.entries
+        return key in self.entries and time.monotonic() < self.entries[key][1]
 
     async def clear(self) -> bool:
         for key in [key for key in self.entries if key.startswith(f"{self.key_prefix}:")]:
@@ -45,10 +51,6 @@ class SixMethods(CacheBackend):
 
     async def close(self) -> None:
         self.entries.clear()
-
-
-def _as_timedelta(expire: int | timedelta) -> timedelta:
-    return expire if isinstance(expire, timedelta) else timedelta(seconds=expire)
 
 
 def redis_backend(server: RedisServer, **changes: Any) -> RedisBackend:
