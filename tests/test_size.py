@@ -48,11 +48,9 @@ TOO_LONG: Final = {
     "tests/cache/calls/test_closed_by_default.py",
     "tests/cache/coherence/test_fence.py",
     "tests/cache/coherence/test_journal.py",
-    "tests/cache/http/test_route.py",
     "tests/cache/keys/test_captured_later.py",
     "tests/cache/reads/test_observed.py",
     "tests/cache/resilience/test_breaker.py",
-    "tests/cache/test_decorators.py",
     "tests/cache/values/test_local_classes.py",
 }
 """What is longer than it may be. This list may shrink, and never grows."""

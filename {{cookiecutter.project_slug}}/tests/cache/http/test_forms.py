@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from app.core.cache import CacheManager, MemoryBackend
 from app.core.cache.http.forms import form_of
-from tests.cache.endpoints import Enveloped, model_of
+from tests.cache.endpoints import Endpoint, Enveloped, application, get, model_of, sent
 
 
 class Opaque:
@@ -113,7 +114,7 @@ def test_options_without_an_identity_have_no_form() -> None:
 
 PROGRAM = """
 from app.core.cache.http.forms import form_of
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
 class Model(BaseModel):
@@ -139,3 +140,42 @@ def test_a_form_is_the_same_in_every_process() -> None:
     }
     assert len(forms) == 1
     assert len(forms.pop().strip()) == 16
+
+
+BASE: dict[str, Any] = {"response_model": model_of(id=(int, 0))}
+
+
+async def anything() -> Any:
+    return {"id": "1", "name": "x"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"response_model": model_of(id=(str, ""))},
+        {"response_model": model_of(id=(int, 0), name=(str, ""))},
+        {"response_model": model_of(id=(int, Field(0, serialization_alias="key")))},
+        {**BASE, "response_model_exclude": {"id"}},
+        {**BASE, "response_class": Enveloped},
+        {**BASE, "status_code": 201},
+        {"response_model": None},
+    ],
+)
+async def test_p1_another_version_of_a_route_does_not_send_what_this_one_has_sent(
+    options: dict[str, Any],
+) -> None:
+    """It differs in the model, in what is shown of it, in the status or in the response class."""
+    backend = MemoryBackend()
+
+    async def versions(options: dict[str, Any]) -> None:
+        endpoint = Endpoint(CacheManager(backend))
+
+        def register(router: APIRouter, endpoint: Endpoint) -> None:
+            router.get("/it", **options)(endpoint(anything))
+
+        app, plain = application(register, endpoint), application(register, Endpoint(None))
+        assert sent(await get(app)) == sent(await get(plain)) == sent(await get(app))
+        assert (endpoint.runs, await endpoint.kind()) == (1, "sent")
+
+    await versions(BASE)
+    await versions(options)

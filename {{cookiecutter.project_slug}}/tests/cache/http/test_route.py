@@ -11,7 +11,6 @@ import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
-from pydantic import Field
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -40,7 +39,6 @@ from tests.cache.endpoints import (
     included,
     item,
     model,
-    model_of,
     mounted,
     one_item,
     row,
@@ -452,45 +450,6 @@ async def test_one_router_that_is_included_twice(our_manager: CacheManager) -> N
     for path in ("/a/it", "/b/it") * 2:
         assert sent(await get(app, path)) == sent(await get(plain, path))
     assert (endpoint.runs, await endpoint.kind()) == (1, "value")
-
-
-BASE: dict[str, Any] = {"response_model": model_of(id=(int, 0))}
-
-
-async def anything() -> Any:
-    return {"id": "1", "name": "x"}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"response_model": model_of(id=(str, ""))},
-        {"response_model": model_of(id=(int, 0), name=(str, ""))},
-        {"response_model": model_of(id=(int, Field(0, serialization_alias="key")))},
-        {**BASE, "response_model_exclude": {"id"}},
-        {**BASE, "response_class": Enveloped},
-        {**BASE, "status_code": 201},
-        {"response_model": None},
-    ],
-)
-async def test_p1_another_version_of_a_route_does_not_send_what_this_one_has_sent(
-    options: dict[str, Any],
-) -> None:
-    """It differs in the model, in what is shown of it, in the status or in the response class."""
-    backend = MemoryBackend()
-
-    async def versions(options: dict[str, Any]) -> None:
-        endpoint = Endpoint(CacheManager(backend))
-
-        def register(router: APIRouter, endpoint: Endpoint) -> None:
-            router.get("/it", **options)(endpoint(anything))
-
-        app, plain = application(register, endpoint), application(register, Endpoint(None))
-        assert sent(await get(app)) == sent(await get(plain)) == sent(await get(app))
-        assert (endpoint.runs, await endpoint.kind()) == (1, "sent")
-
-    await versions(BASE)
-    await versions(options)
 
 
 async def test_other_endpoints_are_as_on_any_route() -> None:
