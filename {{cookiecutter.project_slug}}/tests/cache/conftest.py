@@ -1,6 +1,5 @@
 """Backends and managers over which the cache's tests run."""
 
-import dataclasses
 import math
 import time
 import uuid
@@ -99,13 +98,6 @@ async def redis_manager(redis_server: RedisServer) -> AsyncIterator[CacheManager
     yield manager
     await manager.clear()
     await manager.close()
-
-
-def always_due(function: Any) -> Any:
-    """Let each entry of a cached function that has early refresh be computed anew at each hit."""
-    calls = function.calls
-    calls.freshness = dataclasses.replace(calls.freshness, early=1e12)
-    return function
 
 
 @pytest.fixture

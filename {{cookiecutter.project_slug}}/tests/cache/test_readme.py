@@ -14,6 +14,7 @@ from redis import Redis
 
 import app.core.cache
 from app.core.cache import CacheFactory, CacheSettings, cache_response, invalidate_cache
+from tests.cache.internals import without_shared_manager
 from tests.redis_server import RedisServer
 
 HOUSE = Path(app.core.cache.__file__).parent
@@ -50,7 +51,7 @@ async def scope(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setenv("REDIS_DB", str(redis_server.db))
     monkeypatch.setenv("REDIS_PASSWORD", redis_server.password or "")
     monkeypatch.setenv("CACHE_KEY_PREFIX", "test-readme")
-    monkeypatch.setattr(CacheFactory, "_manager", None)
+    without_shared_manager(monkeypatch)
     scope: dict[str, Any] = {"database": Database(), "app": FastAPI()}
     try:
         for example in EXAMPLES:

@@ -17,7 +17,7 @@ from app.core.cache.backends.server import Server
 from app.core.cache.base import UnavailableError
 from app.core.cache.keys.tags import Tag
 from app.core.cache.resilience.breaker import FAILURES_IN_A_ROW
-from tests.cache.conftest import always_due, redis_backend
+from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import (
     BUDGET,
@@ -31,6 +31,7 @@ from tests.cache.faults import (
     swept,
     without_redis,
 )
+from tests.cache.internals import always_due
 from tests.redis_server import RedisServer
 
 LOOSE: Final = 10

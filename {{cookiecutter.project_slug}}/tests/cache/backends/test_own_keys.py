@@ -24,7 +24,8 @@ from app.core.cache import (
     invalidate_cache,
 )
 from app.core.cache.coherence import leases
-from tests.cache.conftest import always_due, redis_backend
+from tests.cache.conftest import redis_backend
+from tests.cache.internals import always_due
 from tests.redis_server import RedisServer
 
 PAGE: Final = Path(cache.__file__).with_name("docs") / "redis.md"

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager
-from tests.cache.coherence.test_fence import joined
+from tests.cache.internals import joined
 
 
 async def test_a_missing_value_is_computed_and_stored(manager: CacheManager) -> None:

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.core.cache import CacheManager, cache_response
 from app.core.cache.coherence.exceptions import own
-from tests.cache.coherence.test_fence import joined
+from tests.cache.internals import joined
 
 CALLERS: Final = 100
 

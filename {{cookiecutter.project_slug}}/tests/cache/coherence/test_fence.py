@@ -13,6 +13,7 @@ from app.core.cache import CacheManager, MemoryBackend, cache_response, invalida
 from app.core.cache.coherence.leases import is_lease
 from tests.cache.conftest import SixMethods, redis_backend
 from tests.cache.faults import WITHIN
+from tests.cache.internals import joined
 from tests.redis_server import RedisServer
 
 INVALIDATIONS: dict[str, Callable[[CacheManager], Awaitable[object]]] = {
@@ -65,14 +66,6 @@ class Source:
             return value
 
         return read
-
-
-async def joined(manager: CacheManager, followers: int) -> None:
-    """Wait until so many callers have joined a flight."""
-    deadline = time.monotonic() + 10
-    while manager.fence.flights.followers() < followers:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0)
 
 
 @has_tags

@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from app.core.cache import CacheManager, cache_response
 from app.core.cache.coherence.lately import Lately
-from tests.cache.coherence.test_fence import joined
 from tests.cache.conftest import redis_backend
 from tests.cache.endpoints import HIT, NOT_STORED, STATUS, Endpoint, application, get
 from tests.cache.faults import eventually, soon
+from tests.cache.internals import joined, waiting
 from tests.redis_server import RedisServer
 
 
@@ -55,7 +55,7 @@ async def test_p8_a_hundred_callers_of_what_is_nobody_elses_run_at_once(
     moody.go_on.clear()
     callers = [asyncio.create_task(read()) for _ in range(100)]
     await eventually(lambda: moody.at_once == 100)
-    assert manager.fence.flights.followers() == 0
+    assert waiting(manager) == 0
     moody.go_on.set()
     bodies = {bytes(response.body) for response in await asyncio.gather(*callers)}
     assert len(bodies) == 100

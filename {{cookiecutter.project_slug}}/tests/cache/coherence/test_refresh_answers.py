@@ -14,6 +14,7 @@ from app.core.cache import CacheManager, cache_response
 from tests.cache.coherence.test_freshness import elapse
 from tests.cache.endpoints import Endpoint, application, get
 from tests.cache.faults import eventually
+from tests.cache.internals import settled
 
 SHORT = timedelta(milliseconds=150)
 BACKGROUND = pytest.mark.parametrize("how", ["inline", "background"])
@@ -112,7 +113,7 @@ async def test_a_failure_leaves_the_old_one(our_manager: CacheManager, name: str
     source.answer = FAILURES[name]
     assert [await source.is_old() for _ in range(5)] == [True] * 5
     await eventually(lambda: source.reads == 1)
-    await our_manager.fence.leases.tasks.settle()
+    await settled(our_manager)
     assert [await source.is_old() for _ in range(5)] == [True] * 5
     assert source.reads == 1
 
@@ -143,7 +144,7 @@ async def test_p3_what_was_stored_meanwhile_stays(our_manager: CacheManager, how
     assert await read() == "newer"
     go_on.set()
     await asyncio.gather(refreshing, return_exceptions=True)
-    await our_manager.fence.leases.tasks.settle()
+    await settled(our_manager)
     assert await our_manager.exists("late:it") is True
 
 
@@ -178,5 +179,5 @@ async def test_on_a_cached_route_it_is_what_was_rendered(
     assert (await get(app)).json() == ["old"]
     await elapse(SHORT.total_seconds())
     await get(app)
-    await our_manager.fence.leases.tasks.settle()
+    await settled(our_manager)
     assert ((await get(app)).json() == ["old"]) is (answer == "503")

@@ -17,10 +17,10 @@ from app.core.cache import (
 )
 from app.core.cache.coherence import background
 from app.core.cache.coherence.leases import LEASE_MS, is_lease
-from tests.cache.coherence.test_fence import joined
 from tests.cache.coherence.test_freshness import elapse
 from tests.cache.conftest import OURS, SIX_METHODS, new_backend, redis_backend
 from tests.cache.faults import eventually, soon
+from tests.cache.internals import joined
 from tests.redis_server import RedisServer
 
 PATIENCE: Final = 0.3

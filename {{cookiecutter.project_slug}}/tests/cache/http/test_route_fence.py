@@ -17,7 +17,6 @@ from app.core.cache import (
     RedisBackend,
 )
 from app.core.cache.coherence.leases import is_lease
-from tests.cache.coherence.test_fence import joined
 from tests.cache.coherence.test_freshness import elapse
 from tests.cache.conftest import redis_backend
 from tests.cache.endpoints import (
@@ -32,6 +31,7 @@ from tests.cache.endpoints import (
     sent,
 )
 from tests.cache.faults import eventually
+from tests.cache.internals import joined, waiting, waits_for_a_lease
 from tests.redis_server import RedisServer
 
 
@@ -95,7 +95,7 @@ async def test_p4_processes_share_what_is_sent(redis_server: RedisServer) -> Non
     try:
         [first] = await here.ask(1)
         second = asyncio.create_task(get(there.app))
-        await eventually(lambda: managers[1].fence.leases._waits)
+        await eventually(lambda: waits_for_a_lease(managers[1]))
         here.go_on.set()
         assert sent(await first) == sent(await second)
         assert (await second).headers[STATUS] == HIT
@@ -182,7 +182,7 @@ async def test_p4_cancelled_alone_it_leaves_no_lease(our_manager: CacheManager, 
         return not is_lease(await gate.endpoint.stands())
 
     await eventually(free)
-    assert our_manager.fence.flights.followers() == 0
+    assert waiting(our_manager) == 0
     gate.rendering = lambda: None
     assert (await get(gate.app)).json() == ["old"]
 

@@ -18,6 +18,7 @@ from app.core.cache import (
 )
 from tests.cache.coherence.test_freshness import elapse
 from tests.cache.endpoints import get
+from tests.cache.internals import lifetime
 
 SHORT = timedelta(milliseconds=150)
 HIT, STORED, NOT_STORED = "app; hit", "app; fwd=miss; stored", "app; fwd=miss"
@@ -42,12 +43,6 @@ def memory_manager() -> CacheManager:
 async def statuses(app: FastAPI, count: int = 2, path: str = "/it") -> list[str]:
     """Return what the cache did for each of some requests."""
     return [(await get(app, path)).headers["cache-status"] for _ in range(count)]
-
-
-async def lifetime(manager: CacheManager, key: str) -> float:
-    """Return how long an entry of the memory backend goes on to live, in seconds."""
-    _, until = manager.backend._entries[f"{manager.key_prefix}:{key}"]  # type: ignore[attr-defined]
-    return float(until - manager.backend._clock())  # type: ignore[attr-defined]
 
 
 class Brief(JSONResponse):
@@ -84,7 +79,7 @@ async def test_p8_an_entry_never_outlives_what_its_response_says(
     assert await statuses(app) == [STORED, HIT]
     key = cached.cache_key(**({} if function is returned else {"response": Response()}))
     allowed = 30 + (0 if function is injected else stale)
-    assert allowed - 10 < await lifetime(memory_manager, key) <= allowed
+    assert allowed - 10 < lifetime(memory_manager, key) <= allowed
 
 
 async def test_p8_what_a_response_class_says_counts_as_well(memory_manager: CacheManager) -> None:
