@@ -14,7 +14,7 @@ from tests.cache.faults import WITHIN
 def always_due(function: Any) -> Any:
     """Let each entry of a cached function that has early refresh be computed anew at each hit."""
     calls = function.calls
-    calls._freshness = dataclasses.replace(calls._freshness, early=1e12)
+    calls.freshness = dataclasses.replace(calls.freshness, early=1e12)
     return function
 
 
@@ -51,7 +51,7 @@ def waits_for_a_lease(manager: CacheManager) -> bool:
 
 async def settled(manager: CacheManager) -> None:
     """Wait for what the manager does in the background."""
-    await manager.fence.leases.settle()
+    await manager.fence.leases.tasks.settle()
 
 
 def without_shared_manager(monkeypatch: pytest.MonkeyPatch) -> None:
