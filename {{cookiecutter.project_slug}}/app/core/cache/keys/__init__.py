@@ -3,8 +3,8 @@
 Nothing here reads or writes an entry.
 """
 
-from .builder import KeyBuilder, Parameters, check_key_prefix, connection_among
-from .families import Shape, expect_keys, tell_of_void
+from .builder import KeyBuilder, check_key_prefix, connection_among
+from .families import expect_keys, tell_of_void
 from .functions import KeyFunction
 from .identity import (
     MOST_OF_A_NAME,
@@ -17,6 +17,7 @@ from .identity import (
     is_same,
     owner,
 )
+from .parameters import Parameters
 from .patterns import KeyPattern
 from .tags import (
     MOST_TAGS,
@@ -42,7 +43,6 @@ __all__ = [
     "KeyPattern",
     "OfFunctions",
     "Parameters",
-    "Shape",
     "Tag",
     "Template",
     "Vary",

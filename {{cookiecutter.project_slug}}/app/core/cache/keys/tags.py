@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from hashlib import blake2b
 from typing import Any
 
-from .builder import Parameters
+from .parameters import Parameters
 from .templates import Template
 
 MOST_TAGS = 1000
