@@ -162,8 +162,7 @@ def _cached(manager: "CacheManager", options: dict[str, Any], func: Any, /) -> A
     signature = SignatureForFastAPI.of(function, own_signature, calls.parameters.hidden)
     function.__signature__, calls.unseen = signature, signature.unseen
     calls.decorated = function
-    own = Template(key, own_signature.parameters) if isinstance(key, str) else None
-    expect_keys(manager, options["key_prefix"], calls.family, own)
+    expect_keys(manager, options["key_prefix"])
     return function
 
 

@@ -31,7 +31,7 @@ from .coherence import (
     Listener,
 )
 from .decorators import cache_response, invalidate_cache
-from .keys import KeyPattern, OfFunctions, Shape, tag_key, tag_start
+from .keys import KeyPattern, OfFunctions, tag_key, tag_start
 from .loops import insist_on_asyncio, to_its_end
 from .resilience import Outage
 from .stored import Shown, codec, owner_digest
@@ -95,8 +95,8 @@ class CacheManager:
         """The decorated functions, by the place that they have among the keys."""
         self.readers: OfFunctions[Reader] = OfFunctions()
         """What reads the entries of decorated functions, by what their records bear."""
-        self.families: dict[Shape, str] = {}
-        """What the keys of the decorated functions look like, and their `key_prefix`."""
+        self.families: set[str] = set()
+        """The `key_prefix` of each decorated function."""
         self._reader = self.readers[owner_digest(OWNER)] = Reader(self, OWNER, BY_HAND)
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
         self.invalidations = Invalidations(

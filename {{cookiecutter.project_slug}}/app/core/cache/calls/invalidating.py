@@ -9,7 +9,7 @@ import anyio
 from starlette.responses import Response
 
 from ..coherence import Invalidations
-from ..keys import KeyPattern, Parameters, Shape, Template, tell_of_void, templates_of
+from ..keys import KeyPattern, Parameters, Template, tell_of_void, templates_of
 from ..loops import insist_on_asyncio
 from ..reads import without_hidden
 from ..values import hints_of
@@ -24,7 +24,7 @@ class Manager(Protocol):
     """What is needed of a cache manager."""
 
     key_prefix: str
-    families: dict[Shape, str]
+    families: set[str]
     invalidations: Invalidations
 
     async def delete_matching(self, pattern: KeyPattern) -> bool:

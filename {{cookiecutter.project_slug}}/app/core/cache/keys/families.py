@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
+from .templates import Template
+
 _MOST = 10_000  # prefixes that are known; of more, nothing is told
 
 
@@ -21,10 +23,13 @@ def expect_keys(manager: Manager, key_prefix: str) -> None:
 
 
 def tell_of_void(
-    manager: Manager, func: Callable[..., Any], keys: Collection[str], logger: logging.Logger
+    manager: Manager,
+    func: Callable[..., Any],
+    templates: Collection[Template],
+    logger: logging.Logger,
 ) -> None:
     """Warn of keys that are a `key_prefix` alone, or begin with the prefix of all keys."""
-    for key in keys if len(manager.families) <= _MOST else ():
+    for key in [each.text for each in templates] if len(manager.families) <= _MOST else ():
         before = f"{manager.key_prefix}:"
         if key in manager.families:
             why = "covers no entry of the functions that have this key_prefix"

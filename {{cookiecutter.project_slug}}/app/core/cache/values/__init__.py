@@ -18,7 +18,7 @@ from .classes import BY_HAND, NO_CLASSES, Known, KnownClasses
 from .hints import RETURN, captured, hints_of, signature_of
 from .kinds import from_dependencies, injected, kinds_of
 from .names import described
-from .remedies import METHODS, attribute_of, key_of_one, kind_of, leave_out, of_parameter, of_text
+from .remedies import METHODS, attribute_of, kind_of, leave_out, of_parameter, of_text
 from .state import (
     ALIAS,
     MODEL_SLOTS,
@@ -76,7 +76,6 @@ __all__ = [
     "is_instrumented",
     "is_named",
     "is_named_tuple",
-    "key_of_one",
     "kind_of",
     "kinds_of",
     "leave_out",
