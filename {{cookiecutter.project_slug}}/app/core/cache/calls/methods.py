@@ -12,22 +12,23 @@ import types
 from collections.abc import Callable
 from typing import Any, Literal
 
-from .handles import ByHand, Handles
+from .handles import Handles
 
 Kind = Literal["instance", "class", "static"]
+_HANDLES = ("cache_key", "invalidate", "invalidate_all", "refresh")
 
 
-class CachedMethod(ByHand):
+class CachedMethod:
     """A cached function that knows what it is bound to.
 
     `kind` says to what: an object, as a plain method; its class, as a `classmethod`; or nothing.
     """
 
     def __init__(self, cached: Callable[..., Any], handles: Handles, kind: Kind) -> None:
-        super().__init__(handles)
         functools.update_wrapper(self, cached)
         self.__wrapped__: Any = cached.__wrapped__  # type: ignore[attr-defined] # of `wraps`
-        self._cached, self._kind = cached, kind
+        self._cached, self._handles, self._kind = cached, handles, kind
+        attach(self, handles)
 
     @property  # type: ignore[misc] # that of `object` can be set
     def __class__(self) -> type:
@@ -38,7 +39,7 @@ class CachedMethod(ByHand):
             instance = owner or type(instance)
         if instance is None or self._kind == "static":
             return self
-        return types.MethodType(_Bound(self, self._handles, instance), instance)
+        return types.MethodType(_Bound(self, instance), instance)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._cached(*args, **kwargs)
@@ -57,12 +58,12 @@ class CachedMethod(ByHand):
         return str(self.__qualname__)
 
 
-class _Bound(ByHand):
+class _Bound:
     """What a bound method calls, with the object in front."""
 
-    def __init__(self, method: CachedMethod, handles: Handles, instance: object) -> None:
-        super().__init__(handles, (instance,))
-        self._method, self.__doc__, self.__module__ = method, method.__doc__, method.__module__
+    def __init__(self, method: CachedMethod, instance: object) -> None:
+        self._method, self._instance = method, instance
+        self.__doc__, self.__module__ = method.__doc__, method.__module__
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._method(*args, **kwargs)
@@ -72,6 +73,8 @@ class _Bound(ByHand):
         return self._method
 
     def __getattr__(self, name: str) -> Any:
+        if name in _HANDLES:
+            return getattr(self._method._handles.bound_to(self._instance), name)
         return getattr(self._method, name)
 
     def __eq__(self, other: object) -> bool:
@@ -82,10 +85,9 @@ class _Bound(ByHand):
 
 
 def attach(function: Any, handles: Handles) -> None:
-    """Give a plain function the attributes that a method has bound to what it is bound to."""
-    by_hand = ByHand(handles)
-    function.cache_key, function.refresh = by_hand.cache_key, by_hand.refresh
-    function.invalidate, function.invalidate_all = by_hand.invalidate, by_hand.invalidate_all
+    """Give a function, or a method that is not bound, the attributes by which its entries are handled."""
+    for name in _HANDLES:
+        setattr(function, name, getattr(handles, name))
 
 
 def unwrapped(func: Any) -> tuple[Kind | None, Any]:

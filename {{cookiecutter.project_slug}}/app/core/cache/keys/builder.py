@@ -81,16 +81,14 @@ class KeyBuilder:
         self._parameters, self._vary = parameters, vary
         self.start, self.has_own = f"{start}:", own is not None
         self._own = None if own is None else _checked_own(func, parameters, own)
-        self.names: Collection[str] = parameters.keyed
+        self.names: Collection[str] = parameters.keyed if self._own is None else self._own.names
         """The parameters whose arguments are in the key."""
-        self.unused: Collection[str] = frozenset()
-        """Those whose arguments are not, and that is sure."""
         everything = parameters.signature.parameters
+        self.unused = frozenset(everything).difference(self.names)
+        """Those whose arguments are not, and that is sure."""
         if isinstance(self._own, OwnKey):
-            self.names, self.unused = self._own.read, self._own.unread
-        else:
-            self.names = parameters.keyed if self._own is None else self._own.names
-            self.unused = frozenset(everything).difference(self.names)
+            is_wrapped = hasattr(own, "__wrapped__")  # what is around it may read anything
+            self.unused = frozenset(() if is_wrapped else self._own.unread)
         self._pick = parameters.picking(self.names)
         self._takes_all = list(self.names) == list(everything)
         self._remembers = not (vary or isinstance(self._own, OwnKey)) and all(

@@ -56,9 +56,9 @@ class OwnKey:
         self._bind = compiled(signature, f"(({by_place}), {{{by_name}}})")
         is_known = own is not None and not may_read_all(make)
         names = set(signature.parameters)
-        self.read = names & self._read(taken, parameters) if is_known else set()
+        self.names = names & self._read(taken, parameters) if is_known else set()
         """The parameters of the cached function that it reads, whatever it calls them."""
-        self.unread = names - self.read if is_known else set()
+        self.unread = names - self.names if is_known else set()
         """Those that it does not read. Of code that cannot be seen nobody knows either."""
 
     def key(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
