@@ -150,8 +150,8 @@ def _cached(manager: "CacheManager", options: dict[str, Any], func: Any, /) -> A
             without_own_frames(error)
             raise
 
-    key, is_method = options["key"], kind is not None and kind != "static"
-    handles = Handles(manager, calls, func, has_own_key=key is not None, is_method=is_method)
+    is_method = kind is not None and kind != "static"
+    handles = Handles(manager, calls, func.__qualname__, is_method=is_method)
     function: Any = cached
     function.calls = calls  # for `CachedRoute`
     if kind is None:

@@ -43,7 +43,7 @@ class Handles:
         self._manager, self._calls, self._name = manager, calls, name
         self._whole = calls.parameters.signature
         self._first = next(iter(self._whole.parameters), "") if is_method else ""
-        self._signature = _by_hand(self._whole, calls.unused - {self._first})
+        self._signature = _by_hand(self._whole, calls.keys.unused - {self._first})
         self._bound: tuple[Any, ...] = ()
 
     def bound_to(self, instance: object) -> "Handles":
