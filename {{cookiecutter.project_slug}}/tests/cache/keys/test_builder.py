@@ -18,7 +18,8 @@ from fastapi import BackgroundTasks, Response, WebSocket
 from pydantic import BaseModel, EmailStr
 
 from app.core.cache.keys import builder as keys
-from app.core.cache.keys.builder import KeyBuilder, check_key_prefix
+from app.core.cache.keys.builder import KeyBuilder
+from app.core.cache.keys.checks import check_key_prefix
 from app.core.cache.keys.parameters import Parameters
 from app.core.cache.keys.templates import Template
 from app.core.cache.values.canonical import UnkeyableError, canonical

@@ -60,10 +60,10 @@ def test_a_value_without_text_is_refused(value: object) -> None:
 
 
 def test_places_are_filled() -> None:
-    """With arguments, with attributes and items of them, and with formats."""
+    """With arguments, and with attributes and items of them."""
     user = SimpleNamespace(id=7, tags=["a:b"])
-    render = Template("{user.id}:{user.tags[0]}:{n:03d}:{{x}}", ["user", "n"]).render
-    assert render({"user": user, "n": 5}) == "7:a%3Ab:005:{x}"
+    render = Template("{user.id}:{user.tags[0]}:{n}:{{x}}", ["user", "n"]).render
+    assert render({"user": user, "n": 5}) == "7:a%3Ab:5:{x}"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,8 @@ def test_places_are_filled() -> None:
         ("{a", "no template"),
         ("a}", "no template"),
         ("{a!r}", "conversion"),
+        ("{a:.3}", "format"),
+        ("{a:{a}}", "format"),
         ("{a}{a}", "something like ':'"),
         ("{a}-{a}", "something like ':'"),
     ],

@@ -3,7 +3,8 @@
 Nothing here reads or writes an entry.
 """
 
-from .builder import KeyBuilder, check_key_prefix, connection_among
+from .builder import KeyBuilder, connection_among
+from .checks import check_key_prefix
 from .families import expect_keys, tell_of_void
 from .functions import KeyFunction
 from .identity import (

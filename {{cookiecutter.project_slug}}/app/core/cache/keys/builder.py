@@ -18,30 +18,22 @@ from hashlib import blake2b
 from typing import Any
 
 from fastapi.security import SecurityScopes
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from typing_extensions import is_typeddict
 
 from ..reads import IN_IDENTITY, changed, handed, identity, watched
-from ..stored import Shown
 from ..values import (
-    METHODS,
     UnkeyableError,
-    attribute_of,
     canonical,
     canonical_text,
     encoded,
-    has_identity,
-    hints_of,
-    injected,
-    leave_out,
     of_parameter,
 )
+from .checks import checked_own, refuse_unkeyable
 from .functions import KeyFunction, OwnKey
 from .held import Scope, held
 from .parameters import Parameters, some_kinds
-from .patterns import WILDCARD
-from .templates import Template, is_written
+from .templates import Template
 from .vary import Vary
 
 _DIGEST_BYTES = 16
@@ -52,7 +44,6 @@ _SURELY_SHORT = _LONGEST_OWN_KEY // 4  # so many bytes may a character have
 
 _REMEMBERED = 4096  # keys, of all functions together
 _SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
-_FEW = 32  # arguments
 _SMALL_KINDS = frozenset({str, int, bool, object, Any})
 
 NO_VARY = Vary()
@@ -80,7 +71,7 @@ class KeyBuilder:
     ) -> None:
         self._parameters, self._vary = parameters, vary
         self.start, self.has_own = f"{start}:", own is not None
-        self._own = None if own is None else _checked_own(func, parameters, own)
+        self._own = None if own is None else checked_own(func, parameters, own)
         self.names: Collection[str] = parameters.keyed if self._own is None else self._own.names
         """The parameters whose arguments are in the key."""
         everything = parameters.signature.parameters
@@ -96,7 +87,7 @@ class KeyBuilder:
         )
         if own is None:
             for name in parameters.keyed:
-                _refuse_unkeyable(func, name, parameters.hints.get(name, object))
+                refuse_unkeyable(func, name, parameters.hints.get(name, object))
             readable = re.sub(r"[^A-Za-z0-9_.]", "", func.__qualname__.replace("<locals>.", ""))
             self.start += f"{readable[-_LONGEST_READABLE:]}:"
         self._function = blake2b(
@@ -143,7 +134,7 @@ class KeyBuilder:
     def remembered(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """Build a key that can be remembered; raises `ValueError` where it cannot be."""
         values = self._pick(*args, **kwargs) if self._takes_all else args
-        if len(values) > _FEW or not _are_small(values):
+        if not _are_small(values):
             raise ValueError("too large to be remembered")
         return self._of(values)
 
@@ -190,13 +181,11 @@ class KeyBuilder:
 
     def _within(self, own: str) -> str:
         """Return a key of one's own below `start`; raises `UnkeyableError` if it is too long."""
-        if len(own) > _SURELY_SHORT:
-            size = len(own.encode("utf-8", "surrogatepass"))
-            if size > _LONGEST_OWN_KEY:
-                raise UnkeyableError(
-                    f"its key= makes {size} bytes, and {_LONGEST_OWN_KEY} are the most; give the "
-                    f"values as a tuple, in which a digest stands for a long one"
-                )
+        if len(own) > _SURELY_SHORT and len(encoded(own)) > _LONGEST_OWN_KEY:
+            raise UnkeyableError(
+                f"its key= makes more than {_LONGEST_OWN_KEY} bytes; give the values as a tuple, in "
+                f"which a digest stands for a long one"
+            )
         return self.start + own
 
     def _refuse_filled(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
@@ -214,39 +203,6 @@ class KeyBuilder:
                 remedies = of_parameter(name, type(value), self._parameters.keyed)
                 return UnkeyableError(f"parameter {name!r}: {error}; {remedies}")
         return UnkeyableError("an argument has no identity")
-
-
-def _checked_own(
-    func: Callable[..., object], parameters: Parameters, own: Template | KeyFunction
-) -> Template | OwnKey:
-    """Return what makes a key of one's own; refuse what leaves out a parameter that counts."""
-    hints, name = hints_of(func), func.__qualname__
-    handed_over = injected(parameters.signature, hints)
-    checked: Template | OwnKey
-    if isinstance(own, Template):
-        if WILDCARD in own.text:
-            raise ValueError(f"key={own.text!r} has a '*', which is the wildcard of patterns")
-        checked = Template(own.text, own.parameters, hints)
-        left = [each for each in parameters.keyed if each not in own.names]
-    else:
-        checked = OwnKey(own, parameters.signature, name, handed_over)
-        left = [each for each in parameters.keyed if each in checked.unread]
-    for each in left:
-        if each not in handed_over:
-            places = [_place(one, hints) for one in parameters.keyed if one not in handed_over]
-            raise ValueError(
-                f"key= of {name} leaves out {each!r}, a parameter of it: calls that differ in it "
-                f"would get each other's results; name it, or an attribute of it, as in "
-                f'key="{":".join(places)}", or, {leave_out(each)}'
-            )
-    return checked
-
-
-def _place(name: str, hints: Mapping[str, Any]) -> str:
-    """Return what may stand for an argument in a template: itself, or an attribute of it."""
-    kinds = some_kinds(hints.get(name, object))
-    is_one = all(is_written(kind) or kind is object for kind in kinds) and name not in METHODS
-    return f"{{{name if is_one else f'{name}.{attribute_of(name, kinds[0])}'}}}"
 
 
 def _may_be_small(parameter: inspect.Parameter, hints: Mapping[str, object]) -> bool:
@@ -276,27 +232,6 @@ def _are_small(values: Iterable[object]) -> bool:
     return True
 
 
-def check_key_prefix(key_prefix: str) -> None:
-    """Raise for a `key_prefix` that is no text, empty, too long, or has `*`, `~` or braces."""
-    if not isinstance(key_prefix, str):
-        missing = "is missing: give a text" if key_prefix is None else "is no string: give one"
-        raise TypeError(
-            f"key_prefix={key_prefix!r} {missing} that begins the keys, as in "
-            f'cache_response(cache_manager, key_prefix="users")'
-        )
-    size = len(key_prefix.encode("utf-8", "surrogatepass"))
-    if not 1 <= size <= _LONGEST_KEY_PREFIX or not {"*", "~"}.isdisjoint(key_prefix):
-        raise ValueError(
-            f"key_prefix={str(Shown(key_prefix))!r} must have 1 to {_LONGEST_KEY_PREFIX} bytes, no "
-            f"'*', which is the wildcard of patterns, and no '~', which the cache's own keys have"
-        )
-    if not {"{", "}"}.isdisjoint(key_prefix):
-        raise ValueError(
-            f"key_prefix={key_prefix!r} has braces, and is the same for every call: give one without, "
-            f'and name arguments in key=, as in key_prefix="user", key="{{user_id}}"'
-        )
-
-
 def _of_the_stack(value: object) -> str:
     """Write down what has an identity as an argument only: what FastAPI fills in."""
     if isinstance(value, HTTPConnection):
@@ -310,30 +245,3 @@ def connection_among(args: Iterable[object], kwargs: Mapping[str, object]) -> HT
     """Return the first request or other connection among the arguments, if there is one."""
     values = (*args, *kwargs.values())
     return next((each for each in values if isinstance(each, HTTPConnection)), None)
-
-
-def _refuse_unkeyable(func: Callable[..., object], name: str, annotation: object) -> None:
-    """Raise `TypeError` for a parameter of which no argument can have an identity."""
-    kinds = some_kinds(annotation)
-    if kinds and not any(map(_may_have_identity, kinds)):
-        remedies = of_parameter(name, kinds[0])
-        raise TypeError(
-            f"parameter {name!r} of {func.__qualname__} is a "
-            f"{kinds[0].__module__}.{kinds[0].__qualname__}, which has no identity that outlives "
-            f"the process; {remedies}"
-        )
-
-
-def _may_have_identity(kind: type) -> bool:
-    if issubclass(kind, HTTPConnection):
-        return issubclass(kind, Request)
-    return (
-        kind in (object, SecurityScopes)
-        or has_identity(kind)
-        or is_typeddict(kind)
-        # What is abstract says nothing of its instances, and types of Pydantic stand for others.
-        or inspect.isabstract(kind)
-        or kind.__module__ in ("collections.abc", "typing")
-        or getattr(kind, "_is_protocol", False)
-        or hasattr(kind, "__get_pydantic_core_schema__")
-    )

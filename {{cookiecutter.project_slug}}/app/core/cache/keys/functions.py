@@ -5,12 +5,11 @@ however it is written. Whether it takes every such call, and reads every paramet
 function is decorated.
 """
 
-import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ..reads import looked_up, may_read_all, parameters_used
+from ..reads import function_of, looked_up, may_read_all, parameters_used
 from ..values import UnkeyableError
 from .parameters import compiled
 from .templates import escape, tame
@@ -135,19 +134,11 @@ def _as_item(parameter: inspect.Parameter) -> str:
 
 
 def _is_asynchronous(make: Any) -> bool:
-    """Whether a thing is, or wraps, a coroutine function or a generator function."""
-    while isinstance(make, functools.partial):
-        make = make.func
-    make = inspect.unwrap(make)
-    call = getattr(type(make), "__call__", None)  # noqa: B004 - its own `__call__` is wanted
-    return any(
-        is_of_kind(each)
-        for each in (make, call)
-        for is_of_kind in (
-            inspect.iscoroutinefunction,
-            inspect.isasyncgenfunction,
-            inspect.isgeneratorfunction,
-        )
+    function = function_of(make)
+    return (
+        inspect.iscoroutinefunction(function)
+        or inspect.isasyncgenfunction(function)
+        or inspect.isgeneratorfunction(function)
     )
 
 

@@ -44,7 +44,6 @@ class _Part(NamedTuple):
 
     literal: str
     field: str | None
-    spec: str
     plain: type | None
     """The type whose values stand there without a mark; `None` where the annotation says none."""
 
@@ -77,14 +76,14 @@ class Template:
                     f"{text!r} names {name!r}, which is no parameter of the function; "
                     f"it has {', '.join(parameters) or 'none'}"
                 )
-        if any(conversion for *_, conversion in parsed):
-            raise ValueError(f"{text!r} has a conversion such as '!r', which no key can have")
+        if any(spec or conversion for *_, spec, conversion in parsed):
+            raise ValueError(f"{text!r} has a format or a conversion, which no key can have")
         for literal, field, _, _ in parsed[1:]:
             if field is not None and _UNESCAPED.issuperset(literal):
                 raise ValueError(f"{text!r} needs something like ':' in front of {{{field}}}")
         self._parts = [
-            _Part(literal, field, spec or "", self._plain(field, spec, hints or {}))
-            for literal, field, spec, _ in parsed
+            _Part(literal, field, self._plain(field, hints or {}))
+            for literal, field, _, _ in parsed
         ]
 
     def render(self, arguments: Mapping[str, object]) -> str:
@@ -92,16 +91,15 @@ class Template:
 
         Raises `UnkeyableError` for a value that has no text of its own.
         """
-        return self._filled(arguments, lambda value, part: escape(value, part.plain, part.spec))
+        return self._filled(arguments, lambda value, part: escape(value, part.plain))
 
     def name(self, arguments: Mapping[str, object]) -> str:
         """Return the text as the name of a tag: with the values as they are, for tags are texts."""
-        return self._filled(arguments, lambda value, part: _text(value, part.spec))
+        return self._filled(arguments, lambda value, _: _text(value))
 
     def values(self, arguments: Mapping[str, object]) -> tuple[object, ...]:
-        """Return the values that stand in its places, formatted where it says how."""
-        values = [(part, self._value(part, arguments)) for part in self._parts if part.field]
-        return tuple([_text(value, part.spec) if part.spec else value for part, value in values])
+        """Return the values that stand in its places."""
+        return tuple([self._value(part, arguments) for part in self._parts if part.field])
 
     def patterns(self, arguments: Mapping[str, object], prefix: str = "") -> list[KeyPattern]:
         """Return patterns that cover each key below `prefix` with these values in these places.
@@ -112,16 +110,20 @@ class Template:
         forms, raw = list[list[str] | list[None]](), list[str | None]()
         behind = [part.literal for part in self._parts[1:]] + [""]
         for part, literal in zip(self._parts, behind, strict=True):
+            if part.field is None:
+                forms.append([""])
+                raw.append("")
+                continue
             try:
-                value = self._value(part, arguments) if part.field is not None else ""
-                text = _text(value, part.spec)
-            except UnkeyableError:
+                value = self._value(part, arguments)
+                text = _text(value)
+            except Exception:  # a user may send anything
                 forms.append([None])
                 raw.append(None)
                 continue
-            both = [_short(quoted(text), mark) for mark in _marks(value, text)]
-            is_covered = literal.startswith(WILDCARD) and not both[0].startswith("~")
-            forms.append(both[:1] if part.field is None or is_covered else both)
+            plain, typed = [_short(quoted(text), mark) for mark in _marks(value, text)]
+            is_covered = literal.startswith(WILDCARD) and not plain.startswith("~")
+            forms.append([plain] if is_covered else [plain, typed])
             raw.append(text)
         covering = [self._covering(values, prefix) for values in itertools.product(*forms)]
         as_it_is = self._covering(raw, prefix)
@@ -144,7 +146,7 @@ class Template:
                 literals[-1] += value
         return KeyPattern(tuple(literals))
 
-    def _plain(self, field: str | None, spec: str | None, hints: Mapping[str, Any]) -> type | None:
+    def _plain(self, field: str | None, hints: Mapping[str, Any]) -> type | None:
         if field is None:
             return None
         try:
@@ -154,9 +156,7 @@ class Template:
         kinds = some_kinds(annotation)
         if str in kinds:
             return str
-        if len(kinds) == 1 and is_written(kinds[0]):
-            return kinds[0]
-        return int if spec else None  # what is formatted may look like anything
+        return kinds[0] if len(kinds) == 1 and is_written(kinds[0]) else None
 
     def _filled(
         self, arguments: Mapping[str, object], write: Callable[[object, _Part], str]
@@ -191,13 +191,13 @@ def _name_in(field: str) -> str:
     return field.partition(".")[0].partition("[")[0]
 
 
-def escape(value: object, plain: type | None = None, spec: str = "") -> str:
+def escape(value: object, plain: type | None = None) -> str:
     """Return what stands for `value` in a key: letters, digits, `_`, `.`, `-`, `%` and `~`.
 
     `plain` is the type whose values stand there as their text. Raises `UnkeyableError` for a value
     that has no text of its own.
     """
-    text = _text(value, spec)
+    text = _text(value)
     kind = type(value)
     is_usual = (kind is str and plain is str) or (kind is int and plain in (int, None))
     return _short(
@@ -222,19 +222,17 @@ def tame(own: str) -> str:
     return own.translate(_TAME)
 
 
-def _text(value: Any, spec: str = "") -> str:
+def _text(value: Any) -> str:
     """Return the text of a value as it is; raises `UnkeyableError` for one that has none."""
-    if not spec and type(value) in (str, int):  # as most are
+    if type(value) in (str, int):  # as most are
         return str(value)
     content = _content(value)
     if content is not value:
-        text = _text(content)
-    elif isinstance(value, _PLAIN):
-        text = str(value)
-    else:
+        return _text(content)
+    if not isinstance(value, _PLAIN):
         kind = type(value).__qualname__
         raise UnkeyableError(f"a {kind} has no text that could stand in a key")
-    return format(value, spec) if spec else text
+    return str(value)
 
 
 def _content(value: Any) -> object:

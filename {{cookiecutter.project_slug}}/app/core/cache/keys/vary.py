@@ -20,6 +20,7 @@ from ..values import UnkeyableError, canonical_text
 
 Variable = ContextVar[Any] | Callable[[], Any]
 Varying = Collection[str | Variable]
+_MISSING = object()
 
 
 class Vary:
@@ -32,25 +33,19 @@ class Vary:
     def __init__(self, given: Varying = ()) -> None:
         if isinstance(given, str):
             raise TypeError(f"vary={given!r} is a string; give a tuple: vary=({given!r},)")
-        names = [each.lower() for each in given if isinstance(each, str)]
-        for name in names:
+        self.headers = tuple(sorted([each.lower() for each in given if isinstance(each, str)]))
+        self.variables = tuple([_variable(each) for each in given if not isinstance(each, str)])
+        for name in self.headers:
             if not is_name(name):
                 raise ValueError(
                     f"vary= has {name!r}, which is no name of a header; give one such as "
                     f"'accept-language', and each as a text of its own"
                 )
-        self.headers = tuple(sorted(names))
-        self.variables = tuple(each for each in given if not isinstance(each, str))
-        for each in self.variables:
-            _check(each)
+        self.names = [*self.headers, *map(name_of, self.variables)]
+        """What tells these from others, the same in every process."""
 
     def __bool__(self) -> bool:
-        return bool(self.headers or self.variables)
-
-    @property
-    def names(self) -> list[str]:
-        """What tells these from others, the same in every process."""
-        return [*self.headers, *map(name_of, self.variables)]
+        return bool(self.names)
 
     @property
     def read(self) -> set[ContextVar[Any]]:
@@ -91,40 +86,25 @@ def name_of(variable: Variable) -> str:
     return f"the function {module}.{name or type(variable).__qualname__}"
 
 
-def _value(variable: Variable) -> tuple[Any, ...]:
-    """Return a tuple of the value; an empty one for a context variable that has none."""
-    if not isinstance(variable, ContextVar):
-        owner = getattr(variable, "__self__", None)
-        if isinstance(owner, ContextVar):  # its `get`
-            note(owner)
-        value = variable()
-        if inspect.isawaitable(value):
-            if inspect.iscoroutine(value):
-                value.close()
-            raise UnkeyableError("it is asynchronous, and a key is made at once")
-        return (value,)
-    note(variable)
-    try:
-        return (variable.get(),)
-    except LookupError:
-        return ()
-
-
-def _check(given: object) -> None:
-    if isinstance(given, ContextVar):
-        return
-    if not callable(given):
+def _variable(given: Variable) -> Variable:
+    """Return a variable, or a function that can be called without arguments."""
+    owner = getattr(given, "__self__", None)
+    if isinstance(owner, ContextVar):  # its `get`
+        return owner
+    if not isinstance(given, ContextVar) and not callable(given):
         raise TypeError(
             f"vary= has {given!r}, which is neither the name of a header, nor a ContextVar, nor a "
             f"function without arguments"
         )
     if inspect.iscoroutinefunction(given):
         raise TypeError(f"vary= has {given!r}, which is asynchronous; a key is made at once")
-    try:
-        inspect.signature(given).bind()
-    except TypeError:
-        raise TypeError(
-            f"vary= has {given!r}, which wants arguments; it is called with none"
-        ) from None
-    except ValueError:  # of a builtin that does not tell
-        return
+    return given
+
+
+def _value(variable: Variable) -> tuple[Any, ...]:
+    """Return a tuple of the value; an empty one for a context variable that has none."""
+    if not isinstance(variable, ContextVar):
+        return (variable(),)
+    note(variable)
+    value = variable.get(_MISSING)
+    return () if value is _MISSING else (value,)
