@@ -28,7 +28,7 @@ from .calls import (
     unwrapped,
 )
 from .coherence import without_own_frames
-from .keys import KeyFunction, Tag, Template, Varying, check_key_prefix, expect_keys
+from .keys import KeyFunction, Tag, Varying, check_key_prefix, expect_keys
 from .reads import CONNECTION, SignatureForFastAPI, taken
 
 if TYPE_CHECKING:
