@@ -249,7 +249,8 @@ async def test_what_is_about_a_connection_is_not_repeated(
 ) -> None:
     """A hit is there, without these lines."""
     runs: list[int] = []
-    whole = response(*lines, ("X-Kept", "yes"))
+    added = (*lines, ("X-Kept", "yes"))
+    whole = response(*added)
     run: Callable[..., Any]
 
     async def returned() -> Response:
@@ -258,7 +259,8 @@ async def test_what_is_about_a_connection_is_not_repeated(
 
     async def injected(response: Response) -> int:
         runs.append(1)
-        response.raw_headers += whole.raw_headers[2:]
+        for name, value in added:
+            response.headers.append(name, value)
         return 1
 
     if kind == "returned":
@@ -267,7 +269,8 @@ async def test_what_is_about_a_connection_is_not_repeated(
         assert (await run()).raw_headers == [*whole.raw_headers[:2], (b"X-Kept", b"yes")]
     else:
         run = cache_response(our_manager, "page", key="one")(injected)
-        for expected in (whole.raw_headers[2:], [(b"x-kept", b"yes")]):
+        sent = [(name.lower(), value) for name, value in whole.raw_headers[2:]]
+        for expected in (sent, [(b"x-kept", b"yes")]):
             given_out = Response()
             del given_out.headers["content-length"]
             await run(given_out)

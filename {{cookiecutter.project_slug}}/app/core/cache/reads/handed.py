@@ -1,26 +1,21 @@
-"""A response, and background tasks, that note what is read of them, whatever the way.
+"""A response, and background tasks, that note when they are read.
 
 FastAPI hands the same response and the same tasks to the dependencies of a route and to its function.
 What a dependency has put there is in no key. So a cached function is given doubles: what it writes
-reaches the real ones, and what it reads is noted. The few ways to write are known, and hand nothing
-back; everything else counts as reading, that there is nothing as well. Only what the function itself
-has set before is its own.
+reaches the real ones, and whatever else it does counts as reading, also what it has written itself.
 """
 
 import functools
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
 from typing import Any
 
 from starlette.background import BackgroundTasks
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
-from .requests import header
-
 KINDS = (Response, BackgroundTasks)
 WHERE = ("of the response", "of the background tasks")
 """What is noted of them ends so."""
-_ALL = "all headers of the response"
 _WRITERS = frozenset({"set_cookie", "delete_cookie", "add_task"})
 
 
@@ -28,7 +23,7 @@ def watched(thing: Any, noted: set[str]) -> Any:
     """Return a double of a response or of background tasks; what is read of it is noted."""
     kind: Any = type(thing)
     double: Any = object.__new__(_double_of(kind))
-    object.__setattr__(double, "_watch", (thing, noted, set[str]()))
+    object.__setattr__(double, "_watch", (thing, noted))
     return double
 
 
@@ -46,29 +41,19 @@ class _Handed:
     _is_handed = True
 
     def __getattribute__(self, name: str) -> Any:
-        thing, noted, own = object.__getattribute__(self, "_watch")
-        is_response = isinstance(thing, Response)
-        if is_response and name == "headers":
-            return _WatchedHeaders(thing.headers, noted, own)
-        if is_response and name == "raw_headers" and name not in own:
-            return _WatchedLines(thing.raw_headers, noted)
+        thing, noted = object.__getattribute__(self, "_watch")
         if name in _WRITERS:
             return functools.partial(_write, getattr(thing, name))
         if name == "__class__":
             return type(original(self))
-        if name not in own:
-            what = "the response" if is_response else "the background tasks"
-            noted.add(f"the attribute {name!r} of {what}")
+        is_response = isinstance(thing, Response)
+        if is_response and name == "headers":
+            return _WatchedHeaders(thing.headers, noted)
+        noted.add(f"the attribute {name!r} {WHERE[not is_response]}")
         return getattr(thing, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        thing, _, own = object.__getattribute__(self, "_watch")
-        if isinstance(value, _WatchedLines):
-            if value.are_of(self):  # they were added to in place
-                return
-            value = list(value)
-        setattr(thing, name, value)
-        own.add(name)
+        setattr(object.__getattribute__(self, "_watch")[0], name, value)
 
     def __delattr__(self, name: str) -> None:
         delattr(object.__getattribute__(self, "_watch")[0], name)
@@ -91,114 +76,26 @@ def _double_of(cls: Any) -> Any:
     return type(cls)(cls.__name__, (_Handed, cls), {"__slots__": ("_watch",)})
 
 
-class _WatchedLines(MutableSequence[Any]):
-    """Header lines of a response that note when they are read; lines may be added unread."""
-
-    def __init__(self, lines: Any, noted: set[str]) -> None:
-        self._lines, self._noted = lines, noted
-
-    def are_of(self, response: Any) -> bool:
-        lines = self._lines
-        while isinstance(lines, _WatchedLines):
-            lines = lines._lines
-        return lines is original(response).raw_headers
-
-    def _all(self) -> Any:
-        self._noted.add(_ALL)
-        return self._lines
-
-    def append(self, value: Any) -> None:
-        self._lines.append(value)
-
-    def extend(self, values: Any) -> None:
-        self._lines.extend(values)
-
-    def insert(self, index: int, value: Any) -> None:
-        self._lines.insert(index, value)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._all()[index]
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self._all()[index] = value
-
-    def __delitem__(self, index: Any) -> None:
-        del self._all()[index]
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._all(), name)  # what else a list has
-
-    def __add__(self, other: Any) -> Any:
-        return [*self._all(), *other]
-
-    def __radd__(self, other: Any) -> Any:
-        return [*other, *self._all()]
-
-    def __eq__(self, other: object) -> bool:
-        return bool(list(self._all()) == other)
-
-    __hash__ = None  # type: ignore[assignment] # as that of a list
-
-    def __repr__(self) -> str:
-        return repr(self._all())
-
-    def __reduce_ex__(self, _protocol: Any) -> Any:
-        return list, (list(self._all()),)
-
-
 def _write(method: Callable[..., object], *args: Any, **kwargs: Any) -> None:
     method(*args, **kwargs)
 
 
 class _WatchedHeaders(MutableHeaders):
-    """Headers of a response that note which of them are looked up, and else that all may be.
+    """Headers of a response that note when they are read: by `_list`, as every reader does."""
 
-    Every method of `MutableHeaders` reads `_list`; those below write, or know which header they want.
-    """
-
-    def __init__(self, headers: MutableHeaders, noted: set[str], own: set[str]) -> None:
-        self._headers, self._noted, self._own = headers, noted, own
+    def __init__(self, headers: MutableHeaders, noted: set[str]) -> None:
+        self._headers, self._noted = headers, noted
 
     @property
     def _list(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override] # an attribute there
-        self._noted.add(_ALL)
+        self._noted.add(f"the headers {WHERE[0]}")
         return self._headers.raw
-
-    def _note(self, key: object) -> None:
-        word = header(str(key))
-        if word not in self._own:
-            self._noted.add(f"{word} of the response")
-
-    def __getitem__(self, key: str) -> str:
-        self._note(key)
-        return self._headers[key]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self._note(key)
-        return self._headers.get(key, default)
-
-    def __contains__(self, key: object) -> bool:
-        self._note(key)
-        return key in self._headers
-
-    def getlist(self, key: str) -> list[str]:
-        self._note(key)
-        return self._headers.getlist(key)
-
-    def setdefault(self, key: str, value: str) -> str:
-        self._note(key)
-        return self._headers.setdefault(key, value)
 
     def __setitem__(self, key: str, value: str) -> None:
         self._headers[key] = value
-        self._own.add(header(key))
 
     def __delitem__(self, key: str) -> None:
         del self._headers[key]
-        self._own.add(header(key))
 
     def append(self, key: str, value: str) -> None:
         self._headers.append(key, value)
