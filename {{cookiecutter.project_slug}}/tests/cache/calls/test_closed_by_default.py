@@ -422,18 +422,40 @@ def explicit(function: Callable[..., Any]) -> Any:
     return around
 
 
-async def test_decorators_above_work_as_before(app: FastAPI, our_manager: CacheManager) -> None:
-    """One that hands on only what it knows is handed no more."""
+def general(function: Callable[..., Any]) -> Any:
+    """Decorate with a function that takes whatever comes."""
 
-    @app.get("/{number}")
-    @explicit
-    @cache_response(our_manager, "number")
+    @wraps(function)
+    async def around(*args: Any, **kwargs: Any) -> Any:
+        return await function(*args, **kwargs)
+
+    return around
+
+
+async def test_p8_decorators_above_hand_on_whose_call_it_is(
+    app: FastAPI, our_manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that hands on only what it knows is handed no more: then nobody can tell, and it is told."""
+
+    @app.get("/general/{number}")
+    @general
+    @cache_response(our_manager, "general")
     async def number(number: int) -> int:
         return number
 
-    asked = [{"url": "/1"}, {"url": "/2"}]
-    assert await bodies(app, *asked) == [1, 2]
-    assert await statuses(app, *asked) == [HIT, HIT]
+    @app.get("/explicit/{number}")
+    @explicit
+    @cache_response(our_manager, "explicit")
+    async def another(number: int) -> int:
+        return number
+
+    for url, first, second in (("/general", STORED, HIT), ("/explicit", BYPASS, BYPASS)):
+        asked = [{"url": f"{url}/1"}, {"url": f"{url}/2"}]
+        assert await statuses(app, *asked) == [first, first]
+        assert await statuses(app, *asked) == [second, second]
+        assert await bodies(app, *asked) == [1, 2]
+    (warning,) = caplog.messages
+    assert "let the decorator take **kwargs and hand them on" in warning
 
 
 async def test_a_decorator_above_the_routes_is_told(

@@ -159,8 +159,8 @@ def decorated_again(router: APIRouter, endpoint: Endpoint) -> None:
 
     @router.get("/it")
     @wraps(function)
-    async def it() -> list[int]:
-        return [*await function(), 2]
+    async def it(**kwargs: Any) -> list[int]:
+        return [*await function(**kwargs), 2]
 
 
 def a_response(router: APIRouter, endpoint: Endpoint) -> None:

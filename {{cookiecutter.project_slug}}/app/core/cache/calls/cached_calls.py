@@ -32,10 +32,10 @@ from ..keys import (
     tag_start,
     templates_of,
 )
-from ..reads import Variable, follow
+from ..reads import Variable, context_variables, follow
 from ..stored import Shown, owner_digest, responses
 from ..values import KnownClasses, UnkeyableError
-from .dependencies import reaches, unseen
+from .dependencies import UNSEEN, reaches
 from .filling import BY_HAND, Asked, OneCall, handed_out
 from .ownership import Functions, Ownership
 from .reading import Reader, Store
@@ -77,7 +77,7 @@ class CachedCalls:
         self.decorated: Callable[..., Any] | None = None
         """What the decorator has made of the function."""
         self.unseen: list[Any] = []
-        """Trees of dependencies in which it is called unseen: see `hidden`."""
+        """Decorators above it through which its calls are not seen: see `hidden`."""
         self.forms: set[str | None] = set()
         """How routes of class `CachedRoute` render it, as far as they are known."""
         self.form: str | None = None
@@ -90,7 +90,8 @@ class CachedCalls:
         self.tags, self.derivations = templates_of(tags, self.parameters), derivations_of(tags)
         self._is_tagged = bool(self.tags or self.derivations)
         self.tag_start = tag_start(store.key_prefix)
-        self._routes = Routes(method, self.keys.names, self.vary, self._is_this)
+        self._routes = Routes(method, self._is_this, self.keys.names, self.vary, self.ignored)
+        self._handed_on: set[Variable] | None = None
         self._has_begun = self._is_open = False
         """Whether it was called, and then whether no call by hand is looked at before its key is."""
         self._take_place(func, key, f"{store.key_prefix}:{key_prefix}")
@@ -188,11 +189,15 @@ class CachedCalls:
             self._begin()
         if asked is not BY_HAND or self.is_shared or not self.unseen:
             return True
-        # It may be a call of FastAPI's that cannot be told from others.
-        private = unseen(self.unseen, self.keys.names, self.vary)
-        if private is not None:
-            self.warnings.once("runs uncached", private)
-        return private is None
+        self.warnings.once("runs uncached", UNSEEN)
+        return False
+
+    @property
+    def handed_on(self) -> set[Variable]:
+        """The context variables that its code hands on, seen when it runs first."""
+        if self._handed_on is None:
+            self._handed_on = context_variables(self._func, handed_on=True)
+        return self._handed_on
 
     def _begin(self) -> None:
         """See at the first call whether what was captured is what it was at the decoration."""

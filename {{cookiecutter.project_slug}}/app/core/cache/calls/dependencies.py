@@ -1,15 +1,14 @@
 """What the dependencies of a route know and a key does not (promise P8).
 
-A dependency may learn who asks, and tell the function in ways that nobody sees: by a context
-variable, or by an argument that is ignored. So the tree of dependencies that FastAPI keeps for a route
-is looked through, once: whatever it takes from the request has to be made into an argument that is
-part of the key, be part of the key itself, or be in a context variable that `vary=` names.
+A dependency may learn who asks, and tell the function in a way that nobody sees. So the tree of
+dependencies that FastAPI keeps for a route is looked through, once: whatever it takes of the request has
+to be in the key, by an argument that is made of it, or by a header or a context variable in `vary=`.
 """
 
 import copy
 import inspect
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
 
 from ..keys import Vary, name_of
-from ..reads import CONNECTION, context_variables, function_of, only_reads, steps
+from ..reads import CONNECTION, Variable, context_variables, only_reads, steps
 from ..values import RETURN, hints_of
 
 _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
@@ -27,10 +26,20 @@ _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
 
 _FIELDS = ("path", "query", "header", "cookie", "body")
 _REQUEST = ("request_param_name", "websocket_param_name", "http_connection_param_name")
-_SILENT = (None, type(None), typing.NoReturn, typing.Never)
+_OF_WHO_ASKS = ("header", "cookie")
+_NOTHING = (None, type(None))
 
-Holding = tuple[str, str]
-"""What is taken of a request: where it stands, and its name there."""
+UNSEEN = (
+    "a decorator above it takes no **kwargs, so nobody can tell which request a call belongs to; let the "
+    "decorator take **kwargs and hand them on, or put it below cache_response"
+)
+
+Holding = tuple[str, Any]
+"""What is taken of a request: where it stands, and its name there.
+
+Of the request itself, and of a security scheme of one's own, nobody knows what is taken: the second part
+is then the dependency that takes it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +49,8 @@ class Standing:
     is_endpoint: bool
     reason: str | None
     """Why its results are not for everybody, if they are not."""
-    silent: tuple[str, ...] = ()
-    """Arguments which, where they are `None`, say nothing of what their dependency has learned."""
+    silent: tuple[tuple[str, str], ...] = ()
+    """Arguments which, where they are `None`, say nothing of what their dependency knows, and why not."""
     headers: frozenset[str] = frozenset()
     """The headers that arguments in the key are made of, in lower case."""
 
@@ -49,10 +58,7 @@ class Standing:
         """Return why a call is not for everybody, or `None` if it may be."""
         if self.reason is not None:
             return self.reason
-        for name in self.silent:
-            if arguments.get(name) is None:
-                return f"its argument {name!r} does not say what its dependency has learned"
-        return None
+        return next((why for name, why in self.silent if arguments.get(name) is None), None)
 
 
 def overrides_of(app: Any) -> dict[Any, Any]:
@@ -65,111 +71,84 @@ def standing(
     is_ours: Callable[[object], bool],
     keyed: Collection[str],
     vary: Vary,
+    ignored: Collection[Variable] = (),
 ) -> Standing:
     """Return what a function is to the route that answers a request.
 
-    `is_ours` tells the function, `keyed` are its parameters whose arguments are in the key.
+    `is_ours` tells the function, `keyed` are its parameters whose arguments are in the key, and
+    `ignored` context variables decide about nothing.
     """
     is_endpoint = is_ours(scope.get("endpoint"))
     route, app = scope.get("route"), scope.get("app")
     overrides = overrides_of(app)
-    trees = [_overridden(each.dependant, overrides) for each in _as_included(route, app)]
     reasons: list[str] = []
-    silent: list[str] = []
+    silent: list[tuple[str, str]] = []
     headers: set[str] = set()
-    for tree in trees:
-        for own in [tree] if is_endpoint else [*_calls_of(tree, is_ours)] or [tree]:
-            judged = _Judged(own, [] if own is tree else _besides(tree, own), keyed, vary)
+    for each in _as_included(route, app):
+        tree = _overridden(each.dependant, overrides)
+        calls = [] if is_endpoint else [each for each in _subtree(tree) if is_ours(each.call)]
+        for own in calls or [tree]:
+            judged = _Judged(own, keyed, vary)
+            gates = [gate for gate in tree.dependencies if gate.name is None]
+            judged.judge([gate for gate in gates if not _holds(gate, own)], ignored)
             reasons += judged.reasons
             silent += judged.silent
             headers |= judged.headers
     return Standing(is_endpoint, reasons[0] if reasons else None, tuple(silent), frozenset(headers))
 
 
-def unseen(trees: Iterable[Any], keyed: Collection[str], vary: Vary) -> str | None:
-    """Return why the results of a function are not for everybody which is called in these trees.
-
-    Nobody can tell which of its calls are made there; so what holds for one tree holds for all.
-    """
-    for tree in trees:
-        if tree is None:
-            return _reason("a decorator above it", "what cannot be seen")
-        judged = _Judged(tree, (), keyed, vary)
-        if judged.reasons or judged.silent:
-            return judged.reasons[0] if judged.reasons else _reason("a dependency", "the request")
-    return None
-
-
 class _Judged:
     """A function in a tree of dependencies, and what is known there and not in its key."""
 
-    def __init__(self, own: Any, others: Iterable[Any], keyed: Collection[str], vary: Vary) -> None:
+    def __init__(self, own: Any, keyed: Collection[str], vary: Vary) -> None:
         self.reasons: list[str] = []
-        self.silent: list[str] = []
-        in_key = {holding for name, holding in _fields(own) if name in keyed}
-        self.headers = {name for where, name in in_key if where == "header"}
-        self._in_key = in_key | {("header", name) for name in vary.headers}
-        if "cookie" in vary.headers:
-            self._in_key |= {each for _, each in _fields(own) if each[0] == "cookie"}
-        self._variables = vary.read
-        self._made = {
-            inner.call
-            for each in own.dependencies
-            if each.name in keyed and _returns_nothing(each.call) is not True
-            for inner in _subtree(each)
-        }
-        """The dependencies of which arguments in the key are made."""
-        for name, holding in _fields(own):
-            if holding[0] in ("header", "cookie") and not (
-                name in keyed or holding in self._in_key
-            ):
-                self.reasons.append(_reason(f"its parameter {name!r}", _words(holding)))
-        for each in others:
-            self._judge(each, is_other=True)
+        self._own, self._keyed, self._vary = own, keyed, vary
+        written = {holding for name, holding in _fields(own) if name in keyed}
+        self.headers = {name for where, name in written if where == "header"}
+        self._written = written | {("header", name) for name in vary.headers}
+        """What the key holds as it was sent."""
+        self._made = set(self._written)
+        """And what arguments in the key are made of."""
+        mute = []
         for each in own.dependencies:
-            self._judge(each, is_keyed=each.name in keyed)
+            if each.name in keyed and _may_return_nothing(each.call):
+                mute.append(each)
+            elif each.name in keyed:
+                self._made |= _secrets(each)
+        unknown = [(each, self._untold(each)) for each in mute]
+        self.silent = [(each.name, _reason(_named(each), what)) for each, what in unknown if what]
+        for each in mute:  # a call of which such an argument is `None` is not judged by the rest
+            self._made |= _secrets(each)
 
-    def _judge(self, dependency: Any, *, is_keyed: bool = False, is_other: bool = False) -> None:
-        """Judge a dependency: of the function, or another one of its route, which ran before it."""
-        variables = {
-            found
-            for each in _subtree(dependency)
-            for found in context_variables(each.call, or_sets=True)
-        }
-        hands_out = dependency.name is not None and not is_other
-        # One that hands out nothing may look at what an argument in the key is made of: a gate.
-        taken = set(_secrets(dependency, () if hands_out else self._made))
-        if variables or (hands_out and not is_keyed):
-            taken |= {holding for each in _subtree(dependency) for _, holding in _fields(each)}
-        unknown = taken - self._in_key
-        untold = variables - self._variables
-        says_nothing = _returns_nothing(dependency.call) if hands_out else True
-        if hands_out and not (is_keyed or says_nothing):
-            self._judge_ignored(dependency)
-        if not unknown:
-            return
-        if hands_out and not (is_keyed or says_nothing):
-            is_told = False  # the function has its value, which no key has
-        elif is_keyed and not says_nothing:
-            is_told = not untold
-            if says_nothing is None:
-                self.silent.append(dependency.name)
-        else:  # it tells by context variables, or not at all
-            is_told = bool(variables) and not untold
-            if is_other and dependency.name is not None and not variables:
-                is_told = True  # its value is that of another parameter
-        if not is_told:
-            what = ", ".join(sorted(map(_words, unknown)))
-            self.reasons.append(_reason(f"the dependency {_name(dependency.call)}", what))
+    def judge(self, gates: Collection[Any], ignored: Collection[Variable]) -> None:
+        """Judge gates, which hand out nothing, and what comes to the function past the key."""
+        for name, holding in _fields(self._own):
+            if holding[0] in _OF_WHO_ASKS and name not in self._keyed:
+                self._note(f"its parameter {name!r}", self._unknown({holding}, self._written))
+        for gate in gates:
+            self._note(_named(gate), self._untold(gate))
+        for each in self._own.dependencies:
+            if each.name is not None and each.name not in self._keyed:
+                taken = {holding for inner in _subtree(each) for _, holding in _fields(inner)}
+                self._note(_named(each), self._unknown(taken | _secrets(each), self._written))
+                read = _variables(each) - self._vary.read - set(ignored)
+                self._note(_named(each), ", ".join(sorted(map(name_of, read))))
 
-    def _judge_ignored(self, dependency: Any) -> None:
-        """Judge a dependency whose value the function has, and no key, by the variables that it reads."""
-        calls = [each.call for each in _subtree(dependency)]
-        read = {found for call in calls for found in context_variables(call)}
-        lacking = sorted(map(name_of, read - self._variables))
-        if lacking:
-            who = f"the dependency {_name(dependency.call)}"
-            self.reasons.append(_reason(who, ", ".join(lacking)))
+    def _note(self, who: str, what: str) -> None:
+        if what:
+            self.reasons.append(_reason(who, what))
+
+    def _unknown(self, taken: set[Holding], known: set[Holding]) -> str:
+        """Return what is not known, in words; the header `cookie` holds all cookies."""
+        has_cookies = "cookie" in self._vary.headers
+        unknown = [each for each in taken - known if not (has_cookies and each[0] == "cookie")]
+        return ", ".join(sorted(map(_words, unknown)))
+
+    def _untold(self, dependency: Any) -> str:
+        """Return what of a gate is in no key, unless it says that in context variables of `vary=`."""
+        variables = _variables(dependency)
+        is_told = bool(variables) and variables <= self._vary.read
+        return "" if is_told else self._unknown(_secrets(dependency), self._made)
 
 
 def _reason(who: str, what: str) -> str:
@@ -200,23 +179,14 @@ def _as_included(route: Any, app: Any) -> Iterator[Any]:
                 yield context
 
 
+def _holds(dependant: Any, inner: Any) -> bool:
+    return any(each is inner for each in _subtree(dependant))
+
+
 def _subtree(dependant: Any) -> Iterator[Any]:
     yield dependant
     for each in dependant.dependencies:
         yield from _subtree(each)
-
-
-def _besides(tree: Any, own: Any) -> list[Any]:
-    """Return the dependencies in a tree that are neither below a function nor lead to it."""
-    found = []
-    for each in tree.dependencies:
-        if each is own:
-            continue
-        if any(inner is own for inner in _subtree(each)):
-            found += _besides(each, own)
-        else:
-            found.append(each)
-    return found
 
 
 def _overridden(tree: Any, overrides: dict[Any, Any]) -> Any:
@@ -232,10 +202,6 @@ def _overridden(tree: Any, overrides: dict[Any, Any]) -> Any:
     changed = copy.copy(tree)
     changed.dependencies = inner
     return changed
-
-
-def _calls_of(tree: Any, is_ours: Callable[[object], bool]) -> Iterator[Any]:
-    return (each for each in _subtree(tree) if is_ours(each.call))
 
 
 def _fields(dependant: Any) -> list[tuple[str, Holding]]:
@@ -254,32 +220,29 @@ def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _besides_those(dependant: Any, known: Collection[Any]) -> Iterator[Any]:
-    """Yield a dependency and those that it depends on, but not the `known` ones and theirs."""
-    if dependant.call not in known:
-        yield dependant
-        for each in dependant.dependencies:
-            yield from _besides_those(each, known)
+def _secrets(dependency: Any) -> set[Holding]:
+    """Return what a dependency, and those that it depends on, may learn of who asks."""
+    found = {holding for _, holding in _fields(dependency) if holding[0] in _OF_WHO_ASKS}
+    call = dependency.call
+    names = [getattr(dependency, attribute) for attribute in _REQUEST]
+    if isinstance(call, SecurityBase):
+        found.add(_of_scheme(call))
+    elif any(
+        name not in (None, CONNECTION) and not only_reads(call, name, "app") for name in names
+    ):
+        found.add(("request", call))
+    return found.union(*map(_secrets, dependency.dependencies))
 
 
-def _secrets(dependency: Any, known: Collection[Any] = ()) -> Iterator[Holding]:
-    """Yield what a dependency, and those that it depends on, may learn of who asks."""
-    for each in _besides_those(dependency, known):
-        yield from (holding for _, holding in _fields(each) if holding[0] in ("header", "cookie"))
-        call = each.call
-        if isinstance(call, SecurityBase):
-            yield _of_scheme(call)
-        elif any(
-            name is not None and name != CONNECTION and not only_reads(call, name, "app")
-            for name in (getattr(each, attribute) for attribute in _REQUEST)
-        ):
-            yield "request", ""
+def _variables(dependency: Any) -> set[Variable]:
+    """Return the context variables that a dependency and those that it depends on name."""
+    return set[Variable]().union(*(context_variables(each.call) for each in _subtree(dependency)))
 
 
 def _of_scheme(scheme: Any) -> Holding:
     """Return what a security scheme reads, by its model; see FastAPI's `fastapi.security`."""
     if not type(scheme).__call__.__module__.startswith("fastapi.security."):
-        return "scheme", type(scheme).__qualname__  # one that reads in a way of its own
+        return "scheme", scheme  # one that reads in a way of its own
     model = scheme.model
     place = getattr(getattr(model, "in_", None), "value", None)
     if place in ("header", "query", "cookie"):
@@ -291,7 +254,11 @@ def _words(holding: Holding) -> str:
     where, name = holding
     if where == "request":
         return "the request"
-    return f"the security scheme {name!r}" if where == "scheme" else f"the {where} {name!r}"
+    return f"the security scheme {_name(name)}" if where == "scheme" else f"the {where} {name!r}"
+
+
+def _named(dependency: Any) -> str:
+    return f"the dependency {_name(dependency.call)}"
 
 
 def _name(call: Any) -> str:
@@ -299,20 +266,10 @@ def _name(call: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _returns_nothing(call: Any) -> bool | None:
-    """Whether a dependency hands out nothing but `None`; `None` where its annotation is silent."""
-    if inspect.isclass(call):
+def _may_return_nothing(call: Any) -> bool:
+    """Whether a dependency may return or yield `None` for all, by what its annotation says."""
+    function = call if inspect.isroutine(call) or inspect.isclass(call) else type(call).__call__
+    if inspect.isclass(function):
         return False
-    hints = hints_of(call)
-    if RETURN not in hints:
-        return None if hasattr(function_of(call), "__code__") else False
-    kind = hints[RETURN]
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is not None and arguments and _yields(call):
-        kind = arguments[0]
-    return kind in _SILENT
-
-
-def _yields(call: Any) -> bool:
-    function = function_of(call)
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    kind = hints_of(function).get(RETURN)
+    return kind in _NOTHING or typing.get_args(kind)[:1] == (type(None),)

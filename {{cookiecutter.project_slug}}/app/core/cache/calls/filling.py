@@ -101,7 +101,8 @@ class OneCall:
         """
         calls, args, kwargs, reads = self._calls, self._args, self._kwargs, Reads()
         try:
-            during(reads, lambda: calls.keys.built(args, kwargs, self._asked.connection))
+            if self.watch is None or self.watch.reads.found:  # else it is of no interest
+                during(reads, lambda: calls.keys.built(args, kwargs, self._asked.connection))
             return calls.keys.reads(args, kwargs), reads.found | calls.ignored
         except Exception:  # of a `key=` that is another one the second time: then nothing is
             return set(), calls.ignored
@@ -126,6 +127,7 @@ class OneCall:
             self._asked.injected,
             is_shared=calls.is_shared,
             ignored=calls.ignored,
+            handed_on=calls.handed_on,
         )
         began = time.monotonic()
         try:

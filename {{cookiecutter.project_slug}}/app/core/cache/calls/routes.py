@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..keys import Vary
+from ..reads import Variable
 from .dependencies import Standing, overrides_of, standing
 
 _MOST = 1000
@@ -13,20 +14,22 @@ _MOST = 1000
 class Routes:
     """The routes that call one function, in whatever applications.
 
-    Requests by `method` have entries. `keyed` are the parameters whose arguments are in the key, and
-    `is_ours` tells the function.
+    Requests by `method` have entries. `is_ours` tells the function, `keyed` are the parameters whose
+    arguments are in the key, and `ignored` context variables decide about nothing.
     """
 
     def __init__(
         self,
         method: str,
+        is_ours: Callable[[object], bool],
         keyed: Collection[str],
         vary: Vary,
-        is_ours: Callable[[object], bool],
+        ignored: Collection[Variable],
     ) -> None:
         if not isinstance(method, str) or not method.isalpha() or not method.isupper():
             raise ValueError(f"method={method!r} must be a method of HTTP, such as 'POST'")
-        self._method, self._keyed, self._vary, self._is_ours = method, keyed, vary, is_ours
+        self._method, self._is_ours = method, is_ours
+        self._keyed, self._vary, self._ignored = keyed, vary, ignored
         self._standings: dict[tuple[int, ...], tuple[tuple[object, ...], Standing]] = {}
         """By the addresses of route, application and overrides, which are kept."""
         self._last: tuple[object, object, Standing] | None = None
@@ -45,7 +48,8 @@ class Routes:
         if known is None or any(map(operator.is_not, known[0], route)):
             if len(self._standings) >= _MOST:
                 self._standings.clear()
-            known = route, standing(scope, self._is_ours, self._keyed, self._vary)
+            found = standing(scope, self._is_ours, self._keyed, self._vary, self._ignored)
+            known = route, found
             self._standings[place] = known
         if not overrides:
             self._last = endpoint, app, known[1]

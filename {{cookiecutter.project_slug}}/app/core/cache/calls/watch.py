@@ -35,10 +35,13 @@ class Watch:
         *,
         is_shared: bool = False,
         ignored: Collection[Variable] = (),
+        handed_on: Collection[Variable] = (),
     ) -> None:
         self._noted: set[str] = set()
         self.reads = Reads(None if is_shared else ignored)
-        """The context variables that it reads, but those `ignored`."""
+        """The context variables that it reads, but those `ignored`; those `handed_on` count as read."""
+        for each in handed_on:
+            self.reads.note(each)
         self._has_request = False
         self.args, self.kwargs = args, dict(kwargs)
         given = (*args, *kwargs.values())

@@ -27,9 +27,9 @@ class SignatureForFastAPI(inspect.Signature):
 
     function: Callable[..., Any] | None = None
     hidden: Collection[str] = ()
-    unseen: list[Any]
-    """The trees of dependencies that call the function through a decorator which hands on nothing
-    but what it knows: such calls cannot be told from those by hand."""
+    unseen: list[object]
+    """Decorators through which FastAPI calls the function, and which hand on nothing but what they
+    know: such calls cannot be told from those by hand."""
 
     @classmethod
     def of(
@@ -50,9 +50,10 @@ class SignatureForFastAPI(inspect.Signature):
         if asker.f_globals.get("__name__") != _ASKER:
             return own
         call = asker.f_locals.get("call", self.function)
-        if call is not self.function:  # a decorator above may call it without the hidden ones
-            self.unseen.append(asker.f_back and asker.f_back.f_locals.get("dependant"))
-        return self._extended(own) if _hands_on(call, self.function) else own
+        if _hands_on(call, self.function):
+            return self._extended(own)
+        self.unseen.append(call)
+        return own
 
     def replace(self, **changes: Any) -> Self:
         """Return a signature with other parameters or annotation, and the same hidden ones."""

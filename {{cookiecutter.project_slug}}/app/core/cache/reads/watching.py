@@ -5,61 +5,62 @@ the code that calls something else only once: https://docs.python.org/3/library/
 asked while something is watched, and no longer.
 
 Before, a profile function is set for each step of the run, and for those of its tasks, which a task factory
-makes: https://docs.python.org/3/library/sys.html#sys.setprofile. It gives way to a profiler, and ends after
-`_MOST_CALLS` calls of a step; `variables` looks into the code for what is not seen.
+makes: https://docs.python.org/3/library/sys.html#sys.setprofile. It gives way to a profiler, ends after
+`_MOST_CALLS` calls of a step, and sees no other threads.
+
+What cannot be watched counts as having read every context variable of the application.
 """
 
 import asyncio
-import logging
-import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import ContextVar, Token
+from contextvars import ContextVar, Token, copy_context
+from functools import partial
 from types import BuiltinMethodType, CodeType, FrameType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..here import follow as follow_home
-from ..here import is_own
+from ..here import is_library, is_own
 from ..loops import reset
 from .observed import Reads, current, is_watched, seen
 from .uses import function_of
+from .variables import note_all
 
 T = TypeVar("T")
 
 _monitoring: Any = getattr(sys, "monitoring", None)
-HAS_MONITORING = _monitoring is not None
-_MOST_CALLS = 100_000
+_MOST_CALLS = 1_000_000
 """What is watched of one step on Python 3.11: more would take longer than an operation may."""
+_READERS = frozenset({"get", "set", copy_context.__name__})
 _TOOLS = (4, 3, 5)
 """The numbers of `sys.monitoring` that nothing in the standard library takes."""
-
-logger = logging.getLogger(__name__)
 
 
 class Watching:
     """Watches what runs in a task or thread between `begin` and `end`; a run may come in parts."""
 
-    __slots__ = ("_before", "_reads", "_token")
+    __slots__ = ("_hook", "_reads", "_token")
 
     def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+        self._reads, self._hook = reads, _Hook()
 
     def begin(self) -> None:
         """Watch from now on."""
         self._reads.is_over = False
         self._token: Token[Reads | None] = current.set(self._reads)
-        self._before = _set_hook()
+        self._hook.begin()
 
     def end(self) -> None:
         """Watch no longer."""
-        _take_hook_away(self._before)
+        self._hook.end()
         self._reads.is_over = True
         reset(current, self._token)
 
 
 def during(reads: Reads, call: Callable[[], T]) -> T:
-    """Call something and watch it."""
+    """Call something and watch it; note only what it has read for certain."""
+    reads.is_exact = True
     watching = Watching(reads)
     watching.begin()
     try:
@@ -72,49 +73,76 @@ async def run_watched(reads: Reads, call: Callable[[], Awaitable[T]]) -> T:
     """Call something, await what it returns, and watch both."""
     token = current.set(reads)
     reads.is_over = False
+    hook = None if _monitoring is None else _Monitor()
     try:
-        if reads.is_blind:
-            return await call()
-        if HAS_MONITORING:
-            _monitor.begin()
-            try:
-                return await call()
-            finally:
-                _monitor.end()
-        result: T = await _Steps(_awaited(call))
-        return result
+        if hook is None:
+            return await (call() if reads.is_blind else _Steps(_awaited(call)))
+        hook.begin()
+        return await call()
     finally:
+        if hook is not None:
+            hook.end()
         reads.is_over = True
         reset(current, token)
 
 
 def in_thread(call: Callable[[], T]) -> T:
     """Call something in another thread, to which the context came along, and watch it."""
-    before = _set_hook()
+    hook = _Hook()
+    hook.begin()
     try:
         return call()
     finally:
-        _take_hook_away(before)
+        hook.end()
 
 
 def follow(function: Any) -> None:
     """Take the package of a function for the application's own, though it may be installed."""
-    if follow_home(function_of(function)) and HAS_MONITORING:
-        _monitor.restart()
+    if follow_home(function_of(function)) and _monitoring is not None:
+        _monitoring.restart_events()  # places in its code were of no interest before
 
 
-async def _awaited(call: Callable[[], Awaitable[T]]) -> T:
-    return await call()
+def _reads(reader: str, code: CodeType) -> bool:
+    """Whether a call of one of `_READERS` in this code reads variables for the application.
+
+    A token that `set` returns tells what the value was before.
+    """
+    return is_own(code.co_filename) and (reader != "set" or "old_value" in code.co_names)
 
 
 # --- Python 3.11 -------------------------------------------------------------------------------
 
 
-class _Before(NamedTuple):
-    """The profile function that was set, and the event loop that makes its tasks in our way."""
+class _Profile:
+    """A profile function of this thread, and a factory of watched tasks, from `begin` to `end`."""
 
-    hook: Any = None
-    loop: asyncio.AbstractEventLoop | None = None
+    __slots__ = ("_before", "_factory", "_is_on", "_loop")
+
+    def begin(self) -> None:
+        self._before, self._loop = sys.getprofile(), asyncio._get_running_loop()
+        self._is_on = is_watched()
+        if not self._is_on:
+            return
+        if not (self._before is None or _is_ours(self._before)):
+            self._is_on = False
+            note_all()
+            return
+        if self._loop is not None:
+            self._factory = self._loop.get_task_factory()
+            if not _is_ours(self._factory):
+                self._loop.set_task_factory(_factory(self._factory))
+        sys.setprofile(_profile())
+
+    def end(self) -> None:
+        if not self._is_on:
+            return
+        now = sys.getprofile()
+        if now is None or _is_ours(now):
+            sys.setprofile(self._before)
+        else:  # the function has started a profiler
+            note_all()
+        if self._loop is not None and _is_ours(self._loop.get_task_factory()):
+            self._loop.set_task_factory(self._factory)
 
 
 class _Steps(Coroutine[Any, Any, T]):
@@ -136,27 +164,30 @@ class _Steps(Coroutine[Any, Any, T]):
         return self.send(None)
 
     def send(self, value: Any, /) -> Any:
-        before = _set_hook()
-        try:
-            return self._coroutine.send(value)
-        finally:
-            _take_hook_away(before)
+        return in_thread(partial(self._coroutine.send, value))
 
     def throw(self, *error: Any) -> Any:
-        before = _set_hook()
-        try:
-            return self._coroutine.throw(*error)
-        finally:
-            _take_hook_away(before)
+        return in_thread(partial(self._coroutine.throw, *error))
 
     def close(self) -> None:
         self._coroutine.close()
 
 
-def _task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-    """Make a task that is watched: one that a function starts while it is."""
-    is_ours = asyncio.iscoroutine(coroutine) and is_watched()
-    return asyncio.Task(_Steps(coroutine) if is_ours else coroutine, loop=loop, **options)
+async def _awaited(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()
+
+
+def _factory(before: Any) -> Any:
+    """Return a factory that makes tasks as the one `before` did, which are watched."""
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+        if asyncio.iscoroutine(work) and is_watched():
+            work = _Steps(work)
+        if before is None:
+            return asyncio.Task(work, loop=loop, **options)
+        return before(loop, work, **options)
+
+    return make
 
 
 def _profile() -> Callable[[FrameType, str, Any], object]:
@@ -167,126 +198,89 @@ def _profile() -> Callable[[FrameType, str, Any], object]:
         nonlocal left
         if event == "c_call":
             variable = called.__self__
-            is_read = type(variable) is ContextVar and called.__name__ == "get"
-            if is_read and is_own(frame.f_code.co_filename):
-                seen(variable, frame)
+            if type(variable) is ContextVar:
+                if called.__name__ in _READERS and _reads(called.__name__, frame.f_code):
+                    seen(variable, frame)
+            elif called is copy_context and _is_for_a_thread(frame):
+                note_all()
         elif event != "call":
             return
         left -= 1
         if left < 0:
             sys.setprofile(None)
+            note_all()
 
     return hook
+
+
+def _is_for_a_thread(frame: FrameType | None) -> bool:
+    """Whether a context is copied for other threads, by the application or by a library for it."""
+    if frame is not None and frame.f_code is asyncio.Handle.__init__.__code__:
+        return False  # for the event loop
+    while frame is not None and is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame is not None and is_own(frame.f_code.co_filename)
 
 
 def _is_ours(hook: object) -> bool:
     return getattr(hook, "__module__", "") == __name__
 
 
-def _set_hook() -> _Before | None:
-    """Watch what runs in this thread from now on, unless a profiler does, or nobody wants to know."""
-    if not is_watched():
-        return None
-    if HAS_MONITORING:
-        _monitor.begin()
-        return _Before()
-    hook = sys.getprofile()
-    if threading.getprofile() is not None or not (hook is None or _is_ours(hook)):
-        return None
-    loop = asyncio._get_running_loop()
-    if loop is not None and loop.get_task_factory() is None:
-        loop.set_task_factory(_task)
-    else:
-        loop = None
-    sys.setprofile(_profile())
-    return _Before(hook, loop)
-
-
-def _take_hook_away(before: _Before | None) -> None:
-    if before is None:
-        return
-    if HAS_MONITORING:
-        _monitor.end()
-        return
-    now = sys.getprofile()
-    if now is None or _is_ours(now):
-        sys.setprofile(before.hook)
-    if before.loop is not None and before.loop.get_task_factory() is _task:
-        before.loop.set_task_factory(None)
-
-
-def _forget() -> None:
-    """Watch nothing in the child of a fork that somebody made while he was watched."""
-    if _is_ours(sys.getprofile()):
-        sys.setprofile(None)
-
-
-if not HAS_MONITORING and hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
-
-
 # --- Python 3.12 and newer ---------------------------------------------------------------------
 
 
 class _Monitor:
-    """Asks the interpreter to tell of calls while something is watched."""
+    """Has the interpreter tell of calls from `begin` to `end`, and while others have it do so.
 
-    def __init__(self) -> None:
-        self._lock, self._watched = threading.Lock(), 0
-        self._tool: int | None = None
-        self._is_told = False
+    Each call in here is told of as well. So there are few.
+    """
+
+    __slots__ = ("_is_on",)
+    lock, watched = threading.Lock(), 0
+    tool: int | None = None
 
     def begin(self) -> None:
-        """Watch one more."""
-        with self._lock:
-            self._watched += 1
-            if self._watched == 1:
-                self._ask()
+        self._is_on = is_watched()
+        if not self._is_on:
+            return
+        with _Monitor.lock:
+            _Monitor.watched += 1
+            if _Monitor.tool is None:
+                _Monitor.tool = next(filter(_take, _TOOLS), None)
+            if _Monitor.tool is None:
+                note_all()
+            elif _Monitor.watched == 1:
+                _monitoring.set_events(_Monitor.tool, _monitoring.events.CALL)
 
     def end(self) -> None:
-        """Watch one less."""
-        with self._lock:
-            self._watched -= 1
-            if not self._watched and self._tool is not None:
-                _monitoring.set_events(self._tool, 0)
-
-    def restart(self) -> None:
-        """Be told again of places in the code that were of no interest."""
-        if self._tool is not None:
-            _monitoring.restart_events()
-
-    def _ask(self) -> None:
-        if self._tool is None:
-            self._take_tool()
-        if self._tool is not None:
-            _monitoring.set_events(self._tool, _monitoring.events.CALL)
-
-    def _take_tool(self) -> None:
-        for tool in _TOOLS:
-            try:
-                _monitoring.use_tool_id(tool, __name__)
-            except ValueError:  # somebody else has it
-                continue
-            _monitoring.register_callback(tool, _monitoring.events.CALL, _called)
-            self._tool = tool
-            return
-        if not self._is_told:
-            self._is_told = True
-            logger.warning(
-                "reads of context variables are not seen while others have the tools %s of "
-                "sys.monitoring: name in vary= what decides about results",
-                ", ".join(map(str, sorted(_TOOLS))),
-            )
+        if self._is_on:
+            with _Monitor.lock:
+                _Monitor.watched -= 1
+                if not _Monitor.watched and _Monitor.tool is not None:
+                    _monitoring.set_events(_Monitor.tool, 0)
 
 
-_monitor = _Monitor()
+def _take(tool: int) -> bool:
+    """Take one of the tools of `sys.monitoring`, unless somebody else has it."""
+    try:
+        _monitoring.use_tool_id(tool, __name__)
+    except ValueError:
+        return False
+    _monitoring.register_callback(tool, _monitoring.events.CALL, _called)
+    return True
 
 
 def _called(code: CodeType, _: int, called: Any, first: Any) -> Any:
     """Note a call of `ContextVar.get`; ask to be told no more of a place that calls others."""
-    if getattr(called, "__name__", "") != "get" or not is_own(code.co_filename):
+    name = getattr(called, "__name__", "")
+    if name not in _READERS or not _reads(name, code):
         return _monitoring.DISABLE
+    if called is copy_context:
+        note_all()
     variable = called.__self__ if type(called) is BuiltinMethodType else first
     if type(variable) is ContextVar:
         seen(variable, sys._getframe(1))
-    return None  # at this place the next object may be a variable
+    return None  # what is called at this place next may be something else
+
+
+_Hook: Any = _Profile if _monitoring is None else _Monitor
