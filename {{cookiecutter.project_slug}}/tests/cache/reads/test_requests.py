@@ -138,6 +138,11 @@ async def read_cookie(request: Request) -> Any:
     return request.cookies.get("a")
 
 
+@reads("the attribute 'tenant'")
+async def read_absent_attribute(request: Request) -> Any:
+    return getattr(request, "tenant", None)
+
+
 @reads("the session")
 async def read_session(request: Request) -> Any:
     return request.session.get("a")

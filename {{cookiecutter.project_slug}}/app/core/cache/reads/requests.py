@@ -7,7 +7,6 @@ and so do what it carries besides and its body. No reader has to be known for th
 a way that nobody thought of is noted more coarsely, never less.
 """
 
-import copy
 import functools
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,33 +99,26 @@ def _double_of(cls: type[C]) -> type[C]:
         _is_double = True
 
         def __getattribute__(self, name: str) -> Any:
-            """Return what the connection itself carries, before what its class has."""
+            """Return what the class has, for the watched scope, unless the connection carries it."""
             own: dict[str, Any] = object.__getattribute__(self, "__dict__")
             if name in own or name in _READ_AGAIN or name.startswith("__"):
                 return super().__getattribute__(name)
-            if name not in vars(_innermost(own["_watch"][0])):
-                return super().__getattribute__(name)
-            return self.__getattr__(name)
+            connection, noted = own["_watch"]
+            if name in vars(_innermost(connection)) or not hasattr(cls, name):
+                noted.add(BODY if name in _OF_THE_BODY else f"the attribute {name!r}")
+                return getattr(connection, name)
+            return super().__getattribute__(name)
 
-        def __getattr__(self, name: str) -> Any:
-            """Return what the connection carries besides; the double has nothing of that."""
-            if name in _READ_AGAIN:
-                raise AttributeError(name)
-            connection, noted = object.__getattribute__(self, "_watch")
-            value = getattr(connection, name)
-            noted.add(BODY if name in _OF_THE_BODY else f"the attribute {name!r}")
-            return value
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name not in _PLUMBING and name not in _READ_AGAIN:
+                setattr(self._watch[0], name, value)
 
         def __eq__(self, other: object) -> bool:
             return _innermost(self) is _innermost(other)
 
         def __hash__(self) -> int:
             return hash(_innermost(self))
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            super().__setattr__(name, value)
-            if name not in _PLUMBING and name not in _READ_AGAIN:
-                setattr(self._watch[0], name, value)
 
     # In place of Starlette's own: these note single headers, and parts of the address.
     for name, read in (("headers", _headers), ("url", _url), ("base_url", _base_url)):
@@ -213,19 +205,14 @@ class _WatchedScope(_EmptyDict):
     def copy(self) -> dict[str, Any]:
         return dict(self._whole())
 
-    __copy__ = copy
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        return copy.deepcopy(dict(self._whole()), memo)
-
-    def __reduce_ex__(self, _protocol: Any) -> Any:
-        return dict, (dict(self._whole()),)
+    def __reduce_ex__(self, _protocol: Any) -> Any:  # of a copy, too
+        return dict, (self.copy(),)
 
     def __or__(self, other: Any) -> Any:
-        return dict(self._whole()) | other
+        return self.copy() | other
 
     def __ror__(self, other: Any) -> Any:
-        return other | dict(self._whole())
+        return other | self.copy()
 
     def __ior__(self, other: Any) -> Any:
         self.update(other)
@@ -239,7 +226,7 @@ class _WatchedScope(_EmptyDict):
 class _WatchedHeaders(Headers):
     """Headers that note the names of those that are looked up, and else that all may be read.
 
-    Every method of `Headers` reads `_list`; the four below know which header they want.
+    Every method of `Headers` reads `_list`; those below know which header they want.
     """
 
     def __init__(self, headers: Headers, noted: set[str]) -> None:
@@ -254,10 +241,6 @@ class _WatchedHeaders(Headers):
         self._noted.add(header(key))
         return self._headers[key]
 
-    def get(self, key: str, default: Any = None) -> Any:
-        self._noted.add(header(key))
-        return self._headers.get(key, default)
-
     def __contains__(self, key: object) -> bool:
         self._noted.add(header(str(key)))
         return key in self._headers
@@ -266,10 +249,6 @@ class _WatchedHeaders(Headers):
         self._noted.add(header(key))
         return self._headers.getlist(key)
 
-    def __repr__(self) -> str:
-        self._noted.add(_WORDS["headers"])
-        return repr(self._headers)
-
     def __reduce_ex__(self, _protocol: Any) -> Any:
         return Headers, (None, list(self._list))
 
@@ -277,23 +256,16 @@ class _WatchedHeaders(Headers):
 class _WatchedURL(URL):
     """A URL that notes which part of it is read: path, query, or all of it, the host among it.
 
-    Every method of `URL` reads `_url` or `components`, and those that change it call `replace`.
+    Every method of `URL` reads `_url`, and those that change it call `replace`.
     """
 
     def __init__(self, url: URL, noted: set[str]) -> None:
         self._real, self._noted = url, noted
 
-    def _whole(self) -> URL:
+    @property
+    def _url(self) -> str:  # type: ignore[override] # an attribute there
         self._noted.update((HOST, SCHEME, "the path", "the query_string"))
-        return self._real
-
-    @property
-    def _url(self) -> str:  # type: ignore[override]
-        return str(self._whole())
-
-    @property
-    def components(self) -> Any:
-        return self._whole().components
+        return str(self._real)
 
     @property
     def path(self) -> str:
@@ -306,10 +278,10 @@ class _WatchedURL(URL):
         return self._real.query
 
     def replace(self, **changes: Any) -> URL:
-        return self._whole().replace(**changes)
-
-    def __repr__(self) -> str:
-        return repr(self._whole())
+        return URL(self._url).replace(**changes)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
-        return URL, (str(self._whole()),)
+        return URL, (self._url,)
+
+
+_WatchedHeaders.__name__, _WatchedURL.__name__ = "Headers", "URL"  # as their `repr` has it
