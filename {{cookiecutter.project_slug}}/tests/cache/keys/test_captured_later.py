@@ -550,7 +550,7 @@ async def test_p2_a_function_made_for_each_request_takes_bounded_room(
     assert await make("user 0", "x0")() == "user 0"
     gc.collect()
     assert len(manager.functions) <= 1000
-    assert len(manager.readers) <= 1000
+    assert len(manager.readers) <= 1001  # one is that of get_or_set
     [warning] = told()
     assert "make.<locals>.read" in warning
     assert "decorate this one once, outside" in warning
