@@ -13,7 +13,6 @@ from .calls import (
     OWNER,
     Factory,
     FactoryCall,
-    Functions,
     Reader,
     called,
     check_several,
@@ -31,7 +30,7 @@ from .coherence import (
     Listener,
 )
 from .decorators import cache_response, invalidate_cache
-from .keys import KeyPattern, OfFunctions, tag_key, tag_start
+from .keys import Identity, KeyPattern, OfFunctions, tag_key, tag_start
 from .loops import insist_on_asyncio, to_its_end
 from .resilience import Outage
 from .stored import Shown, codec, owner_digest
@@ -91,7 +90,7 @@ class CacheManager:
         self.default_ttl, self.ttl_jitter = default_ttl, ttl_jitter
         self.max_entry_bytes, self.compress_over = max_entry_bytes, compress_over
         self.on_event = on_event
-        self.functions: Functions = OfFunctions()
+        self.functions: OfFunctions[Identity] = OfFunctions()
         """The decorated functions, by the place that they have among the keys."""
         self.readers: OfFunctions[Reader] = OfFunctions()
         """What reads the entries of decorated functions, by what their records bear."""

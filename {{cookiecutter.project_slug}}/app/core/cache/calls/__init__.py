@@ -11,7 +11,6 @@ from .handles import Handles
 from .invalidating import InvalidatingCalls
 from .methods import CachedMethod, attach, unwrapped
 from .misplaced import is_endpoint
-from .ownership import Functions
 from .reading import Reader, value_at
 from .response_capture import ResponseCapture
 from .running import as_coroutine_function
@@ -26,7 +25,6 @@ __all__ = [
     "Decorator",
     "Factory",
     "FactoryCall",
-    "Functions",
     "Handles",
     "InvalidatingCalls",
     "Reader",

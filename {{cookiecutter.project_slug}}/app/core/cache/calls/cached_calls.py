@@ -15,9 +15,12 @@ from starlette.responses import Response
 
 from ..coherence import Freshness, Look, Outcome, current_slot, note
 from ..keys import (
+    MOST_OF_A_NAME,
+    Identity,
     KeyBuilder,
     KeyFunction,
     KeyPattern,
+    OfFunctions,
     Parameters,
     Tag,
     Template,
@@ -27,27 +30,36 @@ from ..keys import (
     check_key_prefix,
     connection_among,
     derivations_of,
-    identity,
     tag_key,
     tag_start,
     templates_of,
 )
 from ..reads import Variable, context_variables, follow
 from ..stored import Shown, owner_digest, responses
-from ..values import KnownClasses, UnkeyableError
+from ..values import KnownClasses, UnkeyableError, text
 from .dependencies import UNSEEN, reaches
 from .filling import BY_HAND, Asked, OneCall, handed_out
-from .ownership import Functions, Ownership
 from .reading import Reader, Store
 from .response_capture import ResponseCapture, sending_to
 from .routes import Routes
 from .warn import Warnings, why_no_key
 
 
+_SHARES_NOT = "shares no entries with other processes"
+_DECORATE_ONCE = (
+    "if the function around it runs for each request, decorate this one once, outside, and pass as "
+    "arguments what it captured"
+)
+_MADE_AGAIN = (
+    f"more than {MOST_OF_A_NAME} functions of this name have captured different values, and the first "
+    f"of them are forgotten; {_DECORATE_ONCE}"
+)
+
+
 class FunctionStore(Store, Protocol):
     """What the calls of decorated functions need of a manager."""
 
-    functions: Functions
+    functions: OfFunctions[Identity]
 
 
 class CachedCalls:
@@ -84,8 +96,8 @@ class CachedCalls:
         """How its routes of class `CachedRoute` render it, if all of them do so in one way."""
         self.warnings = Warnings(f"{func.__module__}.{func.__qualname__}", logger)
         self._is_logged = logger.isEnabledFor
-        self._read_the_key(func, key, vary, ignore, f"{store.key_prefix}:{key_prefix}")
         self.is_shared = shared
+        self._read_the_key(func, key, vary, ignore, f"{store.key_prefix}:{key_prefix}")
         self.statuses = _checked_statuses(statuses)
         self.tags, self.derivations = templates_of(tags, self.parameters), derivations_of(tags)
         self._is_tagged = bool(self.tags or self.derivations)
@@ -117,9 +129,11 @@ class CachedCalls:
         own = Template(key, self.parameters.signature.parameters) if isinstance(key, str) else key
         follow(func)
         self._classes = KnownClasses.returned_by(func)
-        self._who = identity(func, self._classes)
+        self._identity = Identity(
+            func, self._classes, self.parameters.ignored, shared=self.is_shared
+        )
         self.keys = KeyBuilder(
-            func, self.parameters, start=start, identity=self._who, vary=self.vary, own=own
+            func, self.parameters, start=start, identity=self._identity.who, vary=self.vary, own=own
         )
         self.family = KeyPattern((self.keys.start, ""))
         """The pattern of all keys of this function."""
@@ -128,19 +142,23 @@ class CachedCalls:
         self, func: Callable[..., Any], key: str | KeyFunction | None, place: str
     ) -> None:
         """Take a place among the keys, and make what reads the entries."""
-        self._ownership = Ownership(
-            self.store.functions,
-            func,
-            self._who,
-            place,
-            key if isinstance(key, str) else None,
-            shared=self.is_shared,
-            warnings=self.warnings,
-        )
+        functions, warnings, identity = self.store.functions, self.warnings, self._identity
+        taken = text(place) + (text(key) if isinstance(key, str) else identity.who)
+        other = functions.get(taken)
+        if other is not None and not identity.is_same(other):
+            raise ValueError(
+                f"{func.__module__}.{func.__qualname__} would share its entries with another "
+                f"function: one of the same name, or of the same key=; give each its own key_prefix= "
+                f"or key=; {_DECORATE_ONCE}"
+            )
+        if functions.keep(func, taken, identity):
+            warnings.once("is made again and again", _MADE_AGAIN)
+        if other is None and identity.told:
+            warnings.once(_SHARES_NOT, f"{identity.told}; {_DECORATE_ONCE}")
         kinds, returned = responses.kinds_returned_by(func)
         self.reader = Reader(
             self.store,
-            self._ownership.owner,
+            identity.owner,
             self._classes,
             kinds=kinds,
             returned=returned,
@@ -202,10 +220,12 @@ class CachedCalls:
     def _begin(self) -> None:
         """See at the first call whether what was captured is what it was at the decoration."""
         self._has_begun, self._is_open = True, not _may_have_request(self.parameters)
-        owner = self._ownership.begin()
-        if owner != self.reader.owner:
-            self.reader.owner = owner
+        told = self._identity.settle()
+        if self._identity.owner != self.reader.owner:
+            self.reader.owner = self._identity.owner
             self._let_be_read()
+        if told:
+            self.warnings.once(_SHARES_NOT, told)
 
     def _is_this(self, call: object) -> bool:
         return reaches(call, self.decorated)
