@@ -1,20 +1,16 @@
-"""What a function captured and what changes, dependencies, and functions made again and again (P2, P8)."""
+"""What a function captured and what changes, and functions made again and again (P2, P8)."""
 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-from fastapi import Depends, FastAPI, Header, Query, Security
-from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-from tests.cache.endpoints import get
-from tests.cache.processes import in_two_processes
 
 
 @pytest.fixture
@@ -43,14 +39,6 @@ class Client:
 
     def read(self) -> str:
         """Return what it is asked for."""
-        return self.name
-
-
-class Keyed(Client):
-    """What says what it is."""
-
-    def __cache_key__(self) -> str:
-        """Return what tells clients apart."""
         return self.name
 
 
@@ -196,7 +184,8 @@ async def test_p8_what_is_filled_after_the_decoration_is_shared_with_nobody(
         assert [await one(), await two()] == ["pypi", "internal"]
     warnings = [each for each in told() if "shares no entries" in each]
     assert len(warnings) == 2
-    assert all("'source'" in each and "shared=True" in each for each in warnings)
+    assert all("'source'" in each or "'helper'" in each for each in warnings)
+    assert all("shared=True" in each for each in warnings)
 
 
 @pytest.mark.parametrize("make", CHANGING.values(), ids=list(CHANGING))
@@ -238,13 +227,17 @@ def counted(manager: CacheManager, calls: list[int]) -> Any:
     return read
 
 
-async def test_p4_functions_with_the_very_same_variables_are_one(
-    backend: MemoryBackend, told: Callable[[], list[str]]
-) -> None:
-    """However these have changed before the second one is called first."""
+async def test_p4_functions_with_the_very_same_list_are_one(backend: MemoryBackend) -> None:
+    """However it has been filled before the second one is called first."""
     calls: list[int] = []
     one, two = (counted(CacheManager(backend), calls) for _ in range(2))
     assert [await one(1), await two(1), await two(2), await one(2)] == [1, 1, 2, 2]
+
+
+async def test_p8_a_variable_with_another_value_is_another_variable(
+    backend: MemoryBackend, told: Callable[[], list[str]]
+) -> None:
+    """It may decide about the result: the second function has entries of its own, and is told of."""
     number = 0
 
     def numbered() -> Any:
@@ -257,8 +250,9 @@ async def test_p4_functions_with_the_very_same_variables_are_one(
         return read
 
     one, two = numbered(), numbered()
-    assert [await one(), await two(), await two()] == [1, 1, 1]
-    assert told() == []
+    assert [await one(), await two(), await two()] == [1, 2, 2]
+    [warning] = [each for each in told() if "shares no entries" in each]
+    assert "'number', changed between its decoration and its first call" in warning
 
 
 async def test_p2_what_is_shared_on_purpose_is_not_looked_at(
@@ -282,15 +276,17 @@ async def test_p2_what_is_shared_on_purpose_is_not_looked_at(
     assert told() == []
 
 
-# --- settings of a class like any other ----------------------------------------------------------
+# --- objects -------------------------------------------------------------------------------------
 
 
 class Empty:
     """A class whose objects are filled later."""
 
+    name: str
+
 
 class Slotted:
-    """A class whose objects have no `__dict__`."""
+    """A class whose objects have no `__dict__`, and cannot be watched."""
 
     __slots__ = ("name",)
 
@@ -308,203 +304,66 @@ def capturing(manager: CacheManager, source: Any) -> Any:
     return read
 
 
-async def test_p2_settings_are_known_by_their_state(
-    backend: MemoryBackend, told: Callable[[], list[str]]
-) -> None:
-    """An object of a class without methods is data, as a dataclass is."""
-    manager, other = CacheManager(backend), CacheManager(backend)
-    given: list[tuple[str, Any]] = [
-        ("a", {}),
-        ("b", {}),
-        ("a", {"debug": True}),
-        ("a", {"hosts": ["x"]}),
-    ]
-    for each in (manager, manager, other):
-        for name, more in given:
-            settings = Settings(name, **more)
-            read = capturing(each, settings)
-            assert settings.title  # which is remembered, and does not count
-            assert await read() == name
-            await capturing(each, settings)()
-    assert len(backend._entries) == len(given)
-    assert told() == []
+def local(name: str) -> Any:
+    """Make a class."""
+
+    class Local:
+        pass
+
+    Local.name = name  # type: ignore[attr-defined] # it is there now
+    return Local
 
 
-NO_SETTINGS: dict[str, Callable[[], Any]] = {
-    "one that can do something": lambda: Client("a"),
-    "one with room for more": lambda: Settings("a", rows={}),
-    "one with a client": lambda: Settings("a", client=Client("a")),
-    "one without state": Empty,
-    "one with slots": lambda: Slotted("a"),
-    "an object": object,
+def filled(name: str) -> Any:
+    """Make an object and fill it."""
+    made = Empty()
+    made.name = name
+    return made
+
+
+OBJECTS: dict[str, Callable[[str], Any]] = {
+    "one that can do something": Client,
+    "settings of a class like any other": Settings,
+    "one with room for more": lambda name: Settings(name, rows={}),
+    "one without state": filled,
+    "one with slots": Slotted,
+    "a class": local,
+    "an object of a class": lambda name: local(name)(),
 }
 
 
-@pytest.mark.parametrize("make", NO_SETTINGS.values(), ids=list(NO_SETTINGS))
-def test_p2_what_may_be_more_than_its_state_is_refused(make: Callable[[], Any]) -> None:
-    """Equal objects of such a class may be two stores; the error names variable and remedy."""
-    manager = CacheManager(MemoryBackend())
-    capturing(manager, make())
-    with pytest.raises(ValueError, match=r"share its entries .*'source'.*decorate this one once"):
-        capturing(manager, make())
-
-
-# --- dependencies of a factory -------------------------------------------------------------------
-
-
-def database(name: Any) -> Callable[[], Any]:
-    """Make a dependency that captured something."""
-
-    def get_db() -> str:
-        return str(getattr(name, "name", name))
-
-    return get_db
-
-
-def nested(name: Any) -> Callable[..., Any]:
-    """Make a dependency with one of its own."""
-
-    inner = Depends(database(name))
-
-    def get_repository(db: Any = inner) -> str:
-        return str(db)
-
-    return get_repository
-
-
-def annotated(name: Any) -> Callable[..., Any]:
-    """Make a dependency whose annotation says what it takes."""
-    inner = database(name)
-
-    async def get_repository(
-        db: Annotated[str, Depends(inner)], page: Annotated[int, Query()] = 1
-    ) -> str:
-        return db
-
-    return get_repository
-
-
-def a_class(name: Any) -> Callable[..., Any]:
-    """Make a class that is a dependency."""
-
-    class Repository:
-        def __init__(self, page: Annotated[int, Query(ge=1)] = 1) -> None:
-            self.page = page
-
-        def __str__(self) -> str:
-            return str(name)
-
-    return Repository
-
-
-def ended(name: Any) -> Callable[..., Any]:
-    """Make a dependency that ends with the request."""
-
-    def get_db() -> Iterator[str]:
-        yield str(name)
-
-    return get_db
-
-
-def with_a_scheme(name: Any) -> Callable[..., Any]:
-    """Make a dependency with a scheme of security, and a header."""
-    scheme = OAuth2PasswordBearer(tokenUrl=f"token/{name}", auto_error=False)
-
-    security, header = Security(scheme), Header("")
-
-    def get_user(token: Any = security, agent: str = header) -> str:
-        return str(name)
-
-    return get_user
-
-
-def with_an_alias(name: Any) -> Callable[..., Any]:
-    """Make a dependency that takes another header."""
-
-    def get_user(agent: Annotated[str, Header(alias=f"x-{name}")] = "") -> str:
-        return agent
-
-    return get_user
-
-
-DEPENDENCIES = {
-    each.__name__: each
-    for each in (database, nested, annotated, a_class, ended, with_a_scheme, with_an_alias)
-}
-DEPENDENCIES["a partial"] = lambda name: partial(Client.read, Keyed(name))
-
-
-def create_app(manager: CacheManager, dependency: Callable[..., Any]) -> FastAPI:
-    """Make an application, as each of its tests does."""
-    app = FastAPI()
-
-    @app.get("/")
-    @cache_response(manager, "x", ignore=("db",))
-    async def x(db: Annotated[Any, Depends(dependency)]) -> str:
-        return str(db)
-
-    return app
-
-
-@pytest.mark.parametrize("make", DEPENDENCIES.values(), ids=list(DEPENDENCIES))
-def test_p2_an_application_may_be_made_again_with_its_dependencies(
-    make: Callable[[str], Any], told: Callable[[], list[str]]
+@pytest.mark.parametrize("managers", [1, 2])
+@pytest.mark.parametrize("make", OBJECTS.values(), ids=list(OBJECTS))
+async def test_p8_functions_with_different_objects_do_not_meet(
+    make: Callable[[str], Any], managers: int, backend: MemoryBackend, told: Callable[[], list[str]]
 ) -> None:
-    """A dependency is known by its code and by what it captured, as functions are."""
-    manager = CacheManager(MemoryBackend())
-    for name in ("a", "b", "a", "b"):
-        create_app(manager, make(name))
-    assert len(manager.functions) == 2
-    assert told() == []
+    """Each has what it has stored itself; the first one is told of, with variable and remedies."""
+    manager = CacheManager(backend)
+    other = manager if managers == 1 else CacheManager(backend)
+    one, two = capturing(manager, make("a")), capturing(other, make("b"))
+    warnings = told()
+    assert len(warnings) == managers
+    for words in ("'source'", "top of its module" if make is local else "plain data", "outside"):
+        assert words in warnings[0]
+    for _ in range(2):
+        assert [await one(), await two()] == ["a", "b"]
+        found = await asyncio.gather(one(), two(), one(), two())
+        assert [*found] == ["a", "b", "a", "b"]
+    await one.refresh()
+    assert [await two(), await one()] == ["b", "a"]
 
 
-async def test_p2_each_application_answers_with_its_own_dependency(backend: MemoryBackend) -> None:
-    """Those of equal dependencies share their entries, also with a manager each."""
-    one, two = CacheManager(backend), CacheManager(backend)
-    for manager in (one, one, two):
-        for make in (database, nested, ended):
-            for name in ("a", "b"):
-                response = await get(create_app(manager, make(name)), "/")
-                assert response.json() == name
-    assert len(backend._entries) == 6
-
-
-def test_p2_a_dependency_that_cannot_be_told_from_another_is_named(
-    told: Callable[[], list[str]],
+@pytest.mark.parametrize("make", OBJECTS.values(), ids=list(OBJECTS))
+async def test_p4_functions_with_the_same_object_share_their_entries(
+    make: Callable[[str], Any], backend: MemoryBackend
 ) -> None:
-    """It captured what has no identity, and decides about no answer for other processes."""
-
-    def make(manager: CacheManager, client: Client) -> Any:
-        @cache_response(manager, "x", ignore=("db",))
-        async def x(db: Annotated[Any, Depends(database(client))]) -> str:
-            return str(db)
-
-        return x
-
-    manager, client = CacheManager(MemoryBackend()), Client("a")
-    make(manager, client)
-    make(manager, client)
-    with pytest.raises(
-        ValueError, match=r"'name' of the dependency database.<locals>.get_db, a .*Client"
-    ):
-        make(manager, Client("a"))
-    assert told() == []
-
-
-def test_p2_dependencies_are_the_same_in_every_process() -> None:
-    """Their identity has no address in it."""
-    code = (
-        "from app.core.cache.values.classes import NO_CLASSES\n"
-        "from app.core.cache.keys.identity import identity\n"
-        "from tests.cache.keys.test_captured_later import *\n"
-        "def make(dependency):\n"
-        "    def x(db: Any = Depends(dependency)): ...\n"
-        "    return identity(x, NO_CLASSES).hex()\n"
-        "print([make(each('a')) for each in DEPENDENCIES.values()])\n"
-        "print(identity(lambda: made, NO_CLASSES).hex() if (made := Settings('a')) else '')\n"
-    )
-    one, two = in_two_processes(code)
-    assert one == two
+    """It is told by a token of its own, as long as it lives."""
+    source = make("a")
+    one, two = (capturing(CacheManager(backend), source) for _ in range(2))
+    assert await one() == "a"
+    stored = dict(backend._entries)
+    assert await two() == "a"
+    assert backend._entries == stored
 
 
 # --- functions that are made again and again -----------------------------------------------------
@@ -580,21 +439,23 @@ def test_p2_what_is_known_of_other_functions_is_kept() -> None:
             return -number
 
 
-def test_p10_a_function_that_is_made_again_is_told_what_has_changed() -> None:
-    """No variable is without identity here: it is the content of one that differs by now."""
-    manager = CacheManager(MemoryBackend())
+async def test_p8_a_function_that_is_made_again_has_a_list_of_its_own(
+    backend: MemoryBackend,
+) -> None:
+    """As an application with a store in memory, which each test makes anew."""
+    manager = CacheManager(backend)
 
-    def make() -> list[int]:
-        calls: list[int] = []
+    def make() -> Any:
+        rows: list[int] = []
 
         @cache_response(manager, "again")
-        async def read(item: int) -> int:
-            calls.append(item)
-            return item
+        async def read() -> list[int]:
+            return rows
 
-        asyncio.run(read(1))
-        return calls
+        return read, rows
 
-    assert make() == [1]
-    with pytest.raises(ValueError, match="what the first one captured has changed since; if the"):
-        make()
+    (one, rows), (two, more) = make(), make()
+    assert [await one(), await two()] == [[], []]
+    rows.append(1)
+    more.append(2)
+    assert [await one.refresh(), await two()] == [[1], [2]]

@@ -7,17 +7,7 @@ from .builder import KeyBuilder, connection_among
 from .checks import check_key_prefix
 from .families import expect_keys, tell_of_void
 from .functions import KeyFunction
-from .identity import (
-    MOST_OF_A_NAME,
-    Begun,
-    OfFunctions,
-    advice,
-    begin,
-    compared,
-    identity,
-    is_same,
-    owner,
-)
+from .identity import MOST_OF_A_NAME, Identity, OfFunctions
 from .parameters import Parameters
 from .patterns import KeyPattern
 from .tags import (
@@ -38,7 +28,7 @@ from .vary import Vary, Varying, name_of
 __all__ = [
     "MOST_OF_A_NAME",
     "MOST_TAGS",
-    "Begun",
+    "Identity",
     "KeyBuilder",
     "KeyFunction",
     "KeyPattern",
@@ -48,21 +38,15 @@ __all__ = [
     "Template",
     "Vary",
     "Varying",
-    "advice",
     "all_tags_key",
-    "begin",
     "check_key_prefix",
     "checked_tag_keys",
-    "compared",
     "connection_among",
     "derivations_of",
     "expect_keys",
-    "identity",
-    "is_same",
     "is_tag_key",
     "listed",
     "name_of",
-    "owner",
     "tag_key",
     "tag_start",
     "tell_of_void",

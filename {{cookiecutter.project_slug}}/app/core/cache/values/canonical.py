@@ -283,7 +283,10 @@ def _fields_form(cls: type, fields: Iterable[Any]) -> Form:
         state = whole.of(value)
         alias = state.get(ALIAS)
         fields = [state.get(name, _MISSING) for name in names]
-        return [*fields, None if alias is None else described(alias) + _unfound(alias)]
+        if alias is None:
+            return [*fields, None]
+        _refuse_unfound(alias)
+        return [*fields, described(alias)]
 
     return _form(cls, parts, names)
 
@@ -305,8 +308,7 @@ def _form_by(part: Callable[[Any], object]) -> Callable[[type], Form]:
 
 def _class_parts(cls: type) -> object:
     """Return what a class is known by: its name, if it is found by that."""
-    if not is_found(cls) and getattr(cls, "__origin__", None) is None:
-        raise UnkeyableError(f"the class {cls.__qualname__} is not found by its name")
+    _refuse_unfound(cls)
     return cls.__module__, class_name(cls)
 
 
@@ -359,36 +361,26 @@ def is_found(value: Any) -> bool:
     """Whether a function or a class is what its module has under its name."""
     if isinstance(value, type) and value.__module__ == "builtins" and not value.__flags__ & _HEAP:
         return True  # as the class of `None`
-    found: Any = sys.modules.get(value.__module__ or "")
+    found: Any = sys.modules.get(getattr(value, "__module__", None) or "")
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is value
 
 
 def _class(cls: type) -> str:
-    name = _text(cls.__module__) + _text(class_name(cls))
-    try:
-        return name + _unfound(cls)
-    except UnkeyableError:
-        if callable(getattr(cls, "__cache_key__", None)):  # which says itself what tells them apart
-            return name
-        raise
+    # One that has a `__cache_key__` says itself what tells its instances apart.
+    if not callable(getattr(cls, "__cache_key__", None)):
+        _refuse_unfound(cls)
+    return _text(cls.__module__) + _text(class_name(cls))
 
 
-_writer_of_classes: list[Callable[[Any], str]] = []
-"""That of `captures`, which itself writes by `canonical`: so it is not imported here."""
-
-
-def write_classes_by(write: Callable[[Any], str]) -> None:
-    """Use this function to write down classes that are not found by their names."""
-    _writer_of_classes.append(write)
-
-
-def _unfound(annotation: Any) -> str:
-    """Return what is to be said of a class besides its name; nothing if it is found by that."""
-    if _are_found(annotation):
-        return ""
-    return _text(_writer_of_classes[-1](annotation))
+def _refuse_unfound(annotation: Any) -> None:
+    """Refuse a class that is not found by its name: there may be others of that."""
+    if not _are_found(annotation):
+        name = getattr(annotation, "__qualname__", None) or described(annotation)
+        raise UnkeyableError(
+            f"the class {name} is not found by its name; define it at the top of its module"
+        )
 
 
 def _are_found(annotation: Any) -> bool:
