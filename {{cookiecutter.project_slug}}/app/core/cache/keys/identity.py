@@ -42,7 +42,7 @@ class Tokens:
         if known is not None and known[0]() is value:
             return known[1]
         if len(self._tokens) >= _MOST_TOKENS:
-            del self._tokens[next(iter(self._tokens))]
+            self._tokens.pop(next(iter(self._tokens)), None)
         try:
             there: Callable[[], object] = ref(value)
         except TypeError:

@@ -25,7 +25,7 @@ from fastapi.security.base import SecurityBase
 from pydantic.fields import FieldInfo
 
 from ..here import PACKAGE
-from .canonical import UnkeyableError, canonical, is_found, text
+from .canonical import canonical, is_found, text
 from .hints import hints_of, signature_of
 from .names import described
 
@@ -122,12 +122,13 @@ def _cells(func: FunctionType) -> Iterator[tuple[str, CellType]]:
 
 
 def _dependencies(func: Any, ignored: Collection[str]) -> Iterator[tuple[str, object]]:
-    """Yield what FastAPI calls for these parameters: what it brings is in no key."""
+    """Yield what these parameters have by default, and what FastAPI calls: neither is in a key."""
     if not ignored:
         return
     parameters, hints = signature_of(func).parameters, hints_of(func)
     for name in ignored:
-        for mark in (parameters[name].default, *_metadata(hints.get(name))):
+        yield f"the default of {name!r}", parameters[name].default
+        for mark in _metadata(hints.get(name)):
             if isinstance(mark, Depends):
                 yield f"the dependency of {name!r}", mark
 
@@ -138,7 +139,17 @@ def _metadata(hint: Any) -> tuple[object, ...]:
 
 def _written(value: object, known: Collection[object]) -> tuple[bytes, list[object]]:
     writer = _Writer(known)
-    return writer.write(value), writer.objects
+    try:
+        return writer.write(value), writer.objects
+    except RecursionError:
+        return b"", [value]
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it has none yet
+        return cell
 
 
 class _Writer:
@@ -153,16 +164,13 @@ class _Writer:
         """Return a value as bytes that are the same in every process."""
         if isinstance(value, CodeType):
             return _written_code(value)
+        value = _content(value) if isinstance(value, CellType) else value
         is_empty = type(value) in FILLED_LATER and not value
         if is_empty or id(value) in self._known:
             return self._object(value)
         try:
-            return (
-                self.write(value.cell_contents) if isinstance(value, CellType) else canonical(value)
-            )
-        except ValueError:  # the variable has no value yet
-            return self._object(value)
-        except (UnkeyableError, RecursionError):
+            return canonical(value)
+        except Exception:  # of a `__cache_key__`, too
             return self._by_parts(value)
 
     def _by_parts(self, value: Any) -> bytes:
