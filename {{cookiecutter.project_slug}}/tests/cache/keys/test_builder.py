@@ -22,7 +22,7 @@ from app.core.cache.keys.builder import KeyBuilder
 from app.core.cache.keys.checks import check_key_prefix
 from app.core.cache.keys.parameters import Parameters
 from app.core.cache.keys.templates import Template
-from app.core.cache.values.canonical import UnkeyableError, canonical
+from app.core.cache.values import UnkeyableError, canonical
 
 
 class Colour(Enum):

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
 from app.core.cache.keys.templates import Template, escape
-from app.core.cache.values.canonical import UnkeyableError
+from app.core.cache.values import UnkeyableError
 
 
 class Colour(Enum):

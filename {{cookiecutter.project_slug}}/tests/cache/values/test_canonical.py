@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from app.core.cache.values.canonical import UnkeyableError, canonical
+from app.core.cache.values import UnkeyableError, canonical
 from tests.cache.keys.test_builder import DISTINCT
 from tests.cache.stored.test_codec import FROM_FILE
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, create_model
 from pydantic.dataclasses import dataclass as model_dataclass
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-from app.core.cache.values.canonical import UnkeyableError, canonical
+from app.core.cache.values import UnkeyableError, canonical
 
 T = TypeVar("T")
 

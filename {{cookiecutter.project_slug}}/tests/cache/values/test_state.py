@@ -20,7 +20,7 @@ from pydantic_core import TzInfo
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
 from app.core.cache.stored.codec import BY_HAND, UnstorableError, decode, encode, encode_checked
-from app.core.cache.values.canonical import UnkeyableError, canonical
+from app.core.cache.values import UnkeyableError, canonical
 from app.core.cache.values.classes import KnownClasses
 
 T = TypeVar("T")

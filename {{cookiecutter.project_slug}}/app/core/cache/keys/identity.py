@@ -11,7 +11,7 @@ functions with the same object only; the keys are the same, so that an invalidat
 """
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from secrets import token_bytes
 from types import CellType
 from typing import Any, TypeVar
@@ -126,13 +126,14 @@ def _is_filled(value: object) -> bool:
 def advice(captures: Captures) -> str:
     """Return a sentence that says what was captured without an identity, and what to do.
 
-    Nothing of what is only empty: most of it is filled, which is told then.
+    Nothing of what is empty yet, for it is told once it is filled, nor of iterators, which the first
+    call uses up.
     """
     found = [
         f"{variable.name}, {_what(each)}"
         for variable in captures.variables
         for each in variable.objects[:1]
-        if type(each) not in FILLED_LATER
+        if not isinstance(each, (*FILLED_LATER, Iterator))
     ]
     if not found:
         return ""

@@ -17,8 +17,8 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from ..values import BY_HAND, NO_CLASSES, KnownClasses
-from .packing import UnstorableError, pack
-from .unpacking import unpack
+from .tagged import pack, unpack
+from .unstorable import UnstorableError
 
 __all__ = [
     "BY_HAND",

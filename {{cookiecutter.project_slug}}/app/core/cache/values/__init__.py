@@ -4,15 +4,7 @@ Nothing here knows of functions, keys or Redis.
 """
 
 from .attributes import annotation_of
-from .canonical import (
-    UnkeyableError,
-    canonical,
-    canonical_text,
-    encoded,
-    has_identity,
-    is_named,
-    text,
-)
+from .canonical import canonical, canonical_text, encoded, has_identity, text
 from .captures import FILLED_LATER, Captures
 from .classes import BY_HAND, NO_CLASSES, Known, KnownClasses
 from .hints import RETURN, captured, hints_of, signature_of
@@ -22,32 +14,20 @@ from .remedies import METHODS, attribute_of, kind_of, leave_out, of_parameter, o
 from .state import (
     ALIAS,
     MODEL_SLOTS,
-    StateError,
+    UnkeyableError,
     has_more,
     has_text,
     is_instrumented,
     is_named_tuple,
 )
-from .texts import (
-    FACTORIES,
-    MOST_DIGITS,
-    SECRETS,
-    TEXTS,
-    decimal_from,
-    from_text,
-    is_bounded,
-    pg_uuid,
-    text_of,
-)
+from .texts import SECRETS, TEXTS, Text, pg_uuid
 
 __all__ = [
     "ALIAS",
     "BY_HAND",
-    "FACTORIES",
     "FILLED_LATER",
     "METHODS",
     "MODEL_SLOTS",
-    "MOST_DIGITS",
     "NO_CLASSES",
     "RETURN",
     "SECRETS",
@@ -55,26 +35,22 @@ __all__ = [
     "Captures",
     "Known",
     "KnownClasses",
-    "StateError",
+    "Text",
     "UnkeyableError",
     "annotation_of",
     "attribute_of",
     "canonical",
     "canonical_text",
     "captured",
-    "decimal_from",
     "described",
     "encoded",
     "from_dependencies",
-    "from_text",
     "has_identity",
     "has_more",
     "has_text",
     "hints_of",
     "injected",
-    "is_bounded",
     "is_instrumented",
-    "is_named",
     "is_named_tuple",
     "kind_of",
     "kinds_of",
@@ -84,5 +60,4 @@ __all__ = [
     "pg_uuid",
     "signature_of",
     "text",
-    "text_of",
 ]

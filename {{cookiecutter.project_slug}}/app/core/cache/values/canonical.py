@@ -13,33 +13,26 @@ import re
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
-from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from typing import Any, get_args, get_origin
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ByteSize, NameEmail
-from pydantic_core import PydanticUndefined, TzInfo
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from .names import class_name, described
 from .state import (
     ALIAS,
     MODEL_SLOTS,
-    StateError,
+    UnkeyableError,
     Whole,
     has_more,
     has_text,
     is_instrumented,
     is_named_tuple,
 )
-from .texts import PLAIN_TEXTS, SECRETS, URL_BASES, pg_uuid
-
-
-class UnkeyableError(TypeError):
-    """A value has no identity that is the same in every process."""
+from .texts import SECRETS, TEXTS, URL_BASES, pg_uuid
 
 
 def canonical(value: object) -> bytes:
@@ -114,10 +107,12 @@ def _mapping(value: Mapping[Any, object]) -> str:
     return _items("m", sorted(map(canonical_text, value.items())))
 
 
-def _as_text(tag: str, form: Callable[[Any], str]) -> Callable[[Any], str]:
+def _as_text(name: str, form: Callable[[Any], str]) -> Callable[[Any], str]:
+    head = f"x{len(name)}:{name}"
+
     def write(value: object) -> str:
         content = form(value)
-        return f"{tag}{len(content)}:{content}"
+        return f"{head}{len(content)}:{content}"
 
     return write
 
@@ -136,35 +131,6 @@ def _default(value: defaultdict[Any, object]) -> str:
     return f"D{canonical_text((value.default_factory,))}{_mapping(value)}"
 
 
-def _moment(value: datetime | time) -> str:
-    return f"{value.replace(tzinfo=None).isoformat()}/{value.fold}/{zone_name(value.tzinfo)}"
-
-
-def zone_name(zone: tzinfo | None) -> str:
-    """Return what a zone is. Not its offset: that may be another zone's on the same day.
-
-    Raises `UnkeyableError` for a zone that has no name.
-    """
-    if zone is None:
-        return ""
-    kind = type(zone)
-    if kind is timezone:
-        return f"{zone.utcoffset(None)}/{zone.tzname(None)}"
-    if kind is TzInfo:
-        return f"p/{zone.utcoffset(None)}"
-    if kind is ZoneInfo and is_named(zone):
-        return f"/{zone}"
-    raise UnkeyableError(f"a time zone of type {kind.__qualname__} has no name")
-
-
-def is_named(zone: Any) -> bool:
-    """Whether a `ZoneInfo` is the one of its name: one that was read from a file may be any."""
-    try:
-        return zone.key is not None and ZoneInfo(zone.key) is zone
-    except (KeyError, ValueError, OSError):  # there is none of this name
-        return False
-
-
 def _refuse_more(value: object) -> None:
     if has_more(value):
         raise UnkeyableError(f"this {type(value).__qualname__} has attributes of its own")
@@ -177,7 +143,6 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     bool: lambda value: "t" if value else "f",
     float: lambda value: f"d{value.hex()};",
     complex: lambda value: f"j{value!r};",
-    bytes: lambda value: f"b{len(value)}:{value.decode('latin-1')}",
     list: _sequence("l"),
     tuple: _sequence("u"),
     set: _sorted("e"),
@@ -187,16 +152,8 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     OrderedDict: _ordered,
     Counter: _counter,
     defaultdict: _default,
-    Decimal: _as_text("c", str),
-    UUID: lambda value: f"g{value.hex};",
-    date: _as_text("y", date.isoformat),
-    datetime: _as_text("w", _moment),
-    time: _as_text("h", _moment),
-    timedelta: lambda value: f"p{value.days}/{value.seconds}/{value.microseconds};",
-    timezone: _as_text("Z", zone_name),
-    ZoneInfo: _as_text("Z", zone_name),
-    TzInfo: _as_text("Z", zone_name),
     re.Pattern: lambda value: f"r{canonical_text((value.pattern, value.flags))}",
+    **{cls: _as_text(each.name, each.write) for cls, each in TEXTS.items()},
 }
 
 
@@ -208,10 +165,7 @@ def _instance(value: Any, unknown: Callable[[Any], str] | None = None) -> str:
         form = _form_of.__wrapped__(cls)
     if form is not None:
         _, head, parts = form
-        try:
-            return head + canonical_text(parts(value))
-        except StateError as error:
-            raise UnkeyableError(str(error)) from None
+        return head + canonical_text(parts(value))
     if unknown is not None:
         return unknown(value)
     name = f"{cls.__module__}.{cls.__qualname__}"
@@ -240,7 +194,7 @@ def _form(cls: type, parts: Callable[[Any], Iterable[object]], names: Sequence[s
 
 def _refusing(why: str) -> Callable[[Any], Iterable[object]]:
     def parts(_: object) -> Iterable[object]:
-        raise StateError(why)
+        raise UnkeyableError(why)
 
     return parts
 
@@ -250,7 +204,7 @@ class _Missing:
 
 
 _MISSING = _Missing()
-_WRITERS[_Missing] = lambda _: "x"
+_WRITERS[_Missing] = lambda _: "-"
 
 
 def _model_form(cls: type[BaseModel]) -> Form:
@@ -296,7 +250,7 @@ def _exact_form(cls: type, part: Callable[[Any], object], *attributes: str) -> F
 
     def parts(value: object) -> Iterable[object]:
         if has_more(value, *attributes):
-            raise StateError(f"this {cls.__qualname__} has attributes of its own")
+            raise UnkeyableError(f"this {cls.__qualname__} has attributes of its own")
         return (part(value),)
 
     return _form(cls, parts)
@@ -345,11 +299,8 @@ _FORMS: tuple[tuple[Callable[[type], bool], Callable[[Any], Form]], ...] = (
         lambda cls: _fields_form(cls, cls.__attrs_attrs__),
     ),
     (is_named_tuple, lambda cls: _exact_form(cls, lambda value: (cls._fields, tuple(value)))),
-    (lambda cls: any(cls is each for each in PLAIN_TEXTS), _form_by(str)),
     (_is_uuid, lambda cls: _exact_form(cls, lambda value: value.hex)),
     (_is_subclass(*URL_BASES), lambda cls: _exact_form(cls, str, "_url")),
-    (lambda cls: cls is ByteSize, lambda cls: _exact_form(cls, int)),
-    (lambda cls: cls is NameEmail, _form_by(lambda value: (value.name, value.email))),
     (
         _is_subclass(*SECRETS),
         lambda cls: _exact_form(cls, lambda value: value.get_secret_value(), "_secret_value"),

@@ -21,7 +21,7 @@ from typing_extensions import is_typeddict
 from .hints import RETURN, hints_of
 from .names import class_name, described
 from .state import MODEL_SLOTS, Whole, is_named_tuple
-from .texts import texts_of
+from .texts import Text, texts_of
 
 _MOST_ALIASES = 100  # a class may name itself with ever other parameters
 
@@ -29,7 +29,7 @@ _MOST_ALIASES = 100  # a class may name itself with ever other parameters
 class Known(NamedTuple):
     """A class under the name under which its instances are stored."""
 
-    cls: type
+    cls: Any
     name: str
     whole: Whole | None
     """What reads the state of its instances; of models and dataclasses."""
@@ -43,7 +43,8 @@ class KnownClasses:
 
     def __init__(self, annotation: object = None, *, is_of_function: bool = True) -> None:
         self._annotation, self.is_of_function = annotation, is_of_function
-        self._texts: set[str] = set()
+        self.texts: dict[str, Text] = {}
+        """What of `TEXTS` it names, by name."""
         self._shapes: dict[str, str] = {}
         self.aliases: dict[str, object] = {}
         """The generic dataclasses with parameters, `Page[User]`, by what they are written down as."""
@@ -92,10 +93,6 @@ class KnownClasses:
             raise KeyError(name)
         return known
 
-    def has_text_class(self, name: str) -> bool:
-        """Whether the annotation names one of the classes in `TEXTS`, or stands for it."""
-        return name in self._texts
-
     def _collect(self, annotation: Any, seen: dict[int, Any], found: dict[int, Known]) -> None:
         """Collect from an annotation. `seen` holds what it names, so that no address is reused."""
         if id(annotation) in seen:
@@ -127,7 +124,7 @@ class KnownClasses:
 
     def _of_class(self, cls: type, found: dict[int, Known]) -> Iterable[object]:
         """Note a class, if it is one that is stored; return what its fields are."""
-        self._texts |= texts_of(cls)
+        self.texts |= texts_of(cls)
         is_model = issubclass(cls, BaseModel)
         has_state = is_model or dataclasses.is_dataclass(cls)
         is_stored = has_state or issubclass(cls, (Enum, Response)) or is_named_tuple(cls)

@@ -23,8 +23,8 @@ _INSTRUMENTED = ("_sa_instance_state", "_sa_class_manager")  # of SQLAlchemy, an
 _WORD = object.__basicsize__ // 2  # bytes of a pointer; an object begins with two
 
 
-class StateError(TypeError):
-    """The state of an object cannot be seen as a whole."""
+class UnkeyableError(TypeError):
+    """A value has no identity that is the same in every process."""
 
 
 def is_instrumented(cls: type) -> bool:
@@ -78,12 +78,12 @@ class Whole:
         """Return the state of an instance: the fields that it has, and `ALIAS`, if there is one.
 
         It is not to be changed. What a `cached_property` remembers is left out: it follows from
-        the rest. Raises `StateError` for an instance that has more.
+        the rest. Raises `UnkeyableError` for an instance that has more.
         """
         if self._has_dict_only and value.__dict__.keys() == self._names:
             return value.__dict__  # type: ignore[no-any-return] # as most are
         if self._why_not is not None:
-            raise StateError(self._why_not)
+            raise UnkeyableError(self._why_not)
         state = dict(value.__dict__) if self.cls.__dictoffset__ else {}
         for name, slot in self._slots:
             try:
@@ -93,19 +93,19 @@ class Whole:
         if not state.keys() <= self._names:
             self._leave_out(state)
         if not state.keys() >= self.required:
-            raise StateError(f"this {_named(self.cls)} lacks some of its fields")
+            raise UnkeyableError(f"this {_named(self.cls)} lacks some of its fields")
         return state
 
     def _leave_out(self, state: dict[str, Any]) -> None:
         more = state.keys() - self._names
         if not more.isdisjoint(_INSTRUMENTED):
-            raise StateError(_row(self.cls))
+            raise UnkeyableError(_row(self.cls))
         for name in more & self._derived:
             del state[name]
         more = more - self._derived - {ALIAS}
         if more:
             names = ", ".join(map(repr, sorted(map(str, more))))
-            raise StateError(f"this {_named(self.cls)} has state that is no field: {names}")
+            raise UnkeyableError(f"this {_named(self.cls)} has state that is no field: {names}")
 
     def restore(self, value: Any, state: Mapping[str, Any]) -> None:
         """Give an instance without state the state of another."""

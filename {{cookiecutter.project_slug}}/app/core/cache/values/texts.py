@@ -1,9 +1,18 @@
-"""Classes of which a text is all that there is, by the name under which they are stored."""
+"""Types of which a text says all: the text of a value, and the value of a text.
+
+Keys are made of these texts, and records hold them. What is read comes from outside, and may be
+anything: of numbers that a few bytes make huge, none is read, for millions of digits take hours, as
+soon as somebody makes an int of them or renders them.
+"""
 
 import re
 import sys
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -13,7 +22,9 @@ from ipaddress import (
     IPv6Network,
 )
 from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pydantic
 from pydantic import (
@@ -28,13 +39,17 @@ from pydantic import (
     SecretStr,
     networks,
 )
-from pydantic_core import MultiHostUrl, Url
+from pydantic_core import MultiHostUrl, TzInfo, Url
 
-PLAIN_TEXTS: tuple[type, ...] = (
-    *(Path, PurePath, PosixPath, PurePosixPath, PureWindowsPath, WindowsPath),
-    *(IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network),
-    *(Fraction, Url, MultiHostUrl),
-)
+from .state import UnkeyableError, has_more
+
+MOST_DIGITS = 1000
+"""How many digits a `Decimal` or a `Fraction` may have, and how many zeros before and after them."""
+_LONGEST_NUMBER = 2 * MOST_DIGITS + 10  # characters
+_BITS: int = (10**MOST_DIGITS - 1).bit_length()
+_FRACTION = re.compile(r"-?[0-9]+(/[0-9]+)?", re.ASCII)
+_ONE, _UTC = timedelta(microseconds=1), "0"
+
 URL_BASES = tuple(
     {cls for kind in (AnyUrl, PostgresDsn) for cls in getattr(kind, "__mro__", ())} - {object}
 )
@@ -45,13 +60,173 @@ SECRETS: tuple[type, ...] = (
     *([pydantic.Secret] if hasattr(pydantic, "Secret") else []),
 )
 
+
+class Text(NamedTuple):
+    """What a type is called in records, and how to write and to read its values.
+
+    Of a type that `is_named`, values come back only where a return annotation names it.
+    """
+
+    name: str
+    write: Callable[[Any], str]
+    read: Callable[[str], Any]
+    is_named: bool = False
+
+
+def _is_bounded(value: Decimal | Fraction) -> bool:
+    if isinstance(value, Fraction):
+        return max(value.numerator.bit_length(), value.denominator.bit_length()) <= _BITS
+    is_near = abs(value.adjusted()) <= MOST_DIGITS if value.is_finite() else True
+    return is_near and len(value.as_tuple().digits) <= MOST_DIGITS
+
+
+def _refuse_unbounded(value: Decimal | Fraction) -> None:
+    if not _is_bounded(value):
+        raise UnkeyableError(
+            f"a {type(value).__qualname__} in it has more than {MOST_DIGITS} digits or zeros; round "
+            f"it, or give it as a str"
+        )
+
+
+def _write_decimal(value: Decimal) -> str:
+    text = str(value)
+    if len(text) > MOST_DIGITS or "E" in text:
+        _refuse_unbounded(value)
+    return text
+
+
+def _read_decimal(text: str) -> Decimal:
+    if len(text) <= _LONGEST_NUMBER:
+        value = Decimal(text)
+        if (len(text) <= MOST_DIGITS and "E" not in text.upper()) or _is_bounded(value):
+            return value
+    raise ValueError("this is no number, or one of too many digits")
+
+
+def _write_fraction(value: Fraction) -> str:
+    _refuse_unbounded(value)
+    return str(value)
+
+
+def _read_fraction(text: str) -> Fraction:
+    # `Fraction` understands exponents, too, and no machine has the digits that one may ask for.
+    is_one = len(text) <= _LONGEST_NUMBER and _FRACTION.fullmatch(text)
+    if is_one and _is_bounded(value := Fraction(text)):
+        return value
+    raise ValueError("this is no fraction, or one of too many digits")
+
+
+def is_known_zone(zone: Any) -> bool:
+    """Whether a `ZoneInfo` is the one of its name: one that was read from a file may be any."""
+    try:
+        return zone.key is not None and ZoneInfo(zone.key) is zone
+    except (KeyError, ValueError, OSError):  # there is none of this name
+        return False
+
+
+def write_zone(zone: tzinfo | None) -> str:
+    """Return what a zone is. Not its offset only: that may be another zone's on the same day."""
+    if zone is None:
+        return ""
+    if zone is UTC:
+        return _UTC
+    kind = type(zone)
+    if kind is timezone:
+        offset, name = zone.utcoffset(None) or timedelta(), zone.tzname(None)
+        has_own = name != timezone(offset).tzname(None)
+        return f"{offset // _ONE}/{name}" if has_own else f"{offset // _ONE}"
+    if kind is TzInfo:
+        return f"p{(zone.utcoffset(None) or timedelta()) // timedelta(seconds=1)}"
+    if kind is ZoneInfo and is_known_zone(zone):
+        return f"z{zone}"
+    raise UnkeyableError(
+        f"a time zone of type {kind.__qualname__} has no name by which it comes back; use "
+        f"datetime.timezone or zoneinfo.ZoneInfo"
+    )
+
+
+def read_zone(text: str) -> tzinfo | None:
+    """Return the zone of which `write_zone` made this text."""
+    if not text:
+        return None
+    if text == _UTC:
+        return UTC
+    if text[0] == "z":
+        return ZoneInfo(text[1:])
+    if text[0] == "p":
+        return TzInfo(int(text[1:]))
+    offset, named, name = text.partition("/")
+    return timezone(int(offset) * _ONE, *([name] if named else []))
+
+
+def _write_moment(value: datetime | time) -> str:
+    return f"{value.replace(tzinfo=None).isoformat()}/{value.fold}/{write_zone(value.tzinfo)}"
+
+
+def _read_moment(cls: Any, text: str) -> Any:
+    naive, fold, zone = text.split("/", 2)
+    return cls.fromisoformat(naive).replace(tzinfo=read_zone(zone), fold=int(fold))
+
+
+def _read_duration(text: str) -> timedelta:
+    days, seconds, microseconds = map(int, text.split("/"))
+    return timedelta(days, seconds, microseconds)
+
+
+def _write_size(value: ByteSize) -> str:
+    if has_more(value):
+        raise UnkeyableError("this ByteSize has attributes of its own")
+    return str(int(value))
+
+
+def _write_url(value: Any) -> str:
+    if has_more(value, "_url"):
+        raise UnkeyableError(f"this {type(value).__qualname__} has attributes of its own")
+    return str(value)
+
+
+def _read_address(text: str) -> NameEmail:
+    email, _, name = text.partition(" ")
+    return NameEmail(name=name, email=email)
+
+
+_ZONE = Text("zone", write_zone, read_zone)
 _URLS = [
     cls
     for cls in vars(networks).values()
     if isinstance(cls, type) and issubclass(cls, URL_BASES) and cls.__module__ == networks.__name__
 ]
-TEXTS: dict[str, type] = {cls.__name__: cls for cls in (*PLAIN_TEXTS, *_URLS, ByteSize, NameEmail)}
-"""Exactly these classes can be made of a text, which is all there is of their instances."""
+_BY_STR: tuple[Any, ...] = (
+    *(Path, PurePath, PosixPath, PurePosixPath, PureWindowsPath, WindowsPath),
+    *(IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network),
+    *(Url, MultiHostUrl),
+)
+TEXTS: dict[type, Text] = {
+    bytes: Text(
+        "bytes", lambda value: b64encode(value).decode(), partial(b64decode, validate=True)
+    ),
+    Decimal: Text("decimal", _write_decimal, _read_decimal),
+    UUID: Text("uuid", lambda value: value.hex, UUID),
+    date: Text("date", date.isoformat, date.fromisoformat),
+    datetime: Text("datetime", _write_moment, partial(_read_moment, datetime)),
+    time: Text("time", _write_moment, partial(_read_moment, time)),
+    timedelta: Text(
+        "timedelta",
+        lambda value: f"{value.days}/{value.seconds}/{value.microseconds}",
+        _read_duration,
+    ),
+    timezone: _ZONE,
+    ZoneInfo: _ZONE,
+    TzInfo: _ZONE,
+    Fraction: Text("Fraction", _write_fraction, _read_fraction, is_named=True),
+    ByteSize: Text("ByteSize", _write_size, ByteSize, is_named=True),
+    NameEmail: Text(
+        "NameEmail", lambda value: f"{value.email} {value.name}", _read_address, is_named=True
+    ),
+    **{cls: Text(cls.__name__, str, cls, is_named=True) for cls in _BY_STR},
+    **{cls: Text(cls.__name__, _write_url, cls, is_named=True) for cls in _URLS},
+}
+"""Exactly these types, and none that is derived from them."""
 
 _KIN: dict[Any, tuple[type, ...]] = {
     IPvAnyAddress: (IPv4Address, IPv6Address),
@@ -60,77 +235,13 @@ _KIN: dict[Any, tuple[type, ...]] = {
 }
 
 
-def texts_of(cls: type) -> set[str]:
-    """Return the names in `TEXTS` of what an annotation with this class stands for."""
-    kin = _KIN.get(cls, (cls,))
-    if kin == (cls,) and TEXTS.get(cls.__name__) is not cls:
-        return set()
-    return {name for name, each in TEXTS.items() if issubclass(each, kin)}
+def texts_of(cls: type) -> dict[str, Text]:
+    """Return what of `TEXTS` an annotation with this class stands for, by name."""
+    kin = _KIN.get(cls) or ((cls,) if cls in TEXTS else ())
+    return {
+        text.name: text for each, text in TEXTS.items() if text.is_named and issubclass(each, kin)
+    }
 
-
-MOST_DIGITS = 1000
-"""How many digits a `Decimal` or a `Fraction` may have: of a few bytes come millions of digits, and
-of those hours, as soon as somebody makes an int of them or renders them."""
-_LONGEST_NUMBER = 2 * MOST_DIGITS + 10  # characters
-_BITS: int = (10**MOST_DIGITS - 1).bit_length()
-_WHOLE = re.compile(r"-?[0-9]+(/[0-9]+)?", re.ASCII)
-
-
-def is_bounded(value: Decimal | Fraction) -> bool:
-    """Whether a number has no more than `MOST_DIGITS` digits, and about as many zeros as these."""
-    if isinstance(value, Fraction):
-        return max(value.numerator.bit_length(), value.denominator.bit_length()) <= _BITS
-    is_near = abs(value.adjusted()) <= MOST_DIGITS if value.is_finite() else True
-    return is_near and len(value.as_tuple().digits) <= MOST_DIGITS
-
-
-def decimal_from(text: Any) -> Decimal:
-    """Return the number that a text is; raises `ValueError` for what no `Decimal` was stored as."""
-    if type(text) is str and len(text) <= _LONGEST_NUMBER:
-        value = Decimal(text)
-        if (len(text) <= MOST_DIGITS and "E" not in text.upper()) or is_bounded(value):
-            return value
-    raise ValueError("this is no number, or one of too many digits")
-
-
-def _fraction_from(text: str) -> Fraction:
-    # `Fraction` understands exponents, too, and no machine has the digits that one may ask for.
-    if (
-        len(text) <= _LONGEST_NUMBER
-        and _WHOLE.fullmatch(text)
-        and is_bounded(value := Fraction(text))
-    ):
-        return value
-    raise ValueError("this is no fraction, or one of too many digits")
-
-
-def text_of(value: Any) -> str:
-    """Return the text of which an equal value can be made."""
-    if type(value) is ByteSize:
-        return str(int(value))
-    if type(value) is NameEmail:
-        return f"{value.email} {value.name}"
-    return str(value)
-
-
-def from_text(cls: Any, text: str) -> Any:
-    """Return the value of this class that has this text."""
-    if cls is Fraction:
-        return _fraction_from(text)
-    if cls is NameEmail:
-        email, _, name = text.partition(" ")
-        return cls(name=name, email=email)
-    return cls(text)
-
-
-FACTORIES: dict[str, Any] = {
-    "None": None,
-    **{
-        cls.__name__: cls
-        for cls in (bool, int, float, str, bytes, list, dict, set, tuple, frozenset, Decimal)
-    },
-}
-"""What a `defaultdict` may be filled with, by name."""
 
 _PG_MODULE, _PG_NAME = "asyncpg.pgproto.pgproto", "UUID"
 

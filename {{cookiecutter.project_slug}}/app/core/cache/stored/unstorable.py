@@ -1,0 +1,30 @@
+"""What is not stored as a value, and what to do instead."""
+
+from dataclasses import is_dataclass
+from enum import Enum
+
+from pydantic import BaseModel
+
+from ..values import SECRETS, TEXTS, KnownClasses, has_text, is_instrumented, is_named_tuple
+
+
+class UnstorableError(TypeError):
+    """A value would not come back from JSON equal in value and type."""
+
+
+def advice(value: object, classes: KnownClasses) -> str:
+    """Return why a value is not stored, and what to do: in a function, or by hand."""
+    cls, give = type(value), "return" if classes.is_of_function else "store"
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if is_instrumented(cls):
+        return f"a {name} is a row of an ORM; {give} what is made of it, by model_dump() for one"
+    what = f"a {name} does not come back from JSON as it was"
+    if isinstance(value, SECRETS):
+        return f"{what}: it is secret, and Redis would show it; {give} what may be seen"
+    can_be_named = isinstance(value, (BaseModel, Enum)) or is_dataclass(value)
+    if can_be_named or is_named_tuple(cls) or cls in TEXTS:
+        if classes.is_of_function:
+            return f"{what}; name the class in the return annotation of the cached function"
+        return f"{what}; store plain data, what model_dump(), asdict() or str() makes of it"
+    more = ", a dataclass or a Pydantic model" if classes.is_of_function else ""
+    return f"{what}; {give} plain data{', str(value) for one' if has_text(cls) else ''}{more}"
