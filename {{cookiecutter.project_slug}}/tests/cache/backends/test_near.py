@@ -71,6 +71,10 @@ class Source:
         self.runs += 1
         return {"item": item, "version": self.version, "more": [1, 2]}
 
+    def __cache_key__(self) -> str:
+        """Return what it is, whatever has been counted."""
+        return "the source"
+
 
 @pytest.fixture
 def wire(redis_server: RedisServer) -> Iterator[Wire]:

@@ -280,11 +280,14 @@ def test_a_key_of_ones_own_may_answer_for_what_is_read(site: Site) -> None:
     assert site.statuses({}, {}, path="/user") == [NOT_STORED, NOT_STORED]
 
 
+class Data(BaseModel):
+    """A parsed body."""
+
+    number: int
+
+
 def test_the_body_that_fastapi_has_read_can_be_read_again(site: Site) -> None:
     """A parsed body is an argument; the request still has it for the function."""
-
-    class Data(BaseModel):
-        number: int
 
     async def both(request: Request, data: Annotated[Data, Body()]) -> Any:
         return [data.number, (await request.body()).decode()]
