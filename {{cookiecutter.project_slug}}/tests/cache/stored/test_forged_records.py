@@ -43,7 +43,7 @@ NASTY: list[str] = [
 ]
 """JSON that is no record's, whatever the field."""
 FIELDS = ["until", "cost", "tags", "nonces", "derived", "injected", "form", "head", "zlib"]
-FIELDS += ["class", "status", "media_type", "headers", "unknown"]
+FIELDS += ["class", "media_type", "unknown"]
 SECONDS = 2.0
 """So long may a question take at most, on a machine that has much to do: most take a millisecond."""
 

@@ -85,16 +85,9 @@ def needed_by_all(names: Collection[str]) -> list[str]:
     return sorted(name for name in names if name.startswith("content-") or name in _OF_THE_CONTENT)
 
 
-def to_json(lines: Iterable[tuple[bytes, bytes]]) -> list[list[str]]:
-    """Return header lines as JSON can say them."""
+def as_text(lines: Iterable[tuple[bytes, bytes]]) -> list[list[str]]:
+    """Return header lines as text, as `checked` takes it."""
     return [[name.decode("latin-1"), value.decode("latin-1")] for name, value in lines]
-
-
-def from_json(content: object) -> Lines:
-    """Return the lines that `to_json` told; raises `TypeError` or `ValueError` for anything else."""
-    if type(content) is not list or not all(type(pair) is list for pair in content):
-        raise ValueError("stored header lines are none")
-    return checked(content)
 
 
 def checked(pairs: Collection[Collection[str]]) -> Lines:

@@ -1,11 +1,8 @@
 """Responses as they are stored: the body's own bytes, and what else there is to say as JSON."""
 
-import types
-import typing
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
-from fastapi.utils import is_body_allowed_for_status_code
 from starlette.responses import (
     FileResponse,
     HTMLResponse,
@@ -16,8 +13,9 @@ from starlette.responses import (
     StreamingResponse,
 )
 
-from ..values import KnownClasses
-from . import headers
+from ..values import RETURN, KnownClasses, hints_of, kinds_of
+from . import headers, sent
+from .sent import RenderedResponse
 from .stated import why_not_shared
 
 _CLASSES: dict[str, type[Response]] = {
@@ -73,7 +71,7 @@ def why_not_rebuilt(response: Response, classes: KnownClasses) -> str | None:
     more = vars(response).keys() - _STATE
     if more:
         return f"this {cls.__qualname__} has attributes of its own, {sorted(more)}"
-    if not _fits(response.status_code, response.raw_headers, bytes(response.body)):
+    if not sent.fits(response.status_code, response.raw_headers, bytes(response.body)):
         return "its status or its Content-Length does not fit its body"
     return None
 
@@ -86,11 +84,11 @@ def is_stream(response: Response) -> bool:
 def describe(response: Response, classes: KnownClasses) -> dict[str, Any]:
     """Return all of `response` but its body; there must be no reason against storing it."""
     cls = type(response)
+    lines = tuple(headers.end_to_end(response.raw_headers))
     return {
+        **sent.describe(RenderedResponse(response.status_code, lines, b"")),
         "class": classes.name_of(cls) or cls.__name__,
-        "status": response.status_code,
         "media_type": response.media_type,
-        "headers": headers.to_json(headers.end_to_end(response.raw_headers)),
     }
 
 
@@ -102,21 +100,13 @@ def restore(
     Raises an exception for a description that is anything else, and for one of a class that is none
     of those `returned` by the function, nor a subclass.
     """
-    name, status = about["class"], headers.checked_status(about["status"])
+    name, media_type = about["class"], about["media_type"]
     cls: type[Response] = _CLASSES.get(name) or classes.named(name, _is_response)
-    if not issubclass(cls, returned):
-        raise TypeError(f"the function returns no {name}")
-    lines, media_type = headers.from_json(about["headers"]), about["media_type"]
-    if not _fits(status, lines, body) or not isinstance(media_type, str | None):
-        raise ValueError("a stored response does not fit its body")
-    # Not by the constructor: it would render the body once more and add headers of its own.
-    response: Response = object.__new__(cls)
-    response.status_code = status
+    if not issubclass(cls, returned) or not isinstance(media_type, str | None):
+        raise TypeError(f"the function returns no {name}, or none of this type")
+    response = sent.restore(about, body, tells_length=False).response(cls)
     if media_type != cls.media_type:
         response.media_type = media_type
-    response.background = None
-    response.body = body
-    response.raw_headers = lines
     return response
 
 
@@ -126,26 +116,14 @@ def kinds_returned_by(func: Callable[..., object]) -> tuple[set[bytes], tuple[ty
     That is what its annotation tells. Where that does not tell, it is any. A record of another kind
     or class was forged, or the function does not do what it says.
     """
-    try:
-        hint = typing.get_type_hints(func).get("return", object)
-    except Exception:  # a name that exists for type checkers only fails in many ways
-        hint = object
-    found = _returned(hint)
+    found: set[type] = set()
+    for cls in kinds_of(hints_of(func).get(RETURN, object)):
+        if cls in Response.__mro__[1:] or _may_be_any(cls):
+            found |= {Response, object}
+        else:
+            found.add(cls if issubclass(cls, Response) else object)
     kinds = {RESPONSE if issubclass(cls, Response) else VALUE for cls in found}
     return kinds, tuple(cls for cls in found if issubclass(cls, Response))
-
-
-def _returned(annotation: object) -> set[type]:
-    """Return classes of responses, and `object` for all that are none."""
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return set[type]().union(*map(_returned, typing.get_args(annotation)))
-    cls = origin or annotation
-    if origin is typing.Literal:
-        return {object}
-    if not isinstance(cls, type) or cls in Response.__mro__[1:] or _may_be_any(cls):
-        return {Response, object}
-    return {cls} if issubclass(cls, Response) else {object}
 
 
 def _may_be_any(cls: type) -> bool:
@@ -164,16 +142,10 @@ def is_listed(status: int, statuses: Collection[int]) -> bool:
 
 def _why_not_written(response: Response) -> str | None:
     try:
-        headers.from_json(headers.to_json(headers.end_to_end(response.raw_headers)))
+        headers.checked(headers.as_text(headers.end_to_end(response.raw_headers)))
     except (TypeError, ValueError) as error:
         return f"it has headers that cannot be stored: {error}"
     return None
-
-
-def _fits(status: int, lines: headers.Lines, body: bytes) -> bool:
-    """Whether a body is one that a response with this status and these lines has."""
-    length = headers.told_length(lines)
-    return length in (None, len(body)) and (is_body_allowed_for_status_code(status) or not body)
 
 
 def _is_response(cls: type) -> bool:

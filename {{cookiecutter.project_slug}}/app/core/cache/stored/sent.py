@@ -11,7 +11,7 @@ a head that was read once is not read again.
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -36,10 +36,10 @@ class RenderedResponse(NamedTuple):
     is_whole: bool = False
     """Whether it is sent as it is: the endpoint returned it, and FastAPI adds nothing to it."""
 
-    def response(self) -> Response:
+    def response(self, cls: type[Response] = Response) -> Response:
         """Return a response that sends this."""
-        # Not by the constructor: it would add headers of its own.
-        response = object.__new__(Response)
+        # Not by the constructor: it would render the body once more and add headers of its own.
+        response = object.__new__(cls)
         response.status_code, response.body, response.background = self.status, self.body, None
         response.raw_headers = [*self.lines]
         return response
@@ -72,10 +72,14 @@ def _sent(
     if not _sends_what_it_shows(response) or not isinstance(body, bytes | memoryview):
         return None
     sent = RenderedResponse(status, tuple(headers.end_to_end(lines)), bytes(body), is_whole)
-    fits = is_body_allowed_for_status_code(response.status_code) and (
-        headers.told_length(sent.lines) == len(sent.body)
-    )
-    return sent if fits else None
+    is_told = headers.told_length(sent.lines) is not None
+    return sent if is_told and fits(response.status_code, sent.lines, sent.body) else None
+
+
+def fits(status: int, lines: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+    """Whether a body is one that a response with this status and these lines has."""
+    length = headers.told_length(lines)
+    return length in (None, len(body)) and (is_body_allowed_for_status_code(status) or not body)
 
 
 def _sends_what_it_shows(response: Response) -> bool:
@@ -91,17 +95,20 @@ def _sends_what_it_shows(response: Response) -> bool:
 
 def describe(sent: RenderedResponse) -> dict[str, Any]:
     """Return all of it but the body."""
-    lines = "".join([f"\n{name}: {value}" for name, value in headers.to_json(sent.lines)])
+    lines = "".join([f"\n{name}: {value}" for name, value in headers.as_text(sent.lines)])
     return {_HEAD: f"{sent.status}{_WHOLE if sent.is_whole else ''}{lines}"}
 
 
-def restore(about: Mapping[str, Any], body: bytes) -> RenderedResponse:
+def restore(
+    about: Mapping[str, Any], body: bytes, *, tells_length: bool = True
+) -> RenderedResponse:
     """Return what `describe` described; raises an exception for a description that is none."""
     text = about[_HEAD]
     read = _head if len(text) <= _SHORT else _head.__wrapped__
-    status, lines, length, is_whole = read(text)
-    if length != len(body):
-        raise ValueError("a stored response has another length than it says")
+    status, lines, length, has_body, is_whole = read(text)
+    is_length = length == len(body) or (length is None and not tells_length)
+    if not is_length or (body and not has_body):
+        raise ValueError("a stored response does not fit its body")
     return RenderedResponse(status, lines, body, is_whole)
 
 
@@ -120,12 +127,15 @@ def response_of(sent: RenderedResponse, injected: Response) -> Response:
 
 
 @lru_cache(maxsize=1024)
-def _head(text: str) -> tuple[int, tuple[tuple[bytes, bytes], ...], int | None, bool]:
-    """Read a head: the status, the lines, the length that they tell, and whether it is whole."""
+def _head(text: str) -> tuple[int, tuple[tuple[bytes, bytes], ...], int | None, bool, bool]:
+    """Read a head: the status, the lines, the length that they tell.
+
+    And whether a response with this status has a body, and whether it is whole.
+    """
     first, *rest = text.split("\n", headers.MOST_LINES + 1)
-    is_whole = first.endswith(_WHOLE)
     status = first.removesuffix(_WHOLE)
-    if not _STATUS.fullmatch(status) or not is_body_allowed_for_status_code(int(status)):
-        raise ValueError("a stored response has no status of one with a body")
+    if not _STATUS.fullmatch(status):
+        raise ValueError("a stored status is none")
     lines = tuple(headers.checked([each.split(": ", 1) for each in rest]))
-    return int(status), lines, headers.told_length(lines), is_whole
+    has_body = is_body_allowed_for_status_code(int(status))
+    return int(status), lines, headers.told_length(lines), has_body, first.endswith(_WHOLE)
