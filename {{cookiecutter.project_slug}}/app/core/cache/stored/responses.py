@@ -101,7 +101,7 @@ def restore(
     of those `returned` by the function, nor a subclass.
     """
     name, media_type = about["class"], about["media_type"]
-    cls: type[Response] = _CLASSES.get(name) or classes.named(name, _is_response)
+    cls: type[Response] = _CLASSES.get(name) or classes.stored_as(name, _is_response).cls
     if not issubclass(cls, returned) or not isinstance(media_type, str | None):
         raise TypeError(f"the function returns no {name}, or none of this type")
     response = sent.restore(about, body, tells_length=False).response(cls)

@@ -19,9 +19,9 @@ from .headers import ByName
 _FORBIDDING = ("no-store", "private", "no-cache")
 _DIGITS, _LATEST = 10, 2**31  # seconds: what is more counts as that, RFC 9111, section 1.2.2
 _SECONDS = re.compile(r"[0-9]+")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# What stands between two commas, one in quotes being none of them.
-_PART = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.)*+")*+')
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # a token: RFC 9110, section 5.6.2
+_VALUE = rf'=[ \t]*+({_WORD}|"[^"\\]*+")?+[ \t]*+'
+_DIRECTIVE = re.compile(rf"[ \t,]*+(?:\Z|({_WORD})[ \t]*+(?:{_VALUE})?+(?:,|\Z))")
 
 Directives = dict[str, list[str | None]]
 """The directives of `Cache-Control`: for each name its values, `None` for one without."""
@@ -86,17 +86,14 @@ def _directives(lines: list[str]) -> Directives | None:
     """Read lines of `Cache-Control`; `None` if they cannot be read."""
     found: Directives = {}
     for line in lines:
-        place = -1
+        place = 0
         while place < len(line):
-            match = _PART.match(line, place + 1)
-            if match is None or line[match.end() : match.end() + 1] not in ("", ","):
-                return None  # a quote that has no end
-            place = match.end()
-            name, equals, value = (part.strip() for part in match[0].partition("="))
-            if _TOKEN.fullmatch(name):
-                found.setdefault(name.lower(), []).append(value if equals else None)
-            elif match[0].strip():
+            match = _DIRECTIVE.match(line, place)
+            if match is None:
                 return None
+            place = match.end()
+            if match[1]:
+                found.setdefault(match[1].lower(), []).append(match[2])
     return found
 
 

@@ -24,10 +24,10 @@ from ..values import (
     Text,
     UnkeyableError,
     described,
-    has_more,
     is_instrumented,
     is_named_tuple,
     pg_uuid,
+    refuse_more,
 )
 from .hashable import hashable
 from .unstorable import UnstorableError, advice
@@ -93,8 +93,7 @@ def _pack_dict(value: dict[Any, object], classes: KnownClasses) -> object:
 
 
 def _pack_pairs(value: Mapping[Any, object], classes: KnownClasses) -> list[object]:
-    if type(value) is not dict and has_more(value):
-        raise UnstorableError(f"this {type(value).__qualname__} has attributes of its own")
+    refuse_more(value)
     return [[pack(key, classes), pack(item, classes)] for key, item in value.items()]
 
 
@@ -255,9 +254,8 @@ def _dataclass(parts: list[Any], known: Known, classes: KnownClasses) -> object:
     return value
 
 
-def _pack_named_tuple(value: Any, known: Known, classes: KnownClasses) -> list[object]:
-    if has_more(value):
-        raise UnstorableError(f"this {known.cls.__qualname__} has attributes of its own")
+def _pack_named_tuple(value: Any, _known: Known, classes: KnownClasses) -> list[object]:
+    refuse_more(value)
     return [_pack_items(value, classes)]
 
 

@@ -15,10 +15,10 @@ from .state import (
     ALIAS,
     MODEL_SLOTS,
     UnkeyableError,
-    has_more,
     has_text,
     is_instrumented,
     is_named_tuple,
+    refuse_more,
 )
 from .texts import SECRETS, TEXTS, Text, pg_uuid
 
@@ -46,7 +46,6 @@ __all__ = [
     "encoded",
     "from_dependencies",
     "has_identity",
-    "has_more",
     "has_text",
     "hints_of",
     "injected",
@@ -58,6 +57,7 @@ __all__ = [
     "of_parameter",
     "of_text",
     "pg_uuid",
+    "refuse_more",
     "signature_of",
     "text",
 ]

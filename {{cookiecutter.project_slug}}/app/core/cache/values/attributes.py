@@ -1,11 +1,11 @@
 """What an attribute in a template is: `{user.id}`, by the annotation of the parameter `user`."""
 
-import typing
 from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel
 
+from .hints import RETURN, hints_of, hints_of_class
 from .kinds import kinds_of
 from .remedies import is_of_orm
 
@@ -35,7 +35,7 @@ def _attribute(cls: type, name: str) -> Any:
         return hints[name]
     member = getattr(cls, name, None)
     if isinstance(member, property):
-        return _returned(member.fget)
+        return hints_of(member.fget).get(RETURN, object) if member.fget else object
     if hasattr(cls, name) or name.startswith("_") or not _is_closed(cls):
         return object
     return None
@@ -55,21 +55,10 @@ def _is_closed(cls: type) -> bool:
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    if issubclass(cls, Enum):
-        return {}
     if issubclass(cls, BaseModel):
         return {name: field.annotation for name, field in cls.model_fields.items()}
-    try:
-        return typing.get_type_hints(cls, include_extras=True)
-    except Exception:  # a name that exists for type checkers only fails in many ways
-        return dict.fromkeys(getattr(cls, "__annotations__", ()), object)
-
-
-def _returned(getter: Any) -> Any:
-    try:
-        return typing.get_type_hints(getter).get("return", object)
-    except Exception:  # likewise
-        return object
+    named = dict.fromkeys(getattr(cls, "__annotations__", ()), object)
+    return {} if issubclass(cls, Enum) else named | hints_of_class(cls)
 
 
 def _names(cls: type) -> set[str]:

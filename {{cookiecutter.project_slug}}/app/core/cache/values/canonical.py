@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, get_args, get_origin
-from uuid import UUID
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -27,10 +26,10 @@ from .state import (
     MODEL_SLOTS,
     UnkeyableError,
     Whole,
-    has_more,
     has_text,
     is_instrumented,
     is_named_tuple,
+    refuse_more,
 )
 from .texts import SECRETS, TEXTS, URL_BASES, pg_uuid
 
@@ -118,22 +117,17 @@ def _as_text(name: str, form: Callable[[Any], str]) -> Callable[[Any], str]:
 
 
 def _ordered(value: OrderedDict[Any, object]) -> str:
-    _refuse_more(value)
+    refuse_more(value)
     return _items("M", list(map(canonical_text, value.items())))
 
 
 def _counter(value: Counter[Any]) -> str:
-    _refuse_more(value)
+    refuse_more(value)
     return f"C{_mapping(value)}"
 
 
 def _default(value: defaultdict[Any, object]) -> str:
     return f"D{canonical_text((value.default_factory,))}{_mapping(value)}"
-
-
-def _refuse_more(value: object) -> None:
-    if has_more(value):
-        raise UnkeyableError(f"this {type(value).__qualname__} has attributes of its own")
 
 
 _HEAP = 1 << 9  # the flag of classes that were made by Python code
@@ -186,17 +180,11 @@ def _form_of(cls: type) -> Form | None:
 
 
 def _form(cls: type, parts: Callable[[Any], Iterable[object]], names: Sequence[str] = ()) -> Form:
-    try:
-        return cls, f"o{_class(cls)}{_items('l', list(map(_text, names)))}", parts
-    except UnkeyableError as error:
-        return cls, "", _refusing(str(error))
-
-
-def _refusing(why: str) -> Callable[[Any], Iterable[object]]:
-    def parts(_: object) -> Iterable[object]:
-        raise UnkeyableError(why)
-
-    return parts
+    # A class that has a `__cache_key__` says itself what tells its instances apart.
+    if not callable(getattr(cls, "__cache_key__", None)):
+        _refuse_unfound(cls)
+    head = f"o{_text(cls.__module__)}{_text(class_name(cls))}"
+    return cls, head + _items("l", list(map(_text, names))), parts
 
 
 class _Missing:
@@ -249,8 +237,7 @@ def _exact_form(cls: type, part: Callable[[Any], object], *attributes: str) -> F
     """Write down a part that is all there is, unless an instance has attributes besides."""
 
     def parts(value: object) -> Iterable[object]:
-        if has_more(value, *attributes):
-            raise UnkeyableError(f"this {cls.__qualname__} has attributes of its own")
+        refuse_more(value, *attributes)
         return (part(value),)
 
     return _form(cls, parts)
@@ -278,12 +265,6 @@ def _is_subclass(*kinds: type) -> Callable[[type], bool]:
     return lambda cls: issubclass(cls, kinds)
 
 
-def _is_uuid(cls: type) -> bool:
-    if cls is pg_uuid():
-        return True
-    return issubclass(cls, UUID) and Whole(cls, ("int", "is_safe")).is_open
-
-
 # What makes an instance what it is, by the first of these that holds.
 _FORMS: tuple[tuple[Callable[[type], bool], Callable[[Any], Form]], ...] = (
     (_is_subclass(type), _form_by(_class_parts)),
@@ -299,7 +280,7 @@ _FORMS: tuple[tuple[Callable[[type], bool], Callable[[Any], Form]], ...] = (
         lambda cls: _fields_form(cls, cls.__attrs_attrs__),
     ),
     (is_named_tuple, lambda cls: _exact_form(cls, lambda value: (cls._fields, tuple(value)))),
-    (_is_uuid, lambda cls: _exact_form(cls, lambda value: value.hex)),
+    (lambda cls: cls is pg_uuid(), _form_by(str)),
     (_is_subclass(*URL_BASES), lambda cls: _exact_form(cls, str, "_url")),
     (
         _is_subclass(*SECRETS),
@@ -316,13 +297,6 @@ def is_found(value: Any) -> bool:
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is value
-
-
-def _class(cls: type) -> str:
-    # One that has a `__cache_key__` says itself what tells its instances apart.
-    if not callable(getattr(cls, "__cache_key__", None)):
-        _refuse_unfound(cls)
-    return _text(cls.__module__) + _text(class_name(cls))
 
 
 def _refuse_unfound(annotation: Any) -> None:

@@ -5,20 +5,18 @@ not choose a class.
 """
 
 import dataclasses
-import sys
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from starlette.responses import Response
 from typing_extensions import is_typeddict
 
-from .hints import RETURN, hints_of
+from .hints import RETURN, hints_of, hints_of_class
 from .names import class_name, described
 from .state import MODEL_SLOTS, Whole, is_named_tuple
 from .texts import Text, texts_of
@@ -81,10 +79,6 @@ class KnownClasses:
         """Return the name under which instances of exactly `cls` are stored, or `None`."""
         known = self.known(cls)
         return None if known is None else known.name
-
-    def named(self, name: str, kind: Callable[[type], bool]) -> Any:
-        """Return the class of this kind stored as `name`; raises `KeyError` for any other name."""
-        return self.stored_as(name, kind).cls
 
     def stored_as(self, name: str, kind: Callable[[type], bool]) -> Known:
         """Return what is known of a class of this kind; raises `KeyError` for any other name."""
@@ -165,30 +159,12 @@ def _fields(cls: Any) -> dict[str, Any]:
             with suppress(Exception):
                 cls.model_rebuild(raise_errors=False)
         return {name: field.annotation for name, field in cls.model_fields.items()}
+    hints = hints_of_class(cls)
     if dataclasses.is_dataclass(cls):
-        hints = _hints(cls)
         return {field.name: hints.get(field.name, field.type) for field in dataclasses.fields(cls)}
     if is_named_tuple(cls):
-        hints = _hints(cls)
         return {name: hints.get(name, Any) for name in cls._fields}
-    return _hints(cls) if is_typeddict(cls) else {}
-
-
-def _hints(cls: Any) -> dict[str, Any]:
-    """Return what the annotations of a class mean, each resolved for itself if need be."""
-    with suppress(Exception):
-        return typing.get_type_hints(cls, include_extras=True)
-    found: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        names = vars(sys.modules.get(base.__module__, typing))
-        with suppress(Exception):
-            for name, annotation in vars(base).get("__annotations__", {}).items():
-                one = SimpleNamespace(__annotations__={name: annotation})
-                with suppress(Exception):  # a name that exists for type checkers only
-                    found |= typing.get_type_hints(
-                        one, names, dict(vars(base)), include_extras=True
-                    )
-    return found
+    return hints if is_typeddict(cls) else {}
 
 
 NO_CLASSES = KnownClasses()

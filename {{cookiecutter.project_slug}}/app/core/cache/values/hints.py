@@ -7,9 +7,10 @@ leaves out the one annotation that it stands in, and no other.
 import inspect
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
+from inspect import Signature
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,12 +36,33 @@ def hints_of(func: Callable[..., Any], *, include_extras: bool = True) -> dict[s
         return {}
     annotations = {name: each.annotation for name, each in signature.parameters.items()}
     annotations[RETURN] = signature.return_annotation
+    annotations = {name: each for name, each in annotations.items() if each is not Signature.empty}
     innermost = inspect.unwrap(func)
     names, known = getattr(innermost, "__globals__", {}), captured(innermost)
+    return _resolved(annotations, names, known, include_extras=include_extras)
+
+
+def hints_of_class(cls: Any) -> dict[str, Any]:
+    """Return what the annotations of a class mean. What cannot be resolved is left out."""
+    with suppress(Exception):
+        return typing.get_type_hints(cls, include_extras=True)
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        names = vars(sys.modules.get(base.__module__, typing))
+        with suppress(Exception):
+            found |= _resolved(vars(base).get("__annotations__", {}), names, dict(vars(base)))
+    return found
+
+
+def _resolved(
+    annotations: Mapping[str, Any],
+    names: dict[str, Any],
+    known: dict[str, Any],
+    *,
+    include_extras: bool = True,
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, annotation in annotations.items():
-        if annotation is inspect.Signature.empty:
-            continue
         one = SimpleNamespace(__annotations__={name: annotation})
         with suppress(Exception):  # a name that exists for type checkers only fails in many ways
             found |= typing.get_type_hints(one, names, known, include_extras=include_extras)

@@ -43,9 +43,10 @@ def is_named_tuple(cls: type) -> bool:
     return issubclass(cls, tuple) and hasattr(cls, "_fields") and cls.__basicsize__ <= plain
 
 
-def has_more(value: object, *names: str) -> bool:
-    """Whether an instance has attributes of its own besides these. Slots are not looked at."""
-    return not getattr(value, "__dict__", {}).keys() <= set(names)
+def refuse_more(value: object, *names: str) -> None:
+    """Raise for an instance with attributes of its own besides these. Slots are not looked at."""
+    if not getattr(value, "__dict__", {}).keys() <= set(names):
+        raise UnkeyableError(f"this {type(value).__qualname__} has attributes of its own")
 
 
 class Whole:

@@ -41,7 +41,7 @@ from pydantic import (
 )
 from pydantic_core import MultiHostUrl, TzInfo, Url
 
-from .state import UnkeyableError, has_more
+from .state import UnkeyableError, refuse_more
 
 MOST_DIGITS = 1000
 """How many digits a `Decimal` or a `Fraction` may have, and how many zeros before and after them."""
@@ -174,14 +174,12 @@ def _read_duration(text: str) -> timedelta:
 
 
 def _write_size(value: ByteSize) -> str:
-    if has_more(value):
-        raise UnkeyableError("this ByteSize has attributes of its own")
+    refuse_more(value)
     return str(int(value))
 
 
 def _write_url(value: Any) -> str:
-    if has_more(value, "_url"):
-        raise UnkeyableError(f"this {type(value).__qualname__} has attributes of its own")
+    refuse_more(value, "_url")
     return str(value)
 
 
