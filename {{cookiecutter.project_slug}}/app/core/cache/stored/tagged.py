@@ -183,18 +183,6 @@ def _unpacking(kind: _Kind) -> Unpack:
     return unpack_instance
 
 
-def _state_of(value: object, known: Known) -> dict[str, Any]:
-    if known.whole is None:
-        raise UnstorableError(f"a {known.cls.__qualname__} cannot be seen as a whole")
-    return dict(known.whole.of(value))
-
-
-def _check_fields(fields: Mapping[str, object], known: Known) -> None:
-    whole = known.whole
-    if whole is None or not whole.required <= fields.keys() <= whole.fields.keys():
-        raise ValueError("these are not the fields of the class")
-
-
 def _pack_enum(value: Enum, known: Known, _classes: KnownClasses) -> list[object]:
     if value.name not in known.cls.__members__:
         raise UnstorableError(f"{value!r} has no name of its own in its enum")
@@ -207,7 +195,7 @@ def _enum(parts: list[Any], known: Known, _classes: KnownClasses) -> object:
 
 
 def _pack_model(value: object, known: Known, classes: KnownClasses) -> list[object]:
-    state = _state_of(value, known)
+    state = known.state_of(value)
     were_set, extra, private = [state.pop(name, None) for name in MODEL_SLOTS]
     more = _pack_items((extra, private), classes)
     return [[_pack_dict(state, classes), sorted(were_set or ()), *more]]
@@ -215,8 +203,7 @@ def _pack_model(value: object, known: Known, classes: KnownClasses) -> list[obje
 
 def _model(parts: list[Any], known: Known, classes: KnownClasses) -> object:
     ((fields, were_set, extra, private),) = parts
-    fields = unpack(fields, classes)
-    _check_fields(fields, known)
+    fields = known.checked(unpack(fields, classes))
     if not _STRINGS.issuperset(map(type, were_set)):
         raise ValueError("the names of fields are texts")
     # The state that was taken from a valid model: validators that change their input do not run
@@ -228,7 +215,7 @@ def _model(parts: list[Any], known: Known, classes: KnownClasses) -> object:
 
 
 def _pack_dataclass(value: object, known: Known, classes: KnownClasses) -> list[object]:
-    state = _state_of(value, known)
+    state = known.state_of(value)
     alias = state.pop(ALIAS, None)
     fields = {name: pack(item, classes) for name, item in state.items()}
     if alias is None:
@@ -244,8 +231,7 @@ def _pack_dataclass(value: object, known: Known, classes: KnownClasses) -> list[
 
 def _dataclass(parts: list[Any], known: Known, classes: KnownClasses) -> object:
     fields, *alias = parts
-    state = {field: unpack(item, classes) for field, item in fields.items()}
-    _check_fields(state, known)
+    state = known.checked({field: unpack(item, classes) for field, item in fields.items()})
     if alias:
         state[ALIAS] = classes.aliases[alias[0]]
     value: object = object.__new__(known.cls)

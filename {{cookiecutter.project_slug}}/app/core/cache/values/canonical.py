@@ -10,17 +10,16 @@ address is used again, for somebody else's object.
 
 import dataclasses
 import re
-import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from .names import class_name, described
+from .names import class_name, described, refuse_unfound
 from .state import (
     ALIAS,
     MODEL_SLOTS,
@@ -130,7 +129,6 @@ def _default(value: defaultdict[Any, object]) -> str:
     return f"D{canonical_text((value.default_factory,))}{_mapping(value)}"
 
 
-_HEAP = 1 << 9  # the flag of classes that were made by Python code
 _MOST_FREQUENT = (str, int, type(None))  # which `canonical_text` writes itself
 # Each form tells where it ends: by a length, a number of items, or a character that is not in it.
 _WRITERS: dict[type, Callable[[Any], str]] = {
@@ -182,7 +180,7 @@ def _form_of(cls: type) -> Form | None:
 def _form(cls: type, parts: Callable[[Any], Iterable[object]], names: Sequence[str] = ()) -> Form:
     # A class that has a `__cache_key__` says itself what tells its instances apart.
     if not callable(getattr(cls, "__cache_key__", None)):
-        _refuse_unfound(cls)
+        refuse_unfound(cls)
     head = f"o{_text(cls.__module__)}{_text(class_name(cls))}"
     return cls, head + _items("l", list(map(_text, names))), parts
 
@@ -227,7 +225,7 @@ def _fields_form(cls: type, fields: Iterable[Any]) -> Form:
         fields = [state.get(name, _MISSING) for name in names]
         if alias is None:
             return [*fields, None]
-        _refuse_unfound(alias)
+        refuse_unfound(alias)
         return [*fields, described(alias)]
 
     return _form(cls, parts, names)
@@ -249,7 +247,7 @@ def _form_by(part: Callable[[Any], object]) -> Callable[[type], Form]:
 
 def _class_parts(cls: type) -> object:
     """Return what a class is known by: its name, if it is found by that."""
-    _refuse_unfound(cls)
+    refuse_unfound(cls)
     return cls.__module__, class_name(cls)
 
 
@@ -287,36 +285,3 @@ _FORMS: tuple[tuple[Callable[[type], bool], Callable[[Any], Form]], ...] = (
         lambda cls: _exact_form(cls, lambda value: value.get_secret_value(), "_secret_value"),
     ),
 )
-
-
-def is_found(value: Any) -> bool:
-    """Whether a function or a class is what its module has under its name."""
-    if isinstance(value, type) and value.__module__ == "builtins" and not value.__flags__ & _HEAP:
-        return True  # as the class of `None`
-    found: Any = sys.modules.get(getattr(value, "__module__", None) or "")
-    for name in value.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is value
-
-
-def _refuse_unfound(annotation: Any) -> None:
-    """Refuse a class that is not found by its name: there may be others of that."""
-    if not _are_found(annotation):
-        name = getattr(annotation, "__qualname__", None) or described(annotation)
-        raise UnkeyableError(
-            f"the class {name} is not found by its name; define it at the top of its module"
-        )
-
-
-def _are_found(annotation: Any) -> bool:
-    """Whether all classes that an annotation names are found by their names."""
-    made_of = getattr(annotation, "__pydantic_generic_metadata__", None) or {}
-    if isinstance(annotation, type) and made_of.get("origin") is not None:  # `Page[User]`
-        return all(map(_are_found, (made_of["origin"], *made_of["args"])))
-    parts = list(annotation) if isinstance(annotation, (list, tuple)) else get_args(annotation)
-    if isinstance(annotation, type) and not parts:
-        return is_found(annotation)
-    if isinstance(annotation, Enum):  # in a `Literal`
-        return is_found(type(annotation))
-    origin = get_origin(annotation)
-    return all(map(_are_found, (*parts, origin) if isinstance(origin, type) else parts))

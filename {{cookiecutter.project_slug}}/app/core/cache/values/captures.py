@@ -25,9 +25,9 @@ from fastapi.security.base import SecurityBase
 from pydantic.fields import FieldInfo
 
 from ..here import PACKAGE
-from .canonical import canonical, is_found, text
+from .canonical import canonical, text
 from .hints import hints_of, signature_of
-from .names import described
+from .names import described, is_found
 
 _LOCKS = {
     *("lock", "Lock", "RLock", "Event", "EventAdapter", "Condition", "Barrier"),

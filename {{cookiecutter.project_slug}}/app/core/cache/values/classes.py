@@ -18,7 +18,7 @@ from typing_extensions import is_typeddict
 
 from .hints import RETURN, hints_of, hints_of_class
 from .names import class_name, described
-from .state import MODEL_SLOTS, Whole, is_named_tuple
+from .state import MODEL_SLOTS, UnkeyableError, Whole, is_named_tuple
 from .texts import Text, texts_of
 
 _MOST_ALIASES = 100  # a class may name itself with ever other parameters
@@ -31,6 +31,19 @@ class Known(NamedTuple):
     name: str
     whole: Whole | None
     """What reads the state of its instances; of models and dataclasses."""
+
+    def state_of(self, value: object) -> dict[str, Any]:
+        """Return the state of an instance; raises `UnkeyableError` where it is not seen whole."""
+        if self.whole is None:
+            raise UnkeyableError(f"a {self.cls.__qualname__} cannot be seen as a whole")
+        return dict(self.whole.of(value))
+
+    def checked(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return what may be the fields of an instance; raises `ValueError` for anything else."""
+        whole = self.whole
+        if whole is None or not whole.required <= fields.keys() <= whole.fields.keys():
+            raise ValueError("these are not the fields of the class")
+        return fields
 
 
 class KnownClasses:

@@ -2,11 +2,18 @@
 
 `Page[User]` and `Page[Item]` have different names, whether `Page` is a model of Pydantic, which makes
 a class of each, or a dataclass, of which `typing` makes aliases.
+
+A class that was made in a function is not found by its name, and there may be others of that.
 """
 
+import sys
 import typing
 from enum import Enum
 from typing import Any
+
+from .state import UnkeyableError
+
+_HEAP = 1 << 9  # the flag of classes that were made by Python code
 
 
 def class_name(cls: type) -> str:
@@ -42,3 +49,35 @@ def _choice(value: object) -> str:
     if isinstance(value, Enum):
         return f"{described(type(value))}.{value.name}"
     return repr(value)
+
+
+def is_found(value: Any) -> bool:
+    """Whether a function or a class is what its module has under its name."""
+    if isinstance(value, type) and value.__module__ == "builtins" and not value.__flags__ & _HEAP:
+        return True  # as the class of `None`
+    found: Any = sys.modules.get(getattr(value, "__module__", None) or "")
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is value
+
+
+def refuse_unfound(annotation: Any) -> None:
+    """Raise for a class that is not found by its name, alone or in an annotation."""
+    if not _are_found(annotation):
+        name = getattr(annotation, "__qualname__", None) or described(annotation)
+        raise UnkeyableError(
+            f"the class {name} is not found by its name; define it at the top of its module"
+        )
+
+
+def _are_found(annotation: Any) -> bool:
+    """Whether all classes that an annotation names are found by their names."""
+    made_of = getattr(annotation, "__pydantic_generic_metadata__", None) or {}
+    origin = made_of.get("origin") or typing.get_origin(annotation)
+    parts = [*(made_of.get("args") or typing.get_args(annotation)), *([origin] if origin else [])]
+    if isinstance(annotation, (list, tuple)):  # the arguments of a `Callable`
+        parts = list(annotation)
+    if parts:
+        return all(map(_are_found, parts))
+    cls = type(annotation) if isinstance(annotation, Enum) else annotation  # in a `Literal`
+    return not isinstance(cls, type) or is_found(cls)

@@ -110,6 +110,9 @@ class Whole:
 
     def restore(self, value: Any, state: Mapping[str, Any]) -> None:
         """Give an instance without state the state of another."""
+        if self._has_dict_only:
+            value.__dict__.update(state)
+            return
         slots = dict(self._slots)
         for name, item in state.items():
             if name in slots:
