@@ -44,7 +44,6 @@ from .response_capture import ResponseCapture, sending_to
 from .routes import Routes
 from .warn import Warnings, why_no_key
 
-
 _SHARES_NOT = "shares no entries with other processes"
 _DECORATE_ONCE = (
     "if the function around it runs for each request, decorate this one once, outside, and pass as "
@@ -129,9 +128,7 @@ class CachedCalls:
         own = Template(key, self.parameters.signature.parameters) if isinstance(key, str) else key
         follow(func)
         self._classes = KnownClasses.returned_by(func)
-        self._identity = Identity(
-            func, self._classes, self.parameters.ignored, shared=self.is_shared
-        )
+        self._identity = Identity(func, self._classes, names, shared=self.is_shared)
         self.keys = KeyBuilder(
             func, self.parameters, start=start, identity=self._identity.who, vary=self.vary, own=own
         )
