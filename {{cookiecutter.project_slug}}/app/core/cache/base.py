@@ -4,12 +4,11 @@ import asyncio
 import re
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from .keys import KeyPattern
-from .near import NearCache
 from .stored import codec
 
 DEFAULT_KEY_PREFIX = "app"
@@ -32,6 +31,33 @@ FOREIGN = b"?"
 Nonces = tuple[bytes | None, ...]
 NONCE_BYTES = 16
 _NONCE = re.compile(rb"[0-9a-f]{%d}" % NONCE_BYTES)
+
+
+class NearEntry(Protocol):
+    """One entry of a near cache."""
+
+    data: bytes
+    memo: Any
+    """What its reader has made of it, to do that once."""
+
+
+class NearCache(Protocol):
+    """What a backend keeps of entries in this process: see `backends/near.py`."""
+
+    def get(self, key: str, /) -> NearEntry | None:
+        """Return the entry of `key`, or `None` if there is none that can be vouched for."""
+
+    def nonces(self, tags: Collection[str], /) -> "tuple[bytes, ...] | None":
+        """Return the nonces at the keys `tags`, or `None` if not all of them are here."""
+
+    def remember(self, key: str, kept: Any, memo: object, size: int, /) -> None:
+        """Remember with an entry what its reader has made of it, which takes `size` bytes, about."""
+
+    def changed(self, keys: Iterable[str], /) -> None:
+        """Remove what somebody says has changed."""
+
+    def forget(self, patterns: Collection[KeyPattern], tags: Collection[str] = (), /) -> None:
+        """Remove what this process invalidates, and keep no reply to what was asked before."""
 
 
 class CacheBackend(ABC):

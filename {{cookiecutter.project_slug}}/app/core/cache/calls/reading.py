@@ -8,10 +8,9 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
-from ..base import Nonces
+from ..base import NearCache, NearEntry, Nonces
 from ..coherence import Cached, Fence, Freshness, Look
 from ..keys import OfFunctions, checked_tag_keys
-from ..near import NearCache, NearEntry
 from ..stored import (
     Changes,
     Record,
