@@ -14,7 +14,7 @@ from app.core.cache import (
     RedisBackend,
     floors,
 )
-from app.core.cache.backends.connections import Dialler
+from app.core.cache.backends.wire.connections import Dialler
 
 OF_REDIS = ["redis", "hiredis"]
 OF_ALL = [

@@ -12,8 +12,8 @@ import pytest
 from redis.asyncio.connection import AbstractConnection
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
-from app.core.cache.backends.multiplexed import MultiplexedConnection
-from app.core.cache.backends.server import Server
+from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
+from app.core.cache.backends.wire.server import Server
 from app.core.cache.base import UnavailableError
 from app.core.cache.keys.tags import Tag
 from app.core.cache.resilience.breaker import FAILURES_IN_A_ROW

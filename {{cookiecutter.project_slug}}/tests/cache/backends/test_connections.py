@@ -19,8 +19,9 @@ from redis import Redis
 from redis.exceptions import ConnectionError as NoConnectionError
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.backends import budget
-from app.core.cache.backends.connections import AnyConnection, Dialler, Pool
+from app.core.cache.backends.wire import deadline
+from app.core.cache.backends.wire.connections import AnyConnection, Dialler
+from app.core.cache.backends.wire.pool import Pool
 from app.core.cache.stored.record import is_record
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
@@ -539,7 +540,7 @@ async def test_p5_time_that_this_process_took_opens_no_breaker(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was under way, or in line, while the loop was held up is stored nonetheless."""
-    monkeypatch.setattr(budget, "STALLED_SECONDS", 1.0)  # so that Redis may be slow here
+    monkeypatch.setattr(deadline, "STALLED_SECONDS", 1.0)  # so that Redis may be slow here
     manager = make(operation_timeout=BUDGET, max_connections=2)  # one of them for reads
     values = {f"key:{number}": number for number in range(5)}
     await eventually(lambda: manager.set_many(values))

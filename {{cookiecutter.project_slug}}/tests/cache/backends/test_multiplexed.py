@@ -14,15 +14,15 @@ from redis import Redis
 from redis.exceptions import ConnectionError as NoConnectionError
 from redis.exceptions import ResponseError
 
-from app.core.cache.backends import multiplexed as multiplexed_module
-from app.core.cache.backends.connections import Dialler
-from app.core.cache.backends.messages import Messages
-from app.core.cache.backends.multiplexed import (
+from app.core.cache.backends.wire import multiplexed as multiplexed_module
+from app.core.cache.backends.wire.connections import Dialler
+from app.core.cache.backends.wire.multiplexed import (
     LARGE_BYTES,
     BrokenConnectionError,
     MultiplexedConnection,
     get_of,
 )
+from app.core.cache.backends.wire.tracking import Messages
 from app.core.cache.base import UnansweredError
 from app.core.cache.stored.record import Record, is_record_of
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind

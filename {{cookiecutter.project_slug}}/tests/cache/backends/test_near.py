@@ -27,11 +27,11 @@ from app.core.cache import (
     invalidate_cache,
 )
 from app.core.cache.backends import redis
-from app.core.cache.backends.multiplexed import MultiplexedConnection
+from app.core.cache.backends.near import TRUST_SECONDS, NearCache
+from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
 from app.core.cache.base import UnavailableError
 from app.core.cache.coherence import leases
 from app.core.cache.keys.patterns import KeyPattern
-from app.core.cache.near import TRUST_SECONDS, NearCache
 from app.core.cache.stored.record import is_record_of
 from tests.cache.backends.test_own_keys import failures, printed
 from tests.cache.conftest import redis_backend
@@ -141,7 +141,7 @@ def backend_of(manager: CacheManager) -> RedisBackend:
 def near_of(manager: CacheManager) -> NearCache:
     """Return the near cache of a manager."""
     near = manager.backend.near
-    assert near is not None
+    assert isinstance(near, NearCache)
     return near
 
 

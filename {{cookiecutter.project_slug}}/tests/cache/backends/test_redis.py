@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, RedisBackend, cache_response
-from app.core.cache.backends.multiplexed import LARGE_BYTES, Get, MultiplexedConnection
+from app.core.cache.backends.wire.multiplexed import LARGE_BYTES, Get, MultiplexedConnection
 from app.core.cache.base import UnavailableError
 from app.core.cache.coherence.leases import LEASE_MS
 from tests.cache.conftest import redis_backend

@@ -416,7 +416,7 @@ async def test_p5_a_server_that_takes_no_writes_is_read_from(
     removals: bool,
 ) -> None:
     """Writes are not even tried for a while, and are tried again then; a full one still removes."""
-    monkeypatch.setattr("app.core.cache.backends.server.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("app.core.cache.backends.wire.server.QUIET_SECONDS", 0.0)
     manager = CacheManager(redis_backend(redis_server))
     await manager.set("key", "value")
     await manager.set("other", "value")

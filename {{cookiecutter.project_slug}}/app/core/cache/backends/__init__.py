@@ -6,8 +6,8 @@ from ..floors import insist_on_redis_py
 from .memory import MemoryBackend
 
 if TYPE_CHECKING:
-    from .connections import Tls
     from .redis import RedisBackend
+    from .wire.connections import Tls
 
 __all__ = ["MemoryBackend", "RedisBackend", "Tls"]
 
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     insist_on_redis_py()
-    from .connections import Tls  # noqa: PLC0415 - that is the point
-    from .redis import RedisBackend  # noqa: PLC0415 - likewise
+    from .redis import RedisBackend  # noqa: PLC0415 - that is the point
+    from .wire.connections import Tls  # noqa: PLC0415 - likewise
 
     return RedisBackend if name == "RedisBackend" else Tls

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from hashlib import sha1
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 from redis.exceptions import NoScriptError, ResponseError
@@ -25,15 +25,16 @@ from ..base import (
     new_nonce,
 )
 from ..keys import KeyPattern
-from ..near import NearCache
 from ..resilience import Use
 from ..stored import is_of_another_key, names_its_key
 from .addresses import Address, addresses
-from .cluster import Cluster
-from .connections import AnyConnection, Dialler, Tls
-from .multiplexed import Get, get_of
-from .sentinel import Master, Sentinels
-from .server import Command, Question, Server, Single
+from .near import NearCache
+from .topologies.cluster import Cluster
+from .topologies.sentinel import Master, Sentinels
+from .topologies.single import Single, Topology
+from .wire.connections import AnyConnection, Dialler, Tls
+from .wire.multiplexed import get_of
+from .wire.server import Command, Question, Server
 
 logger = logging.getLogger(__name__)
 
@@ -66,34 +67,6 @@ _IF_BEGINS_SHA = sha1(_IF_BEGINS, usedforsecurity=False).hexdigest()
 _SCAN_COUNT = 1000  # keys that one SCAN looks at, and one UNLINK removes: about a millisecond each
 
 
-class Topology(Protocol):
-    """Where the keys are."""
-
-    one_slot: bool
-    """Whether the keys of one command have to be in one slot."""
-
-    async def ask(self, question: Question) -> list[Any]:
-        """Return the replies to a question, one for each command; an error may be one."""
-
-    def look(self, get: Get) -> "asyncio.Future[Any] | None":
-        """Ask what stands at a key, if that can be done at once; an error may be the answer."""
-
-    async def ping(self) -> bool:
-        """Return whether every server answers."""
-
-    def walk(self) -> AsyncIterator[Server]:
-        """Yield the servers such that whoever asks each for its keys sees every key."""
-
-    def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Have `step` awaited when a server that was unwell works again."""
-
-    def on_takeover(self, step: Callable[[], None]) -> bool:
-        """Have `step` called when another server takes over; return whether that can be."""
-
-    async def close(self) -> None:
-        """Close the connections of the running event loop."""
-
-
 class RedisBackend(BytesBackend):
     """Entries in Redis, over connections of each event loop.
 
@@ -111,6 +84,7 @@ class RedisBackend(BytesBackend):
     """
 
     atomic = True
+    near: NearCache | None
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from asyncio import get_running_loop
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +21,12 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from ..base import UnavailableError, is_nonce
+from ...base import UnavailableError, is_nonce
+from ...resilience import Breaker, Outage, Use, reason
+from ...stored import is_of_another_key, is_record_of, names_its_key
 from ..near import NearCache
-from ..resilience import Breaker, Outage, Use, reason
-from ..stored import is_of_another_key, is_record_of, names_its_key
-from .budget import within
-from .connections import AnyConnection, Pool
-from .messages import Messages
+from .connections import AnyConnection
+from .deadline import within
 from .multiplexed import (
     LARGE_BYTES,
     BrokenConnectionError,
@@ -38,6 +37,8 @@ from .multiplexed import (
     new_seal,
     packed,
 )
+from .pool import Pool
+from .tracking import Messages
 
 Command = tuple[bytes | str | int, ...]
 """A Redis command and its arguments."""
@@ -544,46 +545,3 @@ def _fits(command: Command, reply: Any) -> bool:
     if name in _WORDS:
         return bool(reply == _WORDS[name])
     return isinstance(reply, _TYPES.get(name, int))
-
-
-class Single:
-    """One server, which has all the keys."""
-
-    one_slot = False
-    """Whether the keys of one command have to be in one slot."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.look = server.look
-        """Ask what stands at a key, if that can be done at once."""
-
-    async def ask(self, question: Question) -> list[Any]:
-        """Return the replies to a question."""
-        replies = await self._server.exchange(question)
-        if isinstance(replies[0], AskError):
-            self._server.refuse(ResponseError("it belongs to a cluster: set REDIS_CLUSTER=true"))
-        return replies
-
-    async def ping(self) -> bool:
-        """Return whether the server answers."""
-        try:
-            await self._server.ping()
-        except ResponseError:
-            return False
-        return True
-
-    async def walk(self) -> AsyncIterator[Server]:
-        """Yield the server."""
-        yield self._server
-
-    def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Have `step` awaited when the server works again after it was unwell."""
-        self._server.breaker.on_recovery.append(step)
-
-    def on_takeover(self, _step: Callable[[], None]) -> bool:
-        """Return that there is no other server."""
-        return False
-
-    async def close(self) -> None:
-        """Close the connections of the running event loop."""
-        await self._server.close()

@@ -31,12 +31,12 @@ import hiredis
 from redis._parsers import BaseParser
 from redis.exceptions import InvalidResponse
 
-from ..base import UnansweredError
+from ...base import UnansweredError
+from ...stored import SHORT_KEY, is_record, start_of_record
 from ..near import RENEW_SECONDS, TRUST_SECONDS
-from ..stored import SHORT_KEY, is_record, start_of_record
-from .budget import STALLED_SECONDS
 from .connections import AnyConnection
-from .messages import Messages
+from .deadline import STALLED_SECONDS
+from .tracking import Messages
 
 _BUFFER_BYTES = 65536
 LARGE_BYTES = 128 * 1024

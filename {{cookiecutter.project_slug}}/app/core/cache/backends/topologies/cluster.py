@@ -22,11 +22,11 @@ from typing import Any, TypeVar, cast
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 
-from ..base import UnavailableError
-from ..resilience import BackgroundRetry, Use
-from .addresses import Address
-from .multiplexed import Get
-from .server import Command, Question, Server
+from ...base import UnavailableError
+from ...resilience import BackgroundRetry, Use
+from ..addresses import Address
+from ..wire.multiplexed import Get
+from ..wire.server import Command, Question, Server
 
 T = TypeVar("T")
 

@@ -22,11 +22,12 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnectionError
 
-from ..resilience import BackgroundRetry, reason
-from .addresses import Address
-from .connections import AnyConnection, Dialler
-from .multiplexed import Get
-from .server import Question, Server, Single
+from ...resilience import BackgroundRetry, reason
+from ..addresses import Address
+from ..wire.connections import AnyConnection, Dialler
+from ..wire.multiplexed import Get
+from ..wire.server import Question, Server
+from .single import Single
 
 _TRUSTED_SECONDS = 1.0
 """Sentinels do not replace a master that has hung for less than that."""

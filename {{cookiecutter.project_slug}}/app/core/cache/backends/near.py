@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
-from .keys import KeyPattern
+from ..keys import KeyPattern
 
 TRUST_SECONDS = 1.0
 """How long what is kept counts as coherent after its connection has proved itself."""
