@@ -30,7 +30,7 @@ from app.core.cache import (  # type: ignore[import-not-found] # of the project 
     cache_response,
     invalidate_cache,
 )
-from app.core.cache.backends.near import TRUST_SECONDS  # type: ignore[import-not-found]
+from app.core.cache.backends.wire.tracking import TRUST_SECONDS  # type: ignore[import-not-found]
 from jobs import serve  # type: ignore[import-not-found] # of this folder
 
 CALLERS: Final = 12

@@ -14,7 +14,7 @@ from app.core.cache import (
     RedisBackend,
     floors,
 )
-from app.core.cache.backends.wire.connections import Dialler
+from app.core.cache.backends.wire.connections import Connector
 
 OF_REDIS = ["redis", "hiredis"]
 OF_ALL = [
@@ -55,7 +55,7 @@ def test_a_client_that_is_too_old_is_told(
     with pytest.raises(CacheConfigError, match=wanted):
         RedisBackend()
     with pytest.raises(CacheConfigError, match=wanted):
-        Dialler(timeout=1)
+        Connector(timeout=1)
 
 
 @pytest.mark.parametrize("version", ["5.3.1", "6.4.0", "7.2.2", "7.4.1", "7.99"])

@@ -97,7 +97,7 @@ def test_fifty_loops_in_a_row_leave_the_connections_of_one_at_most(
         assert connections(at_most) <= at_most
     asyncio.run(manager.close())
     asyncio.run(use(0))
-    assert len(manager.backend._topology._server._homes) <= 1  # type: ignore[attr-defined]
+    assert len(manager.backend._topology._server._by_loop) <= 1  # type: ignore[attr-defined]
 
 
 def test_an_application_under_a_test_client_leaves_nothing(

@@ -13,6 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
 from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
+from app.core.cache.backends.wire.requests import Sealed
 from app.core.cache.backends.wire.server import Server
 from app.core.cache.base import UnavailableError
 from app.core.cache.keys.tags import Tag
@@ -172,21 +173,21 @@ async def manager(make: Make, other: CacheManager) -> CacheManager:
 @pytest.fixture
 def lost(monkeypatch: pytest.MonkeyPatch) -> list[Lost]:
     """Note each exchange that came to nothing, without those that were turned away."""
-    exchange, noted = Server.exchange, []
+    execute, noted = Server.execute, []
 
     async def timed(server: Server, *args: Any) -> list[Any]:
         turned_away, begun = server.breaker.is_open, time.monotonic()
         try:
-            return await exchange(server, *args)
+            return await execute(server, *args)
         except UnavailableError:
             if not turned_away:
                 noted.append(Lost(begun, time.monotonic()))
             raise
 
-    look = MultiplexedConnection.look
+    read_nowait = MultiplexedConnection.read_nowait
 
-    def timed_look(line: MultiplexedConnection, *args: Any) -> "asyncio.Future[Any] | None":
-        begun, answer = time.monotonic(), look(line, *args)
+    def timed_read(line: MultiplexedConnection, *args: Any) -> "asyncio.Future[Any] | None":
+        begun, answer = time.monotonic(), read_nowait(line, *args)
 
         def note(answer: "asyncio.Future[Any]") -> None:
             if not answer.cancelled() and isinstance(answer.exception(), TimeoutError):
@@ -196,8 +197,8 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> list[Lost]:
             answer.add_done_callback(note)
         return answer
 
-    monkeypatch.setattr(Server, "exchange", timed)
-    monkeypatch.setattr(MultiplexedConnection, "look", timed_look)
+    monkeypatch.setattr(Server, "execute", timed)
+    monkeypatch.setattr(MultiplexedConnection, "read_nowait", timed_read)
     return noted
 
 
@@ -291,10 +292,10 @@ async def test_p5_who_asks_again_has_the_time_that_is_left(
     deadlines: list[float] = []
 
     async def noted(
-        line: MultiplexedConnection, packed: bytes, count: int, deadline: float, **more: Any
+        line: MultiplexedConnection, sealed: Sealed, deadline: float, *more: Any
     ) -> Any:
         deadlines.append(deadline)
-        return await ask(line, packed, count, deadline, **more)
+        return await ask(line, sealed, deadline, *more)
 
     assert await function("1") == "1"
     monkeypatch.setattr(MultiplexedConnection, "ask", noted)

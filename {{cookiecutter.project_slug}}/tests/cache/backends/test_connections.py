@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as NoConnectionError
 
 from app.core.cache import CacheManager, cache_response
 from app.core.cache.backends.wire import deadline
-from app.core.cache.backends.wire.connections import AnyConnection, Dialler
+from app.core.cache.backends.wire.connections import AnyConnection, Connector
 from app.core.cache.backends.wire.pool import Pool
 from app.core.cache.stored.record import is_record
 from tests.cache.conftest import redis_backend
@@ -39,7 +39,7 @@ from tests.redis_server import RedisServer
 
 Make = Callable[..., CacheManager]
 
-ERA: Final = object()
+GENERATION: Final = object()
 BROKEN: Final[dict[str, Fault]] = {
     "nothing": Fault("cut"),
     "half a reply": Fault("cut", after=5),
@@ -121,17 +121,17 @@ def ours(redis_client: Redis) -> Callable[[], set[str]]:
 @pytest.fixture
 async def pool(redis_server: RedisServer) -> AsyncIterator[Pool]:
     """Lend a pool of two connections."""
-    dialler = Dialler(password=redis_server.password, db=redis_server.db, timeout=WITHIN)
-    pool = Pool(lambda: dialler.dial(redis_server.host, redis_server.port), 2)
+    connector = Connector(password=redis_server.password, db=redis_server.db, timeout=WITHIN)
+    pool = Pool(lambda: connector.connect(redis_server.host, redis_server.port), 2)
     yield pool
     await pool.close()
 
 
-async def lent(pool: Pool, era: object = ERA) -> AnyConnection:
+async def lent(pool: Pool, generation: object = GENERATION) -> AnyConnection:
     """Wait for a connection."""
     async with asyncio.timeout(WITHIN):
-        await pool.turn()
-        return await pool.take(era)
+        await pool.wait()
+        return await pool.acquire(generation)
 
 
 async def send(connection: AnyConnection, *command: Any) -> None:
@@ -154,13 +154,13 @@ async def test_who_waits_for_a_connection_waits_in_line(pool: Pool) -> None:
         connection = await lent(pool)
         served.append(number)
         await asyncio.sleep(0)
-        await pool.give(connection, ERA)
+        await pool.release(connection, GENERATION)
 
     callers = [asyncio.create_task(caller(number)) for number in range(20)]
     await asyncio.sleep(0)
     assert served == []
-    await pool.give(first, ERA)
-    await pool.give(second, ERA)
+    await pool.release(first, GENERATION)
+    await pool.release(second, GENERATION)
     await soon(asyncio.gather(*callers))
     assert served == list(range(20))
 
@@ -172,27 +172,27 @@ async def test_p5_who_stops_waiting_loses_nobody_a_turn(pool: Pool, *, its_turn:
     waiting = [asyncio.create_task(lent(pool)) for _ in range(3)]
     await asyncio.sleep(0)
     if its_turn:
-        await pool.give(connections.pop(), ERA)
+        await pool.release(connections.pop(), GENERATION)
     waiting[0].cancel()
     for connection in connections:
-        await pool.give(connection, ERA)
+        await pool.release(connection, GENERATION)
     for caller in waiting[1:]:
-        await pool.give(await caller, ERA)
+        await pool.release(await caller, GENERATION)
     assert waiting[0].cancelled()
     for _ in range(10):  # both are free
         one, other = await lent(pool), await lent(pool)
-        await pool.give(one, ERA)
-        await pool.give(other, ERA)
+        await pool.release(one, GENERATION)
+        await pool.release(other, GENERATION)
 
 
 async def test_a_connection_is_used_again(pool: Pool) -> None:
     """The one that was used last, so that the others may rest."""
     one, other = await lent(pool), await lent(pool)
-    await pool.give(one, ERA)
-    await pool.give(other, ERA)
+    await pool.release(one, GENERATION)
+    await pool.release(other, GENERATION)
     assert [await lent(pool), await lent(pool)] == [other, one]
-    await pool.give(one, ERA)
-    await pool.give(other, ERA)
+    await pool.release(one, GENERATION)
+    await pool.release(other, GENERATION)
 
 
 async def test_p5_a_connection_that_waits_for_a_reply_is_not_lent(
@@ -202,11 +202,11 @@ async def test_p5_a_connection_that_waits_for_a_reply_is_not_lent(
     connection = await lent(pool)
     number = await number_of(connection)
     connection.unanswered = True
-    await pool.give(connection, ERA)
+    await pool.release(connection, GENERATION)
     await eventually(lambda: number not in ours())
     connection = await lent(pool)
     assert await number_of(connection) in ours() - {number}
-    await pool.give(connection, ERA)
+    await pool.release(connection, GENERATION)
 
 
 async def test_p5_a_connection_with_a_reply_that_nobody_read_is_not_lent(
@@ -217,10 +217,10 @@ async def test_p5_a_connection_with_a_reply_that_nobody_read_is_not_lent(
     number = await number_of(connection)
     await send(connection, "ECHO", "stray")
     await eventually(connection.can_read)
-    await pool.give(connection, ERA)
+    await pool.release(connection, GENERATION)
     connection = await lent(pool)
     assert await number_of(connection) != number
-    await pool.give(connection, ERA)
+    await pool.release(connection, GENERATION)
 
 
 async def test_p5_a_connection_that_was_closed_by_the_server_is_not_lent(
@@ -229,34 +229,34 @@ async def test_p5_a_connection_that_was_closed_by_the_server_is_not_lent(
     """That is noticed when it is needed."""
     connection = await lent(pool)
     number = await number_of(connection)
-    await pool.give(connection, ERA)
+    await pool.release(connection, GENERATION)
     redis_client.client_kill_filter(_id=number)
     await eventually(connection.can_read)
     connection = await lent(pool)
     assert await number_of(connection) != number
-    await pool.give(connection, ERA)
+    await pool.release(connection, GENERATION)
 
 
-async def test_p5_a_connection_of_another_era_is_not_lent(
+async def test_p5_a_connection_of_another_generation_is_not_lent(
     pool: Pool, ours: Callable[[], set[str]]
 ) -> None:
-    """Whether the era ended while it was free or while it was lent."""
+    """Whether the generation ended while it was free or while it was lent."""
     while_free, while_lent = await lent(pool), await lent(pool)
     numbers = {await number_of(connection) for connection in (while_free, while_lent)}
-    await pool.give(while_free, ERA)
+    await pool.release(while_free, GENERATION)
     newer = object()
-    await pool.give(while_lent, newer)
+    await pool.release(while_lent, newer)
     connection = await lent(pool, newer)
     await eventually(lambda: not ours() & numbers)
-    await pool.give(connection, newer)
+    await pool.release(connection, newer)
 
 
 async def test_p5_a_connection_that_cannot_be_opened_takes_no_place(
     proxy: FaultProxy, redis_server: RedisServer
 ) -> None:
     """Neither if it is refused, nor if its caller does not wait for it to be opened."""
-    dialler = Dialler(password=redis_server.password, db=redis_server.db, timeout=WITHIN)
-    pool = Pool(lambda: dialler.dial(proxy.host, proxy.port), 1)
+    connector = Connector(password=redis_server.password, db=redis_server.db, timeout=WITHIN)
+    pool = Pool(lambda: connector.connect(proxy.host, proxy.port), 1)
     proxy.refuse()
     for _ in range(3):
         with pytest.raises(NoConnectionError):
@@ -266,7 +266,7 @@ async def test_p5_a_connection_that_cannot_be_opened_takes_no_place(
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(lent(pool), 0.05)
     proxy.heal()
-    await pool.give(await lent(pool), ERA)
+    await pool.release(await lent(pool), GENERATION)
     await pool.close()
 
 
@@ -275,11 +275,11 @@ async def test_a_closed_pool_closes_what_comes_back(
 ) -> None:
     """What is lent when it is closed goes on until then."""
     connection, other = await lent(pool), await lent(pool)
-    await pool.give(other, ERA)
+    await pool.release(other, GENERATION)
     await pool.close()
     number = await number_of(connection)
     await eventually(lambda: ours() == {number})
-    await pool.give(connection, ERA)
+    await pool.release(connection, GENERATION)
     await eventually(lambda: not ours())
 
 
@@ -289,7 +289,7 @@ async def test_p5_what_a_dropped_connection_has_not_sent_is_never_sent() -> None
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         listener.setblocking(False)
-        dialling = asyncio.create_task(Dialler(timeout=WITHIN).dial(*listener.getsockname()))
+        dialling = asyncio.create_task(Connector(timeout=WITHIN).connect(*listener.getsockname()))
         peer, _ = await loop.sock_accept(listener)
     with peer:
         assert b"HELLO" in await loop.sock_recv(peer, 1000)
@@ -540,7 +540,7 @@ async def test_p5_time_that_this_process_took_opens_no_breaker(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was under way, or in line, while the loop was held up is stored nonetheless."""
-    monkeypatch.setattr(deadline, "STALLED_SECONDS", 1.0)  # so that Redis may be slow here
+    monkeypatch.setattr(deadline, "STALL_GRACE_SECONDS", 1.0)  # so that Redis may be slow here
     manager = make(operation_timeout=BUDGET, max_connections=2)  # one of them for reads
     values = {f"key:{number}": number for number in range(5)}
     await eventually(lambda: manager.set_many(values))

@@ -27,8 +27,9 @@ from app.core.cache import (
     invalidate_cache,
 )
 from app.core.cache.backends import redis
-from app.core.cache.backends.near import TRUST_SECONDS, NearCache
+from app.core.cache.backends.near import NearCache
 from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
+from app.core.cache.backends.wire.tracking import TRUST_SECONDS
 from app.core.cache.base import UnavailableError
 from app.core.cache.coherence import leases
 from app.core.cache.keys.patterns import KeyPattern
@@ -148,7 +149,7 @@ def near_of(manager: CacheManager) -> NearCache:
 def connection_of(manager: CacheManager) -> MultiplexedConnection:
     """Return the connection that reads share, in the running event loop."""
     topology: Any = backend_of(manager)._topology
-    shared: MultiplexedConnection = topology._server._home().multiplexed
+    shared: MultiplexedConnection = topology._server._here().reads
     return shared
 
 
@@ -347,12 +348,13 @@ async def test_p3_what_was_invalidated_late_is_not_near_when_that_is_done(
     """An invalidation that did not reach Redis at first takes what was read meanwhile with it."""
     read = readers(manager, source)["get_or_set, tags"]
     assert (await brought_near(read, wire))["version"] == 1
-    wire.inject(Fault("reset", command=b"SET", to="request", times=4))
+    wire.inject(Fault("garbage", junk=b"-NOPERM not now\r\n", command=b"SET"))
     source.version = 2
     assert await manager.invalidate_tags("two") is False
     assert not await manager.exists("two")
     tag = f"{manager.key_prefix}:~tag:two"
     assert await manager.backend.get_many_bytes([tag]) != (None,)  # the nonce that is near then
+    wire.heal()
     assert (await read())["version"] == 2
     wire.deaf = True
     await eventually(lambda: not len(manager.invalidations.pending))
@@ -873,7 +875,7 @@ def waiting(manager: CacheManager, count: int = 5) -> "list[asyncio.Task[Any]]":
 
 def watched(manager: CacheManager) -> int:
     """Return how many keys somebody watches."""
-    return len(connection_of(manager).messages._watched)
+    return len(connection_of(manager).tracker._watched)
 
 
 @asynccontextmanager
@@ -976,7 +978,7 @@ async def test_p4_waiters_look_again_when_their_connection_breaks(
         async with asyncio.timeout(WITHIN):
             assert await asyncio.gather(leading, *waiters) == ["the leader's"] * 6
         await eventually(lambda: watched(manager) == 0)
-        assert not first.messages._watched
+        assert not first.tracker._watched
 
 
 @pytest.mark.parametrize("more", [(), ("client|tracking",), ("client|caching",)], ids=str)

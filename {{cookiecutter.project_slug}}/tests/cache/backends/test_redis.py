@@ -18,7 +18,9 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, RedisBackend, cache_response
-from app.core.cache.backends.wire.multiplexed import LARGE_BYTES, Get, MultiplexedConnection
+from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
+from app.core.cache.backends.wire.pipeline import LARGE_BYTES
+from app.core.cache.backends.wire.requests import Get, Sealed
 from app.core.cache.base import UnavailableError
 from app.core.cache.coherence.leases import LEASE_MS
 from tests.cache.conftest import redis_backend
@@ -423,9 +425,9 @@ async def test_large_values_do_not_hold_up_small_ones(
     shared: list[bytes] = []
     ask = MultiplexedConnection.ask
 
-    def noted(multiplexed: MultiplexedConnection, packed: bytes, *rest: Any, **others: Any) -> Any:
-        shared.append(packed)
-        return ask(multiplexed, packed, *rest, **others)
+    def noted(multiplexed: MultiplexedConnection, sealed: Sealed, *rest: Any) -> Any:
+        shared.append(sealed.packed)
+        return ask(multiplexed, sealed, *rest)
 
     monkeypatch.setattr(MultiplexedConnection, "ask", noted)
     large = "x" * 2 * LARGE_BYTES
@@ -444,11 +446,11 @@ async def test_large_results_do_not_hold_up_small_ones(
 ) -> None:
     """They are looked for over the shared connection once, and small ones each time."""
     shared: list[bytes] = []
-    look = MultiplexedConnection.look
+    read_nowait = MultiplexedConnection.read_nowait
 
     def noted(multiplexed: MultiplexedConnection, get: Get, *rest: Any) -> Any:
         shared.append(get.name.rpartition(b":")[2])
-        return look(multiplexed, get, *rest)
+        return read_nowait(multiplexed, get, *rest)
 
     @cache_response(redis_manager, "data", key="{size}")
     async def function(size: int) -> str:
@@ -456,7 +458,7 @@ async def test_large_results_do_not_hold_up_small_ones(
 
     for size in (10, 2 * LARGE_BYTES):
         assert len(await function(size)) == size
-    monkeypatch.setattr(MultiplexedConnection, "look", noted)
+    monkeypatch.setattr(MultiplexedConnection, "read_nowait", noted)
     for _ in range(3):
         for size in (10, 2 * LARGE_BYTES):
             assert len(await function(size)) == size

@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, MemoryBackend, RedisBackend
-from app.core.cache.backends.wire.multiplexed import LARGE_BYTES
+from app.core.cache.backends.wire.pipeline import LARGE_BYTES
 from app.core.cache.coherence.pending import (
     REPEATED_SECONDS,
     SLOTS,

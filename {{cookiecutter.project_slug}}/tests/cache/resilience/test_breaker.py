@@ -26,10 +26,12 @@ FOREVER = 60.0
 class Patient:
     """A server as a breaker sees it: well or not, and probed."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_opening: Callable[[], None] | None = None) -> None:
         self.well = False
         self.probes = 0
-        self.breaker = Breaker(Outage("the server", logging.getLogger(__name__)), self.probe)
+        self.steps: list[Callable[[], Awaitable[None]]] = []
+        outage = Outage("the server", logging.getLogger(__name__))
+        self.breaker = Breaker(outage, self.probe, self.steps, on_opening)
 
     async def probe(self) -> None:
         self.probes += 1
@@ -165,7 +167,7 @@ async def test_p5_recovery_comes_before_the_first_who_is_let_in(patient: Patient
         assert patient.admits()
         steps.append(2)
 
-    patient.breaker.on_recovery += [first, second]
+    patient.steps += [first, second]
     patient.well = True
     patient.does("FFF")
     await eventually(lambda: patient.probes)
@@ -179,9 +181,8 @@ async def test_p5_recovery_comes_before_the_first_who_is_let_in(patient: Patient
 
 async def test_p5_threads_open_it_once() -> None:
     """Loops of several threads that lose the server together have one probe and one line of log."""
-    patient = Patient()
     openings: list[int] = []
-    patient.breaker.on_opening.append(lambda: openings.append(1))
+    patient = Patient(lambda: openings.append(1))
     everyone = asyncio.Barrier(4)
     home = asyncio.get_running_loop()
 
@@ -203,8 +204,8 @@ async def _pass(barrier: asyncio.Barrier) -> None:
 async def test_p5_stores_may_rest_alone(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads and removals go on, and stores are tried again after a while, or if one worked."""
     for rest in (0.02, FOREVER):
-        monkeypatch.setattr("app.core.cache.resilience.breaker.WRITES_REST_SECONDS", rest)
-        patient.breaker.rest(OSError("full"), Use.STORE)
+        monkeypatch.setattr("app.core.cache.resilience.breaker.SUSPENSION_SECONDS", rest)
+        patient.breaker.suspend(OSError("full"), Use.STORE)
         assert [patient.admits(use) for use in Use] == [True, False, True]
         if rest == FOREVER:
             patient.does("S", Use.STORE)

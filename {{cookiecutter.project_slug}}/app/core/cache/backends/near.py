@@ -10,38 +10,28 @@ read over such a connection, belongs to it, and is served only
   every message before it has arrived. One that broke, hangs or was delayed proves nothing.
 
 So what another process invalidates is served here for the time of one message, and whatever happens
-to the network, for `TRUST_SECONDS` at most. What this process invalidates it forgets before the
+to the network, for `TRUST_SECONDS` (see `tracking`) at most. What this process invalidates it forgets before the
 invalidation returns, together with the replies that are on their way then: one of them may be older,
 and the message about it may still be to come.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from typing import Any, Protocol
+from typing import Any
 
+from ..base import is_nonce
 from ..keys import KeyPattern
+from ..stored import is_record_of, names_its_key
+from .wire.pipeline import LARGE_BYTES
+from .wire.requests import Hook, Request
+from .wire.tracking import Source
 
-TRUST_SECONDS = 1.0
-"""How long what is kept counts as coherent after its connection has proved itself."""
-RENEW_SECONDS = 0.5
-"""When the next proof is asked for, in the background, if anybody reads what is kept."""
-
+_FOR_EVER = -1  # as PTTL says it
 _OVERHEAD_BYTES = 300  # of an entry, its key and its place among the others, about
 _LARGEST_PART = 8
-
-
-class Source(Protocol):
-    """A connection over which entries were read."""
-
-    trusted_until: float
-    """Until when what was read over it is coherent, by `time.monotonic`."""
-    renew_at: float
-    """When to ask for the next proof of that."""
-
-    def prove(self, key: str) -> None:
-        """Ask for it, and whether `key` is still where it was; never blocks, never raises."""
 
 
 class NearEntry:
@@ -125,6 +115,27 @@ class NearCache:
                 kept.size += size
                 self._make_room()
 
+    def keeps(self, request: Request, source: Source) -> Hook:
+        """Return what keeps the replies to a request that is sent now over `source`.
+
+        A value is kept if the request asks for its PTTL as well, a tag's nonce without.
+        """
+        epoch, asked = self.epoch, time.monotonic()
+
+        def keep(replies: list[Any]) -> None:
+            asked_for = [command[0] for command in request.commands]
+            told = list(zip(request.keys, asked_for, replies, strict=False))
+            lives = {name: ms for name, verb, ms in told if verb == "PTTL"}
+            for name, verb, data in told:
+                key = str(name, "utf-8", "surrogatepass")
+                ms = _FOR_EVER if verb == "GETRANGE" else lives.get(name)
+                if type(ms) is int and _may_be_kept(key, verb, data):
+                    # Redis counts whole milliseconds.
+                    until = math.inf if ms == _FOR_EVER else asked + (ms - 1) / 1000
+                    self.keep(key, data, until, source, epoch)
+
+        return keep
+
     def changed(self, keys: Iterable[str]) -> None:
         """Remove what the server says has changed."""
         with self._lock:
@@ -159,3 +170,12 @@ class NearCache:
         kept = self._entries.pop(key, None)
         if kept is not None:
             self._bytes -= kept.size
+
+
+def _may_be_kept(key: str, verb: bytes | str | int, data: object) -> bool:
+    """Whether a reply is a value or a nonce of ours: no lease, no record of another key."""
+    if type(data) is not bytes or len(data) > LARGE_BYTES:
+        return False
+    if verb == "GETRANGE":
+        return is_nonce(data)
+    return verb == "GET" and (is_record_of(key, data) or not names_its_key(data))

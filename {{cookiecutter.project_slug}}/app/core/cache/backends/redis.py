@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import sha1
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import SecretStr
 from redis.exceptions import NoScriptError, ResponseError
@@ -26,15 +27,15 @@ from ..base import (
 )
 from ..keys import KeyPattern
 from ..resilience import Use
-from ..stored import is_of_another_key, names_its_key
-from .addresses import Address, addresses
-from .near import NearCache
-from .topologies.cluster import Cluster
-from .topologies.sentinel import Master, Sentinels
-from .topologies.single import Single, Topology
-from .wire.connections import AnyConnection, Dialler, Tls
-from .wire.multiplexed import get_of
-from .wire.server import Command, Question, Server
+from ..stored import SHORT_KEY, is_of_another_key, start_of_record
+from .addresses import Address
+from .topologies.choice import Place, optional, topology_at
+from .wire.connections import Connector, Tls
+from .wire.requests import Command, Get, Request
+from .wire.server import Options, Server
+
+if TYPE_CHECKING:
+    from .near import NearCache
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class RedisBackend(BytesBackend):
     """
 
     atomic = True
-    near: NearCache | None
+    near: "NearCache | None"
 
     def __init__(
         self,
@@ -111,90 +112,49 @@ class RedisBackend(BytesBackend):
         if not key_prefix:
             raise ValueError(f"{key_prefix=} must not be empty: it bounds what is ours in Redis")
         self.key_prefix = key_prefix
-        self.near = NearCache(near_size, near_bytes) if near_size and near_bytes else None
-        dialler = Dialler(username=username, password=password, db=db, tls=tls, timeout=timeout)
-
-        def server(
-            where: str, connect: Callable[[], Awaitable[AnyConnection]], host: str
-        ) -> Server:
-            return Server(
-                f"redis at {where}",
-                connect,
-                host=host,
-                budget=min(operation_timeout, timeout),
-                max_connections=max_connections,
-                logger=logger,
-                near=self.near,
-            )
-
-        def server_at(address: Address) -> Server:
-            return server(f"{address[0]}:{address[1]}", lambda: dialler.dial(*address), address[0])
-
-        if sentinels:
-            if not sentinel_master or cluster or unix_socket:
-                raise ValueError(
-                    f"{sentinel_master=}, {cluster=}, {unix_socket=}: sentinels need the name of a "
-                    f"master, and go with neither a cluster nor a Unix socket"
-                )
-            asking = Dialler(
-                username=sentinel_username, password=sentinel_password, tls=tls, timeout=timeout
-            )
-            found = Sentinels(sentinels, sentinel_master, asking=asking, dialler=dialler)
-            master = server(f"the master {sentinel_master!r} of sentinels", found.dial, "")
-            self._place = f"sentinel_master={sentinel_master!r}"
-            self._topology: Topology = Master(master, found)
-        elif cluster:
-            if db or unix_socket:
-                raise ValueError(f"{db=}, {unix_socket=}: a cluster has neither")
-            seeds = addresses(host, port)
-            self._place = f"cluster={host!r}, port={port}"
-            self._topology = Cluster(
-                seeds,
-                server_at,
-                budget=min(operation_timeout, timeout),
-                probe_key=_name(f"{key_prefix}:~probe"),
-            )
-        elif unix_socket:
-            self._place = f"unix_socket={unix_socket!r}"
-            self._topology = Single(server(unix_socket, lambda: dialler.dial_unix(unix_socket), ""))
-        else:
-            self._place = f"host={host!r}, port={port}"
-            self._topology = Single(server_at((host, port)))
-        self._db = db
+        self.near = _near_cache(near_size, near_bytes)
+        budget = min(operation_timeout, timeout)
+        self._options = Options(budget, max_connections, logger, self.near)
+        connector = Connector(username, password, db=db, tls=tls, timeout=timeout)
+        asking = Connector(sentinel_username, sentinel_password, tls=tls, timeout=timeout)
+        self._place = Place(host, port, db, unix_socket, cluster, sentinels, sentinel_master)
+        probe_key = _encoded(f"{key_prefix}:~probe")
+        self._topology = topology_at(self._place, connector, asking, self._options, probe_key)
 
     def __repr__(self) -> str:
-        return f"RedisBackend({self._place}, db={self._db})"
+        return f"RedisBackend({self._place})"
 
     def on_recovery(self, step: Callable[[], Awaitable[None]], /) -> bool:
         """Have `step` awaited when a server that was unwell works again, before others ask it."""
-        self._topology.on_recovery(step)
+        self._options.on_recovery.append(step)
         return True
 
     def on_takeover(self, step: Callable[[], None], /) -> bool:
         """Have `step` called when a replica takes its master's place, before it is asked."""
-        return self._topology.on_takeover(step)
+        self._options.on_takeover.append(step)
+        return self._topology.has_replicas
 
     async def get(self, key: str) -> Any | None:
         """Return the value at `key`, or `None`, also while Redis is away."""
-        return await _or(None, super().get(key))
+        return await _or_default(None, super().get(key))
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
         """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
-        return await _or(False, super().set(key, value, expire))
+        return await _or_default(False, super().set(key, value, expire))
 
     async def delete(self, key: str) -> bool:
         """Remove `key` and return whether there was something to remove."""
-        return await _or(0, self.delete_many([key])) > 0
+        return await _or_default(0, self.delete_many([key])) > 0
 
     async def exists(self, key: str) -> bool:
         """Return whether `key` exists."""
-        found: int = await _or(0, self._one(key, ("EXISTS", _name(key)), Use.READ))
+        found: int = await _or_default(0, self._one(key, ("EXISTS", _encoded(key)), Use.READ))
         return found > 0
 
     async def clear(self) -> bool:
         """Remove every key below `key_prefix`, walking with SCAN: never FLUSHDB."""
         everything = KeyPattern((f"{self.key_prefix}:", ""))
-        return await _or(False, self.delete_matching(everything))
+        return await _or_default(False, self.delete_matching(everything))
 
     async def close(self) -> None:
         """Close the connections of the running event loop; a later use makes new ones."""
@@ -202,7 +162,7 @@ class RedisBackend(BytesBackend):
 
     async def health_check(self) -> bool:
         """Return whether Redis answers, all of it; at once if it is known to be unwell."""
-        return await _or(False, self._topology.ping())
+        return await _or_default(False, self._topology.ping())
 
     async def get_bytes(self, key: str) -> bytes | None:
         """Return the bytes at `key`, or `None`, also for a key of another type than string."""
@@ -215,31 +175,23 @@ class RedisBackend(BytesBackend):
             await self.delete_many([key])
             return False
         lifetime: Command = () if ttl is None else ("PX", ttl)
-        name = _name(key)
-        await self._all([name], [("SET", name, data, *lifetime)], Use.STORE, overtakes=True)
+        name = _encoded(key)
+        await self._all([name], [("SET", name, data, *lifetime)], Use.STORE, invalidates=True)
         return True
 
     async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
         """Return what stands at each of `keys`, in one round trip; other types are left out."""
-        if not keys:
-            return ()
-        names = [_name(key) for key in keys]
-        commands: list[Command] = [("GET", name) for name in names]
-        if self.near is not None:
-            names, commands = 2 * names, commands + [("PTTL", name) for name in names]
-        # What `set` stores does not name its key: the replies are sealed instead.
-        question = Question(names, commands, Use.READ, sealed=True, keeps=self.near is not None)
-        found = (await self._topology.ask(question))[: len(keys)]
+        found, _ = await self._read(keys)
         return tuple(
             [
                 None if data is FOREIGN or (data and is_of_another_key(key, data)) else data
-                for key, data in zip(keys, map(_standing, found), strict=True)
+                for key, data in zip(keys, found, strict=True)
             ]
         )
 
     async def delete_many(self, keys: Sequence[str]) -> int:
         """Remove `keys` and return how many of them there were."""
-        return sum(await self._unlink([_name(key) for key in keys]))
+        return sum(await self._unlink([_encoded(key) for key in keys]))
 
     async def delete_matching(self, pattern: KeyPattern) -> bool:
         """Remove every key that `pattern` covers, a walk with SCAN if it has a wildcard.
@@ -261,35 +213,45 @@ class RedisBackend(BytesBackend):
         self, key: str, tags: Sequence[str] = (), deadline: float | None = None
     ) -> tuple[bytes | None, Nonces]:
         """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
-        # GETs, not one MGET: on a cluster the keys live in different slots.
-        names = [_name(each) for each in (key, *tags)]
-        commands: list[Command] = [("GET", names[0]), *map(_get_nonce, names[1:])]
-        if self.near is not None:
-            names.append(names[0])
-            commands.append(("PTTL", names[0]))
-        keeps = self.near is not None
-        question = Question(names, commands, Use.READ, of_key=key, keeps=keeps, deadline=deadline)
-        found = await self._topology.ask(question)
-        standing, nonces = _standing(found[0]), _nonces(found[1 : 1 + len(tags)])
-        if standing and standing is not FOREIGN and not names_its_key(standing):
-            standing = await self.get_bytes(key)  # set by hand: a reply to another could be it
+        (standing,), nonces = await self._read([key], tags, deadline)
         return standing, nonces
 
     def read_nowait(
         self, key: str, tags: Sequence[str] = (), /, *, by_hand: bool = False
     ) -> "asyncio.Future[Any] | None":
-        """Ask what stands at `key`; the near cache wants to know more, and is served by `look`."""
+        """Send a GET; the near cache needs the PTTL as well, and is served by `look`."""
         if self.near is not None or tags or by_hand:
             return None
-        return self._topology.look(get_of(key))
+        get = _get(key) if len(key) <= SHORT_KEY else _get.__wrapped__(key)
+        return self._topology.read_nowait(get)
+
+    async def _read(
+        self, keys: Sequence[str], tags: Sequence[str] = (), deadline: float | None = None
+    ) -> tuple[list[bytes | None], Nonces]:
+        """Return what stands at `keys`, and the nonces at `tags`."""
+        if not keys and not tags:
+            return [], ()
+        # GETs, not one MGET: on a cluster the keys live in different slots.
+        names, tag_names = [*map(_encoded, keys)], [*map(_encoded, tags)]
+        commands: list[Command] = [("GET", name) for name in names]
+        commands += map(_get_nonce, tag_names)
+        if self.near is not None:
+            commands += [("PTTL", name) for name in names]
+        request = Request([*names, *tag_names, *names][: len(commands)], commands, Use.READ)
+        request.deadline = deadline
+        found = await self._topology.execute(request)
+        return (
+            [*map(_standing, found[: len(keys)])],
+            _nonces(found[len(keys) : len(keys) + len(tags)]),
+        )
 
     async def wait_for_change(self, key: str, standing: bytes, /) -> bytes | None:
         """Return what stands at `key`, if that is still `standing` when the server says so."""
         changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        name = _name(key)
-        question = Question([name], [("GET", name)], Use.READ, of_key=key, changed=changed)
+        name = _encoded(key)
+        request = Request([name], [("GET", name)], Use.READ, changed=changed)
         try:
-            (reply,) = await self._topology.ask(question)
+            (reply,) = await self._topology.execute(request)
             now = _standing(reply)
             if now == standing and changed.cancelled():
                 await asyncio.sleep(POLL_SECONDS)
@@ -301,7 +263,7 @@ class RedisBackend(BytesBackend):
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         """Put `data` at `key` if nothing stands there, else return that: SET NX GET."""
-        command: Command = ("SET", _name(key), data, "NX", "GET", "PX", ms)
+        command: Command = ("SET", _encoded(key), data, "NX", "GET", "PX", ms)
         standing: bytes | None = await self._one(key, command, Use.STORE)
         return None if standing == data else standing  # it was set by a first try that broke
 
@@ -325,22 +287,19 @@ class RedisBackend(BytesBackend):
 
     async def nonces_now(self, tags: Sequence[str]) -> Nonces:
         """Return what stands at the keys `tags`, and no more than a byte too many of each."""
-        names = [_name(tag) for tag in tags]
-        keeps = self.near is not None
-        question = Question(names, [*map(_get_nonce, names)], Use.READ, sealed=True, keeps=keeps)
-        return _nonces(await self._topology.ask(question))
+        return (await self._read((), tags))[1]
 
     async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
         """Return the nonces at the keys `tags`; make those that are missing, or none, for `ms`."""
         made = [new_nonce() for _ in tags]
-        names = [_name(tag) for tag in tags]
+        names = [_encoded(tag) for tag in tags]
         setting: list[Command] = [
             ("SET", name, nonce, "NX", "PX", ms) for name, nonce in zip(names, made, strict=True)
         ]
-        question = Question([*names, *names], [*setting, *map(_get_nonce, names)], Use.STORE)
-        asked = await self._topology.ask(question)
+        request = Request([*names, *names], [*setting, *map(_get_nonce, names)], Use.STORE)
+        asked = await self._topology.execute(request)
         for reply in asked[: len(names)]:
-            _sound(reply)
+            _raise_on_error(reply)
         found = [*_nonces(asked[len(names) :])]
         forged = [place for place, nonce in enumerate(found) if not is_nonce(nonce)]
         if forged:  # who has seen another one meanwhile misses once more
@@ -354,9 +313,9 @@ class RedisBackend(BytesBackend):
         """Put a new nonce at each of the keys `tags`, at the first of them before the others."""
         steps = [tags[:1], tags[1:]] if self._topology.one_slot else [tags]
         for step in steps:
-            names = [_name(tag) for tag in step]
+            names = [_encoded(tag) for tag in step]
             commands: list[Command] = [("SET", name, new_nonce(), "PX", ms) for name in names]
-            await self._all(names, commands, Use.REMOVE, overtakes=True)
+            await self._all(names, commands, Use.REMOVE, invalidates=True)
         return True
 
     async def _unlink(self, names: Sequence[bytes]) -> list[int]:
@@ -364,23 +323,23 @@ class RedisBackend(BytesBackend):
         if self._topology.one_slot:
             commands = [("UNLINK", name) for name in names]
         keys = names[: len(commands)]
-        return await self._all(keys, commands, Use.REMOVE, overtakes=True)
+        return await self._all(keys, commands, Use.REMOVE, invalidates=True)
 
     async def _if_begins(self, key: str, use: Use, *arguments: bytes | str | int) -> bool:
-        return bool(_sound(await self._script(key, use, *arguments)))
+        return bool(_raise_on_error(await self._script(key, use, *arguments)))
 
     async def _script(self, key: str, use: Use, *arguments: bytes | str | int) -> Any:
-        name = _name(key)
+        name = _encoded(key)
         arguments = (1, name, *arguments)
-        question = Question([name], [("EVALSHA", _IF_BEGINS_SHA, *arguments)], use)
-        (reply,) = await self._topology.ask(question)
+        request = Request([name], [("EVALSHA", _IF_BEGINS_SHA, *arguments)], use)
+        (reply,) = await self._topology.execute(request)
         if isinstance(reply, NoScriptError):
-            question = Question([name], [("EVAL", _IF_BEGINS, *arguments)], use)
-            (reply,) = await self._topology.ask(question)
+            request = Request([name], [("EVAL", _IF_BEGINS, *arguments)], use)
+            (reply,) = await self._topology.execute(request)
         return reply
 
     async def _one(self, key: str, command: Command, use: Use) -> Any:
-        return (await self._all([_name(key)], [command], use))[0]
+        return (await self._all([_encoded(key)], [command], use))[0]
 
     async def _all(
         self,
@@ -388,13 +347,13 @@ class RedisBackend(BytesBackend):
         commands: Sequence[Command],
         use: Use,
         *,
-        overtakes: bool = False,
+        invalidates: bool = False,
     ) -> list[Any]:
-        question = Question(names, commands, use, overtakes=overtakes)
-        return [_sound(reply) for reply in await self._topology.ask(question)]
+        request = Request(names, commands, use, invalidates)
+        return [_raise_on_error(reply) for reply in await self._topology.execute(request)]
 
 
-async def _or(failed: T, operation: Awaitable[T]) -> T:
+async def _or_default(failed: T, operation: Awaitable[T]) -> T:
     """Return the result of `operation`, or `failed` where the server is unwell."""
     try:
         return await operation
@@ -406,15 +365,30 @@ async def _scan(server: Server, glob: bytes) -> AsyncIterator[list[bytes]]:
     cursor = b"0"
     while True:
         command: Command = ("SCAN", cursor, "MATCH", glob, "COUNT", _SCAN_COUNT)
-        (reply,) = await server.exchange(Question((), (command,), Use.READ, sealed=True))
-        cursor, names = _sound(reply)
+        (reply,) = await server.execute(Request((), (command,), Use.READ))
+        cursor, names = _raise_on_error(reply)
         if names:
             yield names
         if cursor == b"0":
             return
 
 
-def _name(key: str) -> bytes:
+def _near_cache(size: int, most_bytes: int) -> "NearCache | None":
+    if not size or not most_bytes:
+        return None
+    with optional("CACHE_NEAR_SIZE", "near.py"):
+        from .near import NearCache  # noqa: PLC0415 - it may be gone
+
+    return NearCache(size, most_bytes)
+
+
+@lru_cache(maxsize=4096)  # hot keys are asked for again and again
+def _get(key: str) -> Get:
+    start = start_of_record(key)
+    return Get.of(_encoded(key), start, start.partition(b" ")[0] + b" ")
+
+
+def _encoded(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")
 
 
@@ -432,11 +406,11 @@ def _standing(reply: Any) -> bytes | None:
     """Return what a GET found: `FOREIGN` for a key of another type."""
     if isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE"):
         return FOREIGN
-    found: bytes | None = _sound(reply)
+    found: bytes | None = _raise_on_error(reply)
     return found
 
 
-def _sound(reply: Any) -> Any:
+def _raise_on_error(reply: Any) -> Any:
     """Return a reply, or raise `UnavailableError` if it is an error."""
     if isinstance(reply, ResponseError):
         raise UnavailableError(str(reply))

@@ -14,7 +14,7 @@ See M. Nygard, "Release It!", on circuit breakers.
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
@@ -27,7 +27,7 @@ from .retry import BackgroundRetry
 FAILURES_IN_A_ROW = 3
 FAILURE_RATE = 0.5
 """The part of the last operations, about twenty, that may fail without three in a row."""
-WRITES_REST_SECONDS = 1.0
+SUSPENSION_SECONDS = 1.0
 
 _WEIGHT = 1 / 20
 
@@ -45,20 +45,26 @@ class Use(Enum):
 class Breaker:
     """The circuit breaker of one server.
 
-    `probe` raises while the server is unwell. What is in `on_recovery` is awaited, past the breaker,
-    before others are let in again. Safe to use from several threads and event loops.
+    `probe` raises while the server is unwell. The steps in `on_recovery` are awaited, past the
+    breaker, before others are let in again; `on_opening` is called when it opens. Safe to use from
+    several threads and event loops.
     """
 
-    def __init__(self, outage: Outage, probe: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        outage: Outage,
+        probe: Callable[[], Awaitable[object]],
+        on_recovery: Sequence[Callable[[], Awaitable[None]]] = (),
+        on_opening: Callable[[], None] | None = None,
+    ) -> None:
         self._outage, self._probe = outage, probe
-        self.on_opening: list[Callable[[], None]] = []
-        self.on_recovery: list[Callable[[], Awaitable[None]]] = []
+        self._on_recovery, self._on_opening = on_recovery, on_opening
         self._lock = threading.Lock()
         self.is_open = False
         """Whether operations are turned away."""
         self._in_a_row = 0
         self._rate = 0.0
-        self._rests: dict[Use, float] = {}
+        self._suspended: dict[Use, float] = {}
         self._retry = BackgroundRetry(self._recover)
 
     @property
@@ -68,12 +74,12 @@ class Breaker:
 
     def admit(self, use: Use) -> None:
         """Raise `UnavailableError` for an operation that should not be tried now."""
-        if not (self.is_open or self._rests) or _past.get():
+        if not (self.is_open or self._suspended) or _past.get():
             return
         if self.is_open:
             self._retry.start()  # in case that it was lost
         else:
-            until = self._rests.get(use)
+            until = self._suspended.get(use)
             if until is None or time.monotonic() >= until:
                 return
         self._outage.skipped(use.value)
@@ -83,8 +89,8 @@ class Breaker:
         """Note an operation that worked."""
         self._in_a_row = 0
         self._rate -= self._rate * _WEIGHT
-        if self._rests:
-            self._rests.pop(use, None)
+        if self._suspended:
+            self._suspended.pop(use, None)
         if not self.is_open:
             self._outage.worked()
 
@@ -97,15 +103,17 @@ class Breaker:
         if self._in_a_row >= FAILURES_IN_A_ROW or self._rate > FAILURE_RATE:
             self.trip()
 
-    def crowded(self, error: BaseException, use: Use) -> None:
-        """Note one that came to nothing because this process had too much to ask."""
+    def pool_exhausted(self, error: BaseException, use: Use) -> None:
+        """Note one that found no free connection in time: this process asked too much at once."""
         self._outage.failed(error, use.value)
 
-    def rest(self, error: BaseException, *uses: Use) -> None:
+    def suspend(self, error: BaseException, *uses: Use) -> None:
         """Note that the server refuses such operations now; the next ones are tried in a second."""
         for use in uses:
             self._outage.failed(error, use.value)
-            self._rests[use] = time.monotonic() + WRITES_REST_SECONDS * random.uniform(0.75, 1.25)
+            self._suspended[use] = time.monotonic() + SUSPENSION_SECONDS * random.uniform(
+                0.75, 1.25
+            )
 
     async def stop(self) -> None:
         """Stop what this breaker has under way in the running event loop.
@@ -120,18 +128,18 @@ class Breaker:
             if self.is_open:
                 return
             self.is_open = True
-        for step in self.on_opening:
-            step()
+        if self._on_opening is not None:
+            self._on_opening()
         self._retry.start()
 
     async def _recover(self) -> None:
         with past_the_breaker():
             await self._probe()
-            for step in self.on_recovery:
+            for step in self._on_recovery:
                 await step()
         with self._lock:
             self.is_open, self._in_a_row, self._rate = False, 0, 0.0
-            self._rests.clear()
+            self._suspended.clear()
         self._outage.ended()
 
 

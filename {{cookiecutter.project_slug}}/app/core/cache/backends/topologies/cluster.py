@@ -14,7 +14,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -25,8 +25,10 @@ from redis.exceptions import AskError, MovedError, ResponseError
 from ...base import UnavailableError
 from ...resilience import BackgroundRetry, Use
 from ..addresses import Address
-from ..wire.multiplexed import Get
-from ..wire.server import Command, Question, Server
+from ..wire.connections import Connector
+from ..wire.requests import Command, Get, Request
+from ..wire.server import Options, Server
+from .single import server_at
 
 T = TypeVar("T")
 
@@ -37,81 +39,61 @@ _PAUSE_SECONDS = 0.2  # between two readings of the map
 class Cluster:
     """The servers of a cluster. `seeds` are those that are known from the beginning.
 
-    Nothing stands at `probe_key`.
+    Nothing stands at `probe_key`: to remove it shows whether a server has a cluster, which does not
+    show at a PING.
     """
 
-    one_slot = True
-    """Whether the keys of one command have to be in one slot."""
+    one_slot = has_replicas = True
 
     def __init__(
-        self,
-        seeds: Iterable[Address],
-        make_server: Callable[[Address], Server],
-        *,
-        budget: float,
-        probe_key: bytes,
+        self, seeds: Iterable[Address], connector: Connector, options: Options, probe_key: bytes
     ) -> None:
-        self._make_server, self._budget, self._probe_key = make_server, budget, probe_key
+        self._budget = options.budget
+        self._new_server = partial(
+            server_at, connector=connector, options=options, probe=("UNLINK", probe_key)
+        )
         self._seeds = tuple(seeds)
         self._servers: dict[Address, Server] = {}
-        self._retired: dict[Address, Server] = {}
         self._owners: dict[int, Server] = {}
         self._masters: tuple[Server, ...] = ()
         self._replicas: set[Address] = set()
         self._read_at = 0.0
-        self._reading = BackgroundRetry(self._read, initial_delay=0.0, max_delay=_PAUSE_SECONDS)
+        self._reading = BackgroundRetry(
+            self._read_slots, initial_delay=0.0, max_delay=_PAUSE_SECONDS
+        )
         self._first_reading: asyncio.Task[None] | None = None
-        self._recovery: list[Callable[[], Awaitable[None]]] = []
-        self._takeover: list[Callable[[], None]] = []
 
-    def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Have `step` awaited when a server that was unwell works again."""
-        self._recovery.append(step)
-        for server in [*self._servers.values(), *self._retired.values()]:
-            server.breaker.on_recovery.append(step)
-
-    def on_takeover(self, step: Callable[[], None]) -> bool:
-        """Have `step` called when a replica takes the place of its master."""
-        self._takeover.append(step)
-        for server in [*self._servers.values(), *self._retired.values()]:
-            server.on_takeover.append(step)
-        return True
-
-    async def ask(self, question: Question) -> list[Any]:
-        """Return the replies to a question; each server has its part of it in one write."""
-        deadline = question.deadline or asyncio.get_running_loop().time() + self._budget
+    async def execute(self, request: Request) -> list[Any]:
+        """Return the replies to a request; each server has its part of it in one write."""
+        deadline = request.deadline or asyncio.get_running_loop().time() + self._budget
         try:
             places: dict[Server, list[int]] = defaultdict(list)
-            for place, key in enumerate(question.keys):
+            for place, key in enumerate(request.keys):
                 places[await self._owner(key, deadline)].append(place)
-            parts = [
-                self._part(server, mine, question, deadline) for server, mine in places.items()
-            ]
+            parts = [self._part(server, mine, request, deadline) for server, mine in places.items()]
             answers = [await parts[0]] if len(parts) == 1 else await _all(parts)
         except UnavailableError:
-            self._retry_read()
+            self._refresh_slots()
             raise
-        replies: list[Any] = [None] * len(question.commands)
+        replies: list[Any] = [None] * len(request.commands)
         for mine, answer in zip(places.values(), answers, strict=True):
             for place, reply in zip(mine, answer, strict=True):
                 replies[place] = reply
         return replies
 
-    def look(self, get: Get) -> "asyncio.Future[Any] | None":
-        """Ask what stands at a key, if that can be done at once."""
+    def read_nowait(self, get: Get) -> "asyncio.Future[Any] | None":
+        """Send a GET, if that can be done at once."""
         owner = self._owners.get(key_slot(get.name))
-        return None if owner is None else owner.look(get)
+        return None if owner is None else owner.read_nowait(get)
 
     async def _part(
-        self, server: Server, places: list[int], question: Question, deadline: float
+        self, server: Server, places: list[int], request: Request, deadline: float
     ) -> list[Any]:
-        commands = [question.commands[place] for place in places]
-        part = replace(question, keys=[question.keys[place] for place in places], commands=commands)
-        if places[0] != 0:
-            part.of_key = None
-        replies = await server.exchange(part, deadline)
+        commands = [request.commands[place] for place in places]
+        part = replace(request, keys=[request.keys[place] for place in places], commands=commands)
+        replies = await server.execute(part, deadline)
         return [
-            await self._redirected(server, command, question, reply, deadline)
+            await self._redirected(server, command, request, reply, deadline)
             if isinstance(reply, AskError)
             else reply
             for command, reply in zip(commands, replies, strict=True)
@@ -121,13 +103,13 @@ class Cluster:
         self,
         server: Server,
         command: Command,
-        question: Question,
+        request: Request,
         reply: AskError,
         deadline: float,
     ) -> Any:
-        if question.changed is not None:
-            question.changed.cancel()
-        question = replace(question, keys=(), of_key=None, keeps=False, changed=None)
+        if request.changed is not None:
+            request.changed.cancel()
+        request = replace(request, keys=(), changed=None)
         for _ in range(_HOPS):
             address = _host(reply.host, server), int(reply.port)
             server = self._server(address)
@@ -135,11 +117,11 @@ class Cluster:
             commands: list[Command] = [command]
             if isinstance(reply, MovedError):
                 self._owners[reply.slot_id] = server
-                self._retry_read()
+                self._refresh_slots()
             else:
                 commands = [("ASKING",), command]
-            question = replace(question, commands=commands)
-            *_, answer = await server.exchange(question, deadline)
+            request = replace(request, commands=commands)
+            *_, answer = await server.execute(request, deadline)
             if not isinstance(answer, AskError):
                 return answer
             reply = answer
@@ -147,21 +129,21 @@ class Cluster:
 
     async def ping(self) -> bool:
         """Return whether every master answers."""
-        await self._know()
+        await self._wait_for_slots()
         pings = (server.ping() for server in self._masters)
         unwell = any(await asyncio.gather(*pings, return_exceptions=True))
         if unwell:  # another one may be the master by now
-            self._retry_read()
+            self._refresh_slots()
         return not unwell
 
     async def walk(self) -> AsyncIterator[Server]:
         """Yield each master once, and each again if keys may have moved meanwhile."""
-        await self._know()
-        before = await self._picture()
+        await self._wait_for_slots()
+        before = await self._slot_ownership()
         for server in self._masters:
             yield server
-        await self._read()
-        after = await self._picture()
+        await self._read_slots()
+        after = await self._slot_ownership()
         if before != after or any("[" in owned for owned in after.values()):
             for server in self._masters:
                 yield server
@@ -169,17 +151,17 @@ class Cluster:
     async def close(self) -> None:
         """Close the connections of the running event loop."""
         await self._reading.stop()
-        for server in [*self._servers.values(), *self._retired.values()]:
+        for server in [*self._servers.values()]:
             await server.close()
 
-    async def _picture(self) -> dict[str, str]:
+    async def _slot_ownership(self) -> dict[str, str]:
         """Return what each master says that it owns, and what of that is in motion."""
         owned = {}
         for server in self._masters:
             try:
-                (nodes,) = await server.exchange(_question("CLUSTER", "NODES"))
+                (nodes,) = await server.execute(_request("CLUSTER", "NODES"))
             except UnavailableError:
-                self._retry_read()
+                self._refresh_slots()
                 raise
             if isinstance(nodes, ResponseError):
                 raise UnavailableError(str(nodes))
@@ -193,13 +175,13 @@ class Cluster:
         slot = key_slot(key)
         owner = self._owners.get(slot)
         if owner is None:
-            await self._know(deadline)
+            await self._wait_for_slots(deadline)
             owner = self._owners.get(slot)
             if owner is None:
                 raise UnavailableError("the cluster has no server for some keys")
         return owner
 
-    async def _know(self, deadline: float | None = None) -> None:
+    async def _wait_for_slots(self, deadline: float | None = None) -> None:
         """Wait until the map has been read once. One of an event loop reads it for all."""
         if self._masters:
             return
@@ -207,7 +189,7 @@ class Cluster:
         deadline = deadline or loop.time() + self._budget
         reading = self._first_reading
         if reading is None or reading.done() or reading.get_loop() is not loop:
-            reading = self._first_reading = loop.create_task(self._read())
+            reading = self._first_reading = loop.create_task(self._read_slots())
             reading.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             async with asyncio.timeout_at(deadline):
@@ -215,12 +197,12 @@ class Cluster:
         except TimeoutError:
             raise UnavailableError("no server of the cluster answers in time") from None
 
-    def _retry_read(self) -> None:
+    def _refresh_slots(self) -> None:
         """Read the map anew, in the background, unless that was just done."""
         if time.monotonic() - self._read_at > _PAUSE_SECONDS:
             self._reading.start()
 
-    async def _read(self) -> None:
+    async def _read_slots(self) -> None:
         """Read the map of slots from any server that answers."""
         self._read_at = time.monotonic()
         known = [*self._servers, *(seed for seed in self._seeds if seed not in self._servers)]
@@ -229,15 +211,15 @@ class Cluster:
         for address in [*known, *self._replicas]:
             server = self._server(address)
             try:
-                (ranges,) = await server.exchange(_question("CLUSTER", "SLOTS"))
+                (ranges,) = await server.execute(_request("CLUSTER", "SLOTS"))
             except UnavailableError:
                 continue
             if ranges and not isinstance(ranges, ResponseError):  # which is in the log, once
-                await self._draw(server, ranges)
+                await self._apply_slots(server, ranges)
                 return
         raise UnavailableError("no server of the cluster answers")
 
-    async def _draw(self, asked: Server, ranges: list[Any]) -> None:
+    async def _apply_slots(self, asked: Server, ranges: list[Any]) -> None:
         owners: dict[int, Server] = {}
         replicas: set[Address] = set()
         for first, last, master, *others in ranges:
@@ -249,7 +231,7 @@ class Cluster:
         self._masters = tuple(dict.fromkeys(owners.values()))
         for address, server in list(self._servers.items()):
             if server not in self._masters and address not in self._seeds:
-                self._retired[address] = self._servers.pop(address)
+                del self._servers[address]
                 server.retired = True
                 await server.close()
 
@@ -262,26 +244,13 @@ class Cluster:
     def _server(self, address: Address) -> Server:
         server = self._servers.get(address)
         if server is None:
-            server = self._retired.pop(address, None) or self._new_server(address)
-            server.retired = False
-            self._servers[address] = server
+            server = self._servers[address] = self._new_server(address)
+            server.on_renewal = self._refresh_slots
         return server
 
-    def _new_server(self, address: Address) -> Server:
-        server = self._make_server(address)
-        server.breaker.on_recovery += [partial(self._insist_on_cluster, server), *self._recovery]
-        server.breaker.on_opening.append(self._retry_read)
-        server.on_takeover += self._takeover
-        return server
 
-    async def _insist_on_cluster(self, server: Server) -> None:
-        """Raise `UnavailableError` while a server has no cluster, which does not show at a PING."""
-        if not server.retired:
-            await server.exchange(Question((), (("UNLINK", self._probe_key),), Use.REMOVE))
-
-
-def _question(*command: str) -> Question:
-    return Question((), (command,), Use.READ, sealed=True)
+def _request(*command: str) -> Request:
+    return Request((), (command,), Use.READ)
 
 
 async def _all(parts: list[Coroutine[Any, Any, T]]) -> list[T]:

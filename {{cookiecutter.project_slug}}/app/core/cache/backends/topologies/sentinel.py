@@ -24,9 +24,9 @@ from redis.exceptions import ConnectionError as NoConnectionError
 
 from ...resilience import BackgroundRetry, reason
 from ..addresses import Address
-from ..wire.connections import AnyConnection, Dialler
-from ..wire.multiplexed import Get
-from ..wire.server import Question, Server
+from ..wire.connections import AnyConnection, Connector
+from ..wire.requests import Get, Request
+from ..wire.server import Options, Server
 from .single import Single
 
 _TRUSTED_SECONDS = 1.0
@@ -41,10 +41,10 @@ class Sentinels:
     """Opens connections to the master that the sentinels at `addresses` call `name`."""
 
     def __init__(
-        self, addresses: Sequence[Address], name: str, *, asking: Dialler, dialler: Dialler
+        self, addresses: Sequence[Address], name: str, asking: Connector, connector: Connector
     ) -> None:
         self._addresses, self._name = addresses, name
-        self._asking, self._dialler = asking, dialler
+        self._asking, self._connector = asking, connector
         self._master: Address | None = None
         self._last: Address | None = None
         self.on_change: Callable[[], None] | None = None
@@ -53,13 +53,13 @@ class Sentinels:
         """Ask anew before the next connection."""
         self._master = None
 
-    async def dial(self) -> AnyConnection:
+    async def connect(self) -> AnyConnection:
         """Open a connection to the master; raises `MasterNotFoundError` or what connecting does."""
         try:
             if self._master is None:
                 self._master = await self._find()
             address = self._master
-            connection = await self._dialler.dial(*address)
+            connection = await self._connector.connect(*address)
             try:
                 await _insist_on_master(connection)
             except BaseException:
@@ -112,7 +112,7 @@ class Sentinels:
         )
 
     async def _ask(self, host: str, port: int) -> Address | None:
-        sentinel = await self._asking.dial(host, port)
+        sentinel = await self._asking.connect(host, port)
         try:
             answer = await _asked(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
         finally:
@@ -137,30 +137,33 @@ async def _asked(connection: AnyConnection, *command: str) -> Any:
 class Master(Single):
     """The master that sentinels name, over connections that lead there."""
 
-    def __init__(self, server: Server, sentinels: Sentinels) -> None:
+    has_replicas = True
+
+    def __init__(self, sentinels: Sentinels, name: str, options: Options) -> None:
+        server = Server(f"the master {name!r} of sentinels", sentinels.connect, options)
         super().__init__(server)
         self._worked_at = self._asked_at = 0.0
-        self.look = self._look
+        self.read_nowait = self._read_nowait
         self._sentinels = sentinels
         self._asking = BackgroundRetry(self._leave_the_replaced, initial_delay=0.0)
         server.on_renewal, sentinels.on_change = sentinels.forget, server.take_over
 
-    async def ask(self, question: Question) -> list[Any]:
-        """Return the replies to a question."""
+    async def execute(self, request: Request) -> list[Any]:
+        """Return the replies to a request."""
         self._leave_what_is_old()
         now = time.monotonic()
         if now - self._asked_at > _TRUSTED_SECONDS:
             self._asked_at = now
             self._asking.start()
-        replies = await super().ask(question)
+        replies = await super().execute(request)
         self._worked_at = time.monotonic()
         return replies
 
-    def _look(self, get: Get) -> "asyncio.Future[Any] | None":
-        """Ask what stands at a key, if that can be done at once; `ask` notes that it worked."""
+    def _read_nowait(self, get: Get) -> "asyncio.Future[Any] | None":
+        """Send a GET, if that can be done at once; `execute` notes that it worked."""
         if time.monotonic() - self._worked_at > _TRUSTED_SECONDS / 2:
             return None
-        return self._server.look(get)
+        return self._server.read_nowait(get)
 
     async def ping(self) -> bool:
         """Return whether the server answers."""
@@ -171,11 +174,6 @@ class Master(Single):
         """Yield the server."""
         self._leave_what_is_old()
         yield self._server
-
-    def on_takeover(self, step: Callable[[], None]) -> bool:
-        """Have `step` called when there is another master."""
-        self._server.on_takeover.append(step)
-        return True
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""

@@ -1,13 +1,25 @@
 """What a topology is, and the simplest: one server, which has all the keys."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Protocol
 
 from redis.exceptions import AskError, ResponseError
 
-from ..wire.multiplexed import Get
-from ..wire.server import Question, Server
+from ..addresses import Address
+from ..wire.connections import Connector
+from ..wire.requests import Command, Get, Request
+from ..wire.server import Options, Server
+
+
+def server_at(
+    address: Address, connector: Connector, options: Options, probe: Command = ("PING",)
+) -> Server:
+    """Return the server at an address."""
+    host, port = address
+    connect = partial(connector.connect, host, port)
+    return Server(f"redis at {host}:{port}", connect, options, host=host, probe=probe)
 
 
 class Topology(Protocol):
@@ -15,24 +27,20 @@ class Topology(Protocol):
 
     one_slot: bool
     """Whether the keys of one command have to be in one slot."""
+    has_replicas: bool
+    """Whether a replica may take the place of a server."""
 
-    async def ask(self, question: Question) -> list[Any]:
-        """Return the replies to a question, one for each command; an error may be one."""
+    async def execute(self, request: Request) -> list[Any]:
+        """Return the replies to a request, one for each command; an error may be one."""
 
-    def look(self, get: Get) -> "asyncio.Future[Any] | None":
-        """Ask what stands at a key, if that can be done at once; an error may be the answer."""
+    def read_nowait(self, get: Get) -> "asyncio.Future[Any] | None":
+        """Send a GET, if that can be done at once; an error may be the reply."""
 
     async def ping(self) -> bool:
         """Return whether every server answers."""
 
     def walk(self) -> AsyncIterator[Server]:
         """Yield the servers such that whoever asks each for its keys sees every key."""
-
-    def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Have `step` awaited when a server that was unwell works again."""
-
-    def on_takeover(self, step: Callable[[], None]) -> bool:
-        """Have `step` called when another server takes over; return whether that can be."""
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""
@@ -41,17 +49,15 @@ class Topology(Protocol):
 class Single:
     """One server, which has all the keys."""
 
-    one_slot = False
-    """Whether the keys of one command have to be in one slot."""
+    one_slot = has_replicas = False
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.look = server.look
-        """Ask what stands at a key, if that can be done at once."""
+        self.read_nowait = server.read_nowait
 
-    async def ask(self, question: Question) -> list[Any]:
-        """Return the replies to a question."""
-        replies = await self._server.exchange(question)
+    async def execute(self, request: Request) -> list[Any]:
+        """Return the replies to a request."""
+        replies = await self._server.execute(request)
         if isinstance(replies[0], AskError):
             self._server.refuse(ResponseError("it belongs to a cluster: set REDIS_CLUSTER=true"))
         return replies
@@ -67,14 +73,6 @@ class Single:
     async def walk(self) -> AsyncIterator[Server]:
         """Yield the server."""
         yield self._server
-
-    def on_recovery(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Have `step` awaited when the server works again after it was unwell."""
-        self._server.breaker.on_recovery.append(step)
-
-    def on_takeover(self, _step: Callable[[], None]) -> bool:
-        """Return that there is no other server."""
-        return False
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""

@@ -21,7 +21,7 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.credentials import CredentialProvider
+from redis.credentials import UsernamePasswordCredentialProvider
 
 from ...floors import insist_on_redis_py
 
@@ -65,7 +65,7 @@ class _Dropping(AbstractConnection):
     newer one. See `SO_LINGER` in socket(7).
     """
 
-    era: object = None
+    generation: object = None
     unanswered = False
 
     def drop(self) -> None:
@@ -143,7 +143,7 @@ class _Unix(_Dropping, UnixDomainSocketConnection):
 AnyConnection = _Tcp | _Secure | _Unix
 
 
-class Dialler:
+class Connector:
     """Opens connections that are ready for commands: secured, authenticated, on their database.
 
     `timeout`, in seconds, limits the connecting.
@@ -151,9 +151,9 @@ class Dialler:
 
     def __init__(
         self,
-        *,
         username: str | None = None,
         password: SecretStr | str | None = None,
+        *,
         db: int = 0,
         tls: Tls | None = None,
         timeout: float,
@@ -166,10 +166,14 @@ class Dialler:
             "driver_info": None,  # two commands less
         }
         if password is not None:
-            self._options["credential_provider"] = _Credentials(username, password)
+            # Not in a variable, which a traceback may show; the provider's repr shows nothing.
+            self._options["credential_provider"] = UsernamePasswordCredentialProvider(
+                username,
+                password.get_secret_value() if isinstance(password, SecretStr) else password,
+            )
         self._tls = None if tls is None else tls.context()
 
-    async def dial(self, host: str, port: int) -> AnyConnection:
+    async def connect(self, host: str, port: int) -> AnyConnection:
         """Open a connection to `host`."""
         if self._tls is None:
             return await _opened(_Tcp(host=host, port=port, **self._options))
@@ -177,7 +181,7 @@ class Dialler:
         secure.ssl_context = self._tls  # read once, not for each connection
         return await _opened(secure)
 
-    async def dial_unix(self, path: str) -> AnyConnection:
+    async def connect_unix(self, path: str) -> AnyConnection:
         """Open a connection to the Unix socket at `path`."""
         return await _opened(_Unix(path=path, **self._options))
 
@@ -191,18 +195,3 @@ async def _opened(connection: AnyConnection) -> AnyConnection:
         raise
     connection.unanswered = False
     return connection
-
-
-class _Credentials(CredentialProvider):
-    """Hands name and password to a connection, and shows them to nobody else."""
-
-    def __init__(self, username: str | None, password: SecretStr | str) -> None:
-        self._username = username
-        self._password = SecretStr(password) if isinstance(password, str) else password
-
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        password = self._password.get_secret_value()
-        return (password,) if self._username is None else (self._username, password)
-
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        return self.get_credentials()

@@ -1,21 +1,22 @@
-"""Budgets of time, which this process does not use up itself."""
+"""Deadlines, which this process does not use up itself."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-STALLED_SECONDS = 0.05
+STALL_GRACE_SECONDS = 0.05
 """A timer that is so late was held up by this process: once, there is as long to read replies."""
 
 
 @asynccontextmanager
-async def within(deadline: float) -> AsyncIterator[None]:
+async def until(deadline: float) -> AsyncIterator[None]:
     """Raise `TimeoutError` at `deadline`, in the event loop's time, or a little after a stall."""
     loop = asyncio.get_running_loop()
 
     def end() -> None:
         now = loop.time()
-        timeout.reschedule(now + STALLED_SECONDS if now > deadline + STALLED_SECONDS else now)
+        grace = STALL_GRACE_SECONDS if now > deadline + STALL_GRACE_SECONDS else 0.0
+        timeout.reschedule(now + grace)
 
     async with asyncio.timeout(None) as timeout:
         timer = loop.call_at(deadline, end)

@@ -1,0 +1,75 @@
+"""Which topology it is, by what a backend is told of its servers."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+from ...errors import CacheConfigError
+from ..addresses import Address, addresses
+from ..wire.connections import Connector
+from ..wire.server import Options, Server
+from .single import Single, Topology, server_at
+
+
+class Place(NamedTuple):
+    """Where the servers are."""
+
+    host: str
+    port: int
+    db: int
+    unix_socket: str | None
+    cluster: bool
+    sentinels: Sequence[Address]
+    sentinel_master: str | None
+
+    def __str__(self) -> str:
+        where = f"{'cluster' if self.cluster else 'host'}={self.host!r}, port={self.port}"
+        if self.sentinels:
+            where = f"sentinel_master={self.sentinel_master!r}"
+        elif self.unix_socket:
+            where = f"unix_socket={self.unix_socket!r}"
+        return f"{where}, db={self.db}"
+
+
+@contextmanager
+def optional(setting: str, file: str) -> Iterator[None]:
+    """Let a file be imported that may have been deleted; raise `CacheConfigError` if it was."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not str(error.name).endswith(file.removesuffix(".py").replace("/", ".")):
+            raise
+        raise CacheConfigError(f"{setting} needs the file backends/{file}, which is gone") from None
+
+
+def topology_at(
+    place: Place, connector: Connector, asking: Connector, options: Options, probe_key: bytes
+) -> Topology:
+    """Return the topology at a place, to which `connector` connects, and `asking` to sentinels.
+
+    Raises `CacheConfigError` if the file for it was deleted.
+    """
+    host, port, db, unix_socket, cluster, sentinels, sentinel_master = place
+    if sentinels:
+        if not sentinel_master or cluster or unix_socket:
+            raise ValueError(
+                f"{sentinel_master=}, {cluster=}, {unix_socket=}: sentinels need the name of a "
+                f"master, and go with neither a cluster nor a Unix socket"
+            )
+        with optional("REDIS_SENTINELS", "topologies/sentinel.py"):
+            from .sentinel import Master, Sentinels  # noqa: PLC0415 - it may be gone
+
+        found = Sentinels(sentinels, sentinel_master, asking, connector)
+        return Master(found, sentinel_master, options)
+    if cluster:
+        if db or unix_socket:
+            raise ValueError(f"{db=}, {unix_socket=}: a cluster has neither")
+        with optional("REDIS_CLUSTER", "topologies/cluster.py"):
+            from .cluster import Cluster  # noqa: PLC0415 - it may be gone
+
+        return Cluster(addresses(host, port), connector, options, probe_key)
+    if unix_socket:
+        connect = partial(connector.connect_unix, unix_socket)
+        return Single(Server(f"redis at {unix_socket}", connect, options))
+    return Single(server_at((host, port), connector, options))

@@ -1,0 +1,52 @@
+"""The connections of one event loop, which end with it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+from .multiplexed import MultiplexedConnection
+from .pool import Pool
+from .requests import BrokenConnectionError
+
+
+class LoopConnections:
+    """A pool, and two connections that many share, one for reads and one for the steps of fills."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.reads: MultiplexedConnection | None = None
+        self.stores: MultiplexedConnection | None = None
+        self.generation: object = None
+        # A loop closes the generators that have begun in it before it ends, as `asyncio.run` lets it
+        # (see `loop.shutdown_asyncgens`): so a loop for each test or request leaves nothing.
+        self._ends = self._closed_at_the_end()
+        with suppress(StopIteration):
+            self._ends.asend(None).send(None)  # it begins, and has nothing to wait for
+
+    async def _closed_at_the_end(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            for shared in self._shared():
+                await shared.close()
+            await self.pool.close()
+
+    def _shared(self) -> list[MultiplexedConnection]:
+        return [shared for shared in (self.reads, self.stores) if shared is not None]
+
+    def renew(self, generation: object) -> None:
+        """Leave the connections of another generation."""
+        if self.generation is not generation:
+            for old in self._shared():
+                old.end(BrokenConnectionError("there is a newer one"))
+            self.generation = generation
+
+    async def close(self) -> None:
+        """Close the connections."""
+        with suppress(RuntimeError):  # the event loop ends, and is about to close them itself
+            await self._ends.aclose()
+
+    def abandon(self) -> None:
+        """Close the connections of an event loop that is closed."""
+        for shared in self._shared():
+            shared.abandon()
+        self.pool.abandon()

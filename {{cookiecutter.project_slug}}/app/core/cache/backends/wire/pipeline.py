@@ -1,0 +1,294 @@
+"""A pipeline: commands of many leave together, and their replies come back in order.
+
+redis-py's `Connection` does the connecting; then a pipeline takes its transport over. One timer
+watches for all who wait: a reply that is late fails them all.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import hiredis
+from redis._parsers import BaseParser
+from redis.exceptions import InvalidResponse
+
+from ...base import UnansweredError
+from .connections import AnyConnection
+from .deadline import STALL_GRACE_SECONDS
+from .requests import BrokenConnectionError, Get, Hook, Sealed
+
+_BUFFER_BYTES = 65536
+LARGE_BYTES = 128 * 1024
+"""A value that is larger would hold up the small ones of others: it goes another way next time."""
+MOST_UNSENT = 32
+"""So many commands do not wait for the end of the turn: the server works while others are asked."""
+
+_INCOMPLETE = object()
+
+
+class Wait:
+    """A request that has been sent."""
+
+    __slots__ = ("answer", "deadline", "hook", "replies", "sealed")
+
+    def __init__(
+        self,
+        answer: "asyncio.Future[list[Any]] | None",
+        deadline: float,
+        sealed: Sealed,
+        hook: Hook | None,
+    ) -> None:
+        self.answer, self.deadline, self.sealed, self.hook = answer, deadline, sealed, hook
+        self.replies: list[Any] = []
+
+
+WaitOfGet = tuple["asyncio.Future[Any]", float, Get]
+"""A GET that has been sent: its answer and deadline.
+
+A tuple, because one is made for most hits, and an object takes three times as long.
+"""
+
+
+def answer_of(wait: Wait | WaitOfGet) -> tuple["asyncio.Future[Any] | None", float]:
+    """Return where the answer goes, `None` if nobody waits for it any more, and its deadline."""
+    answer, deadline = wait[:2] if isinstance(wait, tuple) else (wait.answer, wait.deadline)
+    return (None if answer is None or answer.done() else answer), deadline
+
+
+class Pipeline(asyncio.BufferedProtocol):
+    """A connection of one event loop, from its first command until it breaks.
+
+    `connect` opens it when it is first needed. `failed` is called, once, with the error when it
+    could not be opened, or broke or was late while somebody waited. `worked` is called when GETs
+    were answered, and `large` with the key of one whose value is large.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[AnyConnection]],
+        failed: Callable[[Exception], None],
+        worked: Callable[[], None],
+        large: Callable[[bytes], None],
+    ) -> None:
+        self._connect, self._failed = connect, failed
+        self._worked, self._large = worked, large
+        self._loop = asyncio.get_running_loop()
+        self.is_over = False
+        """Whether it is broken or closed: it will not answer any more."""
+        self._connection: AnyConnection | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._waits: deque[Wait | WaitOfGet] = deque()
+        self._unsent: list[bytes] = []
+        self._is_due = False
+        """Whether what is unsent is going to be sent at the end of this turn of the event loop."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf  # uvloop's handle does not tell, if it is due at once
+        self._has_grace = True
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # which TLS can slice
+        self._reader: Any = None
+
+    async def ask(self, sealed: Sealed, deadline: float, hook: Hook | None = None) -> list[Any]:
+        """Send commands and return their replies, with which `hook` is called when they arrive."""
+        if self.is_over:
+            raise BrokenConnectionError("the connection is broken")
+        answer: asyncio.Future[list[Any]] = self._loop.create_future()
+        alone = not self._waits
+        self._enqueue(sealed, deadline, answer, hook)
+        if alone and self._transport is not None:
+            self._send()
+        else:
+            self._send_soon()
+        return await answer
+
+    def end(self, error: Exception) -> None:
+        """Close the connection, and fail who waits."""
+        self.is_over = True
+        self._transport = None
+        waits, self._waits = self._waits, deque()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._opening is not None and self._opening is not asyncio.current_task():
+            self._opening.cancel()
+        if self._connection is not None:
+            self._connection.unanswered = bool(waits)
+            self._connection.drop()
+        for wait in waits:
+            answer, deadline = answer_of(wait)
+            if answer is None:
+                continue
+            if isinstance(wait, tuple) and isinstance(error, BrokenConnectionError):
+                answer.set_exception(UnansweredError(str(error), deadline))
+            else:
+                answer.set_exception(error)
+
+    async def close(self) -> None:
+        """Close the connection, and wait until that is done."""
+        self.end(BrokenConnectionError("the cache was closed"))
+        if self._opening is not None:
+            await asyncio.gather(self._opening, return_exceptions=True)
+
+    def abandon(self) -> None:
+        """Close the connection, of an event loop that is closed: nobody waits there any more."""
+        self.is_over = True
+        self._transport = None
+        self._waits.clear()
+        if self._connection is not None:
+            self._connection.abandon()
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Lend the buffer into which the event loop reads."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand on the replies that are complete, and what the server tells between them."""
+        if self.is_over:
+            return
+        waits, gets, worked = self._waits, self._reader.gets, False
+        try:
+            self._reader.feed(self._buffer, 0, nbytes)
+            while (reply := gets()) is not _INCOMPLETE:
+                if type(reply) is hiredis.PushNotification:
+                    self._on_push(reply)
+                    continue
+                wait = waits[0]  # an answer that nobody waits for raises
+                if not isinstance(wait, tuple):
+                    self._hand_on(reply, wait)
+                    continue
+                waits.popleft()
+                answer, _, get = wait
+                if type(reply) is bytes:
+                    worked = True
+                    if not reply.startswith(get.start) or len(reply) > LARGE_BYTES:
+                        self._look_at(reply, wait)
+                elif reply is None:
+                    worked = True
+                # An error is judged when whoever gets it asks once more.
+                if not answer.done():
+                    answer.set_result(reply)
+        except Exception as error:
+            self._break(error)
+        if worked:
+            self._worked()
+
+    def _hand_on(self, reply: Any, wait: Wait) -> None:
+        wait.replies.append(reply)
+        if len(wait.replies) < wait.sealed.count:
+            return
+        replies = wait.sealed.unsealed(wait.replies)
+        if wait.hook is not None:
+            wait.hook(replies)
+        self._waits.popleft()
+        if wait.answer is not None and not wait.answer.done():
+            wait.answer.set_result(replies)
+
+    def _look_at(self, reply: bytes, wait: WaitOfGet) -> None:
+        """Note a large value; take one that names another key for no answer."""
+        answer, deadline, get = wait
+        if len(reply) > LARGE_BYTES:
+            self._large(get.name)
+        names_another = reply.startswith(get.label) and not reply.startswith(get.start)
+        if names_another and not answer.done():
+            # It is at this key, or the connection is out of step: the next request tells which.
+            answer.set_exception(UnansweredError("a reply that names another key", deadline))
+
+    def _opened(self) -> None:
+        """Do what is to be done before the first command is sent."""
+
+    def _on_push(self, message: list[Any]) -> None:
+        """Act on what the server tells between replies."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the other side has closed the connection."""
+        if not self.is_over:
+            self._break(exc or ConnectionResetError("the server closed the connection"))
+
+    def _break(self, error: Exception) -> None:
+        if self._waits:
+            self._failed(error)
+        self.end(BrokenConnectionError(str(error)))
+
+    def _give_up(self, error: Exception) -> None:
+        self._failed(error)
+        self.end(error)
+
+    def _enqueue(
+        self,
+        sealed: Sealed,
+        deadline: float,
+        answer: "asyncio.Future[list[Any]] | None" = None,
+        hook: Hook | None = None,
+    ) -> None:
+        self._waits.append(Wait(answer, deadline, sealed, hook))
+        if deadline < self._timer_at:
+            self._set_timer(deadline)
+        self._unsent.append(sealed.packed)
+
+    def _send_soon(self) -> None:
+        if len(self._unsent) >= MOST_UNSENT:
+            self._send()
+        elif not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        self._is_due = False
+        if self.is_over or not self._unsent:
+            return
+        if self._transport is not None:
+            unsent, self._unsent = self._unsent, []
+            try:
+                self._transport.write(b"".join(unsent))
+            except Exception as error:  # of a transport that was closed at the wrong moment
+                self._break(error)
+        elif self._opening is None:
+            self._opening = self._loop.create_task(self._open())
+
+    async def _open(self) -> None:
+        try:
+            self._connection = await self._connect()
+            self._reader = hiredis.Reader(
+                protocolError=InvalidResponse,
+                replyError=BaseParser.parse_error,
+                notEnoughData=_INCOMPLETE,
+            )
+            self._transport = self._connection.take_over(self)
+        except Exception as error:
+            self._give_up(error)
+            return
+        self._opening = None
+        self._opened()
+        self._send()
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = self._loop.call_at(when, self._on_timer), when
+
+    def _on_timer(self) -> None:
+        """Fail all if the first of them has waited too long, else who has; then set the timer anew.
+
+        Somebody behind the first, on a second try, may have less time left. After a stall of this
+        process nobody is failed at first: replies may be there, and are read next.
+        """
+        now, due, self._timer_at = self._loop.time(), self._timer_at, math.inf
+        self._has_grace, had_grace = True, self._has_grace
+        if not self._waits:
+            return
+        if had_grace and now > due + STALL_GRACE_SECONDS:
+            self._has_grace = False
+            self._set_timer(now + STALL_GRACE_SECONDS)
+            return
+        _, first = answer_of(self._waits[0])
+        if now >= first:
+            self._give_up(TimeoutError())
+            return
+        later = []
+        for answer, deadline in map(answer_of, self._waits):
+            if answer is not None and deadline > now:
+                later.append(deadline)
+            elif answer is not None:
+                answer.set_exception(TimeoutError())
+        self._set_timer(min(later, default=first))

@@ -1,0 +1,110 @@
+"""Requests: commands that leave together, with a PING behind them that proves their replies.
+
+A middlebox or a bug that doubles one reply makes all that follow answer the command before. So each
+request ends with a PING with a token that nobody else has sent. A connection whose next reply is not
+that token is out of step: it is dropped, and the request is sent again over another one.
+"""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any
+
+import hiredis
+
+from ...resilience import Use
+
+Command = tuple[bytes | str | int, ...]
+"""A Redis command and its arguments."""
+
+Hook = Callable[[list[Any]], None]
+"""What is done with replies in the moment in which they arrive, before any message after them."""
+
+_PROCESS, _numbers = secrets.token_hex(8), itertools.count()
+_TYPES: dict[bytes | str | int, tuple[type, ...]] = {
+    "ASKING": (bytes,),
+    "CLUSTER": (list, bytes),
+    "EVAL": (int,),
+    "EVALSHA": (int,),
+    "EXISTS": (int,),
+    "GET": (bytes, NoneType),
+    "GETRANGE": (bytes,),
+    "PING": (bytes,),
+    "PTTL": (int,),
+    "SCAN": (list,),
+    "SET": (bytes, NoneType),
+    "UNLINK": (int,),
+}
+"""The types of replies; an error may be one to every command."""
+
+
+class StrayReplyError(Exception):
+    """A connection answered with what belongs to another command."""
+
+
+class BrokenConnectionError(Exception):
+    """The connection broke after the request was sent; another one may have an answer."""
+
+
+@dataclass(slots=True)
+class Request:
+    """Commands that leave in one write, each about the key in the same place of `keys`.
+
+    What is read after a request that `invalidates` must not be from before it. `changed` is done
+    when the server tells that the one key of the request has changed, and cancelled where it would
+    not tell. `deadline` is when all has to be over, in the event loop's time, for what was asked
+    before over another connection; otherwise it has the server's budget.
+    """
+
+    keys: Sequence[bytes]
+    commands: Sequence[Command]
+    use: Use
+    invalidates: bool = False
+    changed: "asyncio.Future[None] | None" = None
+    deadline: float | None = None
+
+
+@dataclass(slots=True)
+class Get:
+    """A GET as it is sent, and the beginnings of values that name a key: its own, and any."""
+
+    name: bytes
+    packed: bytes
+    start: bytes
+    label: bytes
+
+    @classmethod
+    def of(cls, name: bytes, start: bytes, label: bytes) -> "Get":
+        """Return the GET of a key whose own values begin with `start`, those of all with `label`."""
+        return cls(name, packed(("GET", name)), start, label)
+
+
+class Sealed:
+    """Commands as they are sent, with the PING that proves their replies."""
+
+    __slots__ = ("_commands", "_token", "count", "packed")
+
+    def __init__(self, commands: Sequence[Command] = ()) -> None:
+        self._commands, self._token = commands, f"{_PROCESS} {next(_numbers)}".encode()
+        self.packed = b"".join([*map(packed, commands), packed(("PING", self._token))])
+        self.count = len(commands) + 1
+        """How many replies there will be."""
+
+    def unsealed(self, replies: list[Any]) -> list[Any]:
+        """Return the replies to the commands; raise `StrayReplyError` if they are not theirs."""
+        if replies.pop() != self._token or not all(map(_fits, self._commands, replies)):
+            raise StrayReplyError("a reply that belongs to another command")
+        return replies
+
+
+def packed(command: Command) -> bytes:
+    """Return a command as the protocol has it."""
+    done: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # it takes any number
+    return done
+
+
+def _fits(command: Command, reply: Any) -> bool:
+    return isinstance(reply, (Exception, *_TYPES.get(command[0], (object,))))
