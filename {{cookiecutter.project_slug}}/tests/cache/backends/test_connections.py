@@ -11,17 +11,19 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from hiredis import pack_command
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnectionError
 
-from app.core.cache import CacheManager, cache_response
-from app.core.cache.backends.wire import deadline
-from app.core.cache.backends.wire.connections import AnyConnection, Connector
+from app.core.cache import CacheManager, RedisBackend, cache_response
+from app.core.cache.backends.wire import deadline, pipeline
+from app.core.cache.backends.wire.connections import Connector
+from app.core.cache.backends.wire.pipeline import Pipeline
 from app.core.cache.backends.wire.pool import Pool
+from app.core.cache.backends.wire.requests import Sealed
 from app.core.cache.stored.record import is_record
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
@@ -39,7 +41,6 @@ from tests.redis_server import RedisServer
 
 Make = Callable[..., CacheManager]
 
-GENERATION: Final = object()
 BROKEN: Final[dict[str, Fault]] = {
     "nothing": Fault("cut"),
     "half a reply": Fault("cut", after=5),
@@ -121,28 +122,33 @@ def ours(redis_client: Redis) -> Callable[[], set[str]]:
 @pytest.fixture
 async def pool(redis_server: RedisServer) -> AsyncIterator[Pool]:
     """Lend a pool of two connections."""
-    connector = Connector(password=redis_server.password, db=redis_server.db, timeout=WITHIN)
-    pool = Pool(lambda: connector.connect(redis_server.host, redis_server.port), 2)
+    pool = pool_at(redis_server, redis_server.host, redis_server.port, 2)
     yield pool
-    await pool.close()
+    pool.end()
 
 
-async def lent(pool: Pool, generation: object = GENERATION) -> AnyConnection:
+def pool_at(server: RedisServer, host: str, port: int, size: int) -> Pool:
+    """Make a pool of connections to this port, behind which is this server."""
+    connector = Connector(password=server.password, db=server.db, timeout=WITHIN)
+    return Pool(lambda: Pipeline(lambda: connector.connect(host, port), lambda _: None), size)
+
+
+async def lent(pool: Pool) -> Pipeline:
     """Wait for a connection."""
     async with asyncio.timeout(WITHIN):
         await pool.wait()
-        return await pool.acquire(generation)
+    return pool.acquire()
 
 
-async def send(connection: AnyConnection, *command: Any) -> None:
-    """Send a command."""
-    await connection.send_packed_command(pack_command(command))
+async def ask(pipeline: Pipeline, *command: Any, within: float = WITHIN) -> Any:
+    """Send a command; return the reply."""
+    deadline = asyncio.get_running_loop().time() + within
+    return (await pipeline.ask(Sealed([command]), deadline))[0]
 
 
-async def number_of(connection: AnyConnection) -> str:
+async def number_of(pipeline: Pipeline) -> str:
     """Return the number that Redis gave a connection."""
-    await send(connection, "CLIENT", "ID")
-    return str(await connection.read_response())
+    return str(await ask(pipeline, "CLIENT", "ID"))
 
 
 async def test_who_waits_for_a_connection_waits_in_line(pool: Pool) -> None:
@@ -154,13 +160,13 @@ async def test_who_waits_for_a_connection_waits_in_line(pool: Pool) -> None:
         connection = await lent(pool)
         served.append(number)
         await asyncio.sleep(0)
-        await pool.release(connection, GENERATION)
+        pool.release(connection)
 
     callers = [asyncio.create_task(caller(number)) for number in range(20)]
     await asyncio.sleep(0)
     assert served == []
-    await pool.release(first, GENERATION)
-    await pool.release(second, GENERATION)
+    pool.release(first)
+    pool.release(second)
     await soon(asyncio.gather(*callers))
     assert served == list(range(20))
 
@@ -172,27 +178,27 @@ async def test_p5_who_stops_waiting_loses_nobody_a_turn(pool: Pool, *, its_turn:
     waiting = [asyncio.create_task(lent(pool)) for _ in range(3)]
     await asyncio.sleep(0)
     if its_turn:
-        await pool.release(connections.pop(), GENERATION)
+        pool.release(connections.pop())
     waiting[0].cancel()
     for connection in connections:
-        await pool.release(connection, GENERATION)
+        pool.release(connection)
     for caller in waiting[1:]:
-        await pool.release(await caller, GENERATION)
+        pool.release(await caller)
     assert waiting[0].cancelled()
     for _ in range(10):  # both are free
         one, other = await lent(pool), await lent(pool)
-        await pool.release(one, GENERATION)
-        await pool.release(other, GENERATION)
+        pool.release(one)
+        pool.release(other)
 
 
 async def test_a_connection_is_used_again(pool: Pool) -> None:
     """The one that was used last, so that the others may rest."""
     one, other = await lent(pool), await lent(pool)
-    await pool.release(one, GENERATION)
-    await pool.release(other, GENERATION)
+    pool.release(one)
+    pool.release(other)
     assert [await lent(pool), await lent(pool)] == [other, one]
-    await pool.release(one, GENERATION)
-    await pool.release(other, GENERATION)
+    pool.release(one)
+    pool.release(other)
 
 
 async def test_p5_a_connection_that_waits_for_a_reply_is_not_lent(
@@ -201,73 +207,71 @@ async def test_p5_a_connection_that_waits_for_a_reply_is_not_lent(
     """It is closed, and the next caller has a new one."""
     connection = await lent(pool)
     number = await number_of(connection)
-    connection.unanswered = True
-    await pool.release(connection, GENERATION)
+    asking = asyncio.create_task(ask(connection, "ECHO", "late"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    pool.release(connection)
     await eventually(lambda: number not in ours())
     connection = await lent(pool)
     assert await number_of(connection) in ours() - {number}
-    await pool.release(connection, GENERATION)
+    pool.release(connection)
 
 
-async def test_p5_a_connection_with_a_reply_that_nobody_read_is_not_lent(
-    pool: Pool, redis_client: Redis
+async def test_p5_a_connection_with_a_reply_that_nobody_waits_for_is_not_lent(
+    proxy: FaultProxy, redis_server: RedisServer
 ) -> None:
-    """Nobody gets the answer to another one's question."""
+    """Nobody gets the answer to another one's request."""
+    pool = pool_at(redis_server, proxy.host, proxy.port, 1)
     connection = await lent(pool)
     number = await number_of(connection)
-    await send(connection, "ECHO", "stray")
-    await eventually(connection.can_read)
-    await pool.release(connection, GENERATION)
+    proxy.inject(Fault("duplicate", command=b"PING", times=1))
+    await ask(connection, "ECHO", "1")
+    pool.release(connection)
+    await eventually(lambda: connection.is_over)
     connection = await lent(pool)
     assert await number_of(connection) != number
-    await pool.release(connection, GENERATION)
+    pool.release(connection)
+    pool.end()
 
 
 async def test_p5_a_connection_that_was_closed_by_the_server_is_not_lent(
     pool: Pool, redis_client: Redis
 ) -> None:
-    """That is noticed when it is needed."""
+    """That is noticed at once."""
     connection = await lent(pool)
     number = await number_of(connection)
-    await pool.release(connection, GENERATION)
+    pool.release(connection)
     redis_client.client_kill_filter(_id=number)
-    await eventually(connection.can_read)
+    await eventually(lambda: connection.is_over)
     connection = await lent(pool)
     assert await number_of(connection) != number
-    await pool.release(connection, GENERATION)
-
-
-async def test_p5_a_connection_of_another_generation_is_not_lent(
-    pool: Pool, ours: Callable[[], set[str]]
-) -> None:
-    """Whether the generation ended while it was free or while it was lent."""
-    while_free, while_lent = await lent(pool), await lent(pool)
-    numbers = {await number_of(connection) for connection in (while_free, while_lent)}
-    await pool.release(while_free, GENERATION)
-    newer = object()
-    await pool.release(while_lent, newer)
-    connection = await lent(pool, newer)
-    await eventually(lambda: not ours() & numbers)
-    await pool.release(connection, newer)
+    pool.release(connection)
 
 
 async def test_p5_a_connection_that_cannot_be_opened_takes_no_place(
     proxy: FaultProxy, redis_server: RedisServer
 ) -> None:
-    """Neither if it is refused, nor if its caller does not wait for it to be opened."""
-    connector = Connector(password=redis_server.password, db=redis_server.db, timeout=WITHIN)
-    pool = Pool(lambda: connector.connect(proxy.host, proxy.port), 1)
+    """Neither if it is refused, nor if nobody waits for it to be opened."""
+    pool = pool_at(redis_server, proxy.host, proxy.port, 1)
+
+    async def use(within: float = WITHIN) -> None:
+        connection = await lent(pool)
+        try:
+            await ask(connection, "PING", within=within)
+        finally:
+            pool.release(connection)
+
     proxy.refuse()
     for _ in range(3):
         with pytest.raises(NoConnectionError):
-            await lent(pool)
+            await use()
     proxy.ignore()
     for _ in range(3):
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(lent(pool), 0.05)
+            await use(0.05)
     proxy.heal()
-    await pool.release(await lent(pool), GENERATION)
-    await pool.close()
+    await use()
+    pool.end()
 
 
 async def test_a_closed_pool_closes_what_comes_back(
@@ -275,12 +279,33 @@ async def test_a_closed_pool_closes_what_comes_back(
 ) -> None:
     """What is lent when it is closed goes on until then."""
     connection, other = await lent(pool), await lent(pool)
-    await pool.release(other, GENERATION)
-    await pool.close()
     number = await number_of(connection)
+    await number_of(other)
+    pool.release(other)
+    pool.end()
     await eventually(lambda: ours() == {number})
-    await pool.release(connection, GENERATION)
+    pool.release(connection)
     await eventually(lambda: not ours())
+
+
+async def test_p5_connections_of_another_generation_are_left(
+    make: Make, ours: Callable[[], set[str]]
+) -> None:
+    """All that there were: they may lead to a server that is not the master any more."""
+    manager = make()
+
+    async def use() -> None:
+        assert await manager.set("key", 1) is True
+        assert await manager.get("key") == 1
+        assert await manager.get_or_set("other", lambda: 2) == 2
+
+    await use()
+    before = ours()
+    topology: Any = cast("RedisBackend", manager.backend)._topology
+    topology._server.renew()
+    await manager.delete("other")
+    await use()
+    await eventually(lambda: not ours() & before)
 
 
 async def test_p5_what_a_dropped_connection_has_not_sent_is_never_sent() -> None:
@@ -295,7 +320,8 @@ async def test_p5_what_a_dropped_connection_has_not_sent_is_never_sent() -> None
         assert b"HELLO" in await loop.sock_recv(peer, 1000)
         await loop.sock_sendall(peer, b"%1\r\n+proto\r\n:3\r\n")
         connection = await dialling
-        await send(connection, "SET", "key", b"old" * 100_000)
+        command: Any = ("SET", "key", "old" * 100_000)
+        await connection.send_packed_command(pack_command(command))
         connection.unanswered = True
         connection.drop()
         await asyncio.sleep(0)  # in which the socket is closed
@@ -540,7 +566,8 @@ async def test_p5_time_that_this_process_took_opens_no_breaker(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was under way, or in line, while the loop was held up is stored nonetheless."""
-    monkeypatch.setattr(deadline, "STALL_GRACE_SECONDS", 1.0)  # so that Redis may be slow here
+    for module in (deadline, pipeline):
+        monkeypatch.setattr(module, "STALL_GRACE_SECONDS", 1.0)  # so that Redis may be slow here
     manager = make(operation_timeout=BUDGET, max_connections=2)  # one of them for reads
     values = {f"key:{number}": number for number in range(5)}
     await eventually(lambda: manager.set_many(values))

@@ -63,7 +63,7 @@ class Sentinels:
             try:
                 await _insist_on_master(connection)
             except BaseException:
-                await connection.disconnect(nowait=True)
+                connection.drop()
                 raise
         except BaseException:
             self.forget()
@@ -116,7 +116,7 @@ class Sentinels:
         try:
             answer = await _asked(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
         finally:
-            await sentinel.disconnect(nowait=True)
+            sentinel.drop()
         return None if answer is None else (answer[0].decode(), int(answer[1]))
 
 
@@ -140,7 +140,7 @@ class Master(Single):
     has_replicas = True
 
     def __init__(self, sentinels: Sentinels, name: str, options: Options) -> None:
-        server = Server(f"the master {name!r} of sentinels", sentinels.connect, options)
+        server = Server(f"redis at the master {name!r} of sentinels", sentinels.connect, options)
         super().__init__(server)
         self._worked_at = self._asked_at = 0.0
         self.read_nowait = self._read_nowait

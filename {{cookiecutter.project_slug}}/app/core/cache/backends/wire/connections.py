@@ -25,7 +25,6 @@ from redis.credentials import UsernamePasswordCredentialProvider
 
 from ...floors import insist_on_redis_py
 
-_CLOSE_SECONDS = 1.0
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 
@@ -65,7 +64,6 @@ class _Dropping(AbstractConnection):
     newer one. See `SO_LINGER` in socket(7).
     """
 
-    generation: object = None
     unanswered = False
 
     def drop(self) -> None:
@@ -89,17 +87,9 @@ class _Dropping(AbstractConnection):
         if writer is not None:
             _abandon(writer.transport)
 
-    async def disconnect(self, nowait: bool = False, *_: Any, **__: Any) -> None:
-        """Close the connection; never raises, and takes a second at most."""
-        writer = self._writer
+    async def disconnect(self, *_: Any, **__: Any) -> None:
+        """Close the connection at once; never raises."""
         self.drop()
-        if writer is None or nowait or self.unanswered:
-            return
-        try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await writer.wait_closed()
-        except Exception:  # it was going to be closed anyway
-            writer.transport.abort()
 
     def take_over(self, protocol: asyncio.BaseProtocol) -> asyncio.WriteTransport:
         """Have what arrives from now on handed to `protocol`."""
@@ -191,7 +181,7 @@ async def _opened(connection: AnyConnection) -> AnyConnection:
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
     except BaseException:
-        await connection.disconnect(nowait=True)
+        connection.drop()
         raise
     connection.unanswered = False
     return connection

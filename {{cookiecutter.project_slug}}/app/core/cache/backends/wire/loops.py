@@ -1,21 +1,29 @@
 """The connections of one event loop, which end with it."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from weakref import WeakSet
 
+from .connections import AnyConnection
 from .multiplexed import MultiplexedConnection
 from .pool import Pool
 from .requests import BrokenConnectionError
 
 
 class LoopConnections:
-    """A pool, and two connections that many share, one for reads and one for the steps of fills."""
+    """A pool, and two connections that many share, one for reads and one for the steps of fills.
 
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
+    When there is a new `generation`, all of them are replaced.
+    """
+
+    def __init__(self, new_pool: Callable[[], Pool]) -> None:
+        self._new_pool = new_pool
+        self.pool = new_pool()
         self.reads: MultiplexedConnection | None = None
         self.stores: MultiplexedConnection | None = None
         self.generation: object = None
+        self.opened: WeakSet[AnyConnection] = WeakSet()
         # A loop closes the generators that have begun in it before it ends, as `asyncio.run` lets it
         # (see `loop.shutdown_asyncgens`): so a loop for each test or request leaves nothing.
         self._ends = self._closed_at_the_end()
@@ -26,9 +34,8 @@ class LoopConnections:
         try:
             yield
         finally:
-            for shared in self._shared():
-                await shared.close()
-            await self.pool.close()
+            pipelines = [*self.pool.end(), *self._shared()]
+            await asyncio.gather(*(pipeline.close() for pipeline in pipelines))
 
     def _shared(self) -> list[MultiplexedConnection]:
         return [shared for shared in (self.reads, self.stores) if shared is not None]
@@ -36,9 +43,10 @@ class LoopConnections:
     def renew(self, generation: object) -> None:
         """Leave the connections of another generation."""
         if self.generation is not generation:
-            for old in self._shared():
-                old.end(BrokenConnectionError("there is a newer one"))
-            self.generation = generation
+            self.pool.end()
+            for shared in self._shared():
+                shared.end(BrokenConnectionError("there is a newer one"))
+            self.pool, self.generation = self._new_pool(), generation
 
     async def close(self) -> None:
         """Close the connections."""
@@ -47,6 +55,5 @@ class LoopConnections:
 
     def abandon(self) -> None:
         """Close the connections of an event loop that is closed."""
-        for shared in self._shared():
-            shared.abandon()
-        self.pool.abandon()
+        for connection in self.opened:
+            connection.abandon()

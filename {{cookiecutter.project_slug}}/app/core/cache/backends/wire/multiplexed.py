@@ -114,11 +114,6 @@ class MultiplexedConnection(Pipeline):
         self.trusted_until = 0.0
         self.tracker.lose(self)
 
-    def abandon(self) -> None:
-        """Close the connection, of an event loop that is closed."""
-        super().abandon()
-        self.trusted_until = 0.0
-
     def _on_push(self, message: list[Any]) -> None:
         self.tracker.on_push(message, self)
         first = self._waits[0] if self._waits else None

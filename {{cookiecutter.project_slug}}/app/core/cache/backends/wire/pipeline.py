@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -20,6 +21,7 @@ from .deadline import STALL_GRACE_SECONDS
 from .requests import BrokenConnectionError, Get, Hook, Sealed
 
 _BUFFER_BYTES = 65536
+_CLOSE_SECONDS = 1.0
 LARGE_BYTES = 128 * 1024
 """A value that is larger would hold up the small ones of others: it goes another way next time."""
 MOST_UNSENT = 32
@@ -69,10 +71,10 @@ class Pipeline(asyncio.BufferedProtocol):
         self,
         connect: Callable[[], Awaitable[AnyConnection]],
         failed: Callable[[Exception], None],
-        worked: Callable[[], None],
-        large: Callable[[bytes], None],
+        worked: Callable[[], None] = lambda: None,
+        large: Callable[[bytes], None] = lambda _: None,
     ) -> None:
-        self._connect, self._failed = connect, failed
+        self._connect, self.failed = connect, failed
         self._worked, self._large = worked, large
         self._loop = asyncio.get_running_loop()
         self.is_over = False
@@ -86,9 +88,15 @@ class Pipeline(asyncio.BufferedProtocol):
         """Whether what is unsent is going to be sent at the end of this turn of the event loop."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf  # uvloop's handle does not tell, if it is due at once
-        self._has_grace = True
+        self._grace_ends = 0.0
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # which TLS can slice
         self._reader: Any = None
+        self._lost = asyncio.Event()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there are replies that have not come yet."""
+        return bool(self._waits)
 
     async def ask(self, sealed: Sealed, deadline: float, hook: Hook | None = None) -> list[Any]:
         """Send commands and return their replies, with which `hook` is called when they arrive."""
@@ -125,18 +133,13 @@ class Pipeline(asyncio.BufferedProtocol):
                 answer.set_exception(error)
 
     async def close(self) -> None:
-        """Close the connection, and wait until that is done."""
+        """Close the connection, and wait until that is done, for a second at most."""
         self.end(BrokenConnectionError("the cache was closed"))
         if self._opening is not None:
             await asyncio.gather(self._opening, return_exceptions=True)
-
-    def abandon(self) -> None:
-        """Close the connection, of an event loop that is closed: nobody waits there any more."""
-        self.is_over = True
-        self._transport = None
-        self._waits.clear()
-        if self._connection is not None:
-            self._connection.abandon()
+        if self._reader is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), _CLOSE_SECONDS)
 
     def get_buffer(self, _sizehint: int) -> memoryview:
         """Lend the buffer into which the event loop reads."""
@@ -201,17 +204,18 @@ class Pipeline(asyncio.BufferedProtocol):
         """Act on what the server tells between replies."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the other side has closed the connection."""
+        """Note that the connection is closed, by whichever side."""
+        self._lost.set()
         if not self.is_over:
             self._break(exc or ConnectionResetError("the server closed the connection"))
 
     def _break(self, error: Exception) -> None:
         if self._waits:
-            self._failed(error)
+            self.failed(error)
         self.end(BrokenConnectionError(str(error)))
 
     def _give_up(self, error: Exception) -> None:
-        self._failed(error)
+        self.failed(error)
         self.end(error)
 
     def _enqueue(
@@ -274,12 +278,13 @@ class Pipeline(asyncio.BufferedProtocol):
         process nobody is failed at first: replies may be there, and are read next.
         """
         now, due, self._timer_at = self._loop.time(), self._timer_at, math.inf
-        self._has_grace, had_grace = True, self._has_grace
         if not self._waits:
             return
-        if had_grace and now > due + STALL_GRACE_SECONDS:
-            self._has_grace = False
-            self._set_timer(now + STALL_GRACE_SECONDS)
+        is_late = now > due + STALL_GRACE_SECONDS
+        if is_late and now >= self._grace_ends and due != self._grace_ends:
+            self._grace_ends = now + STALL_GRACE_SECONDS
+        if now < self._grace_ends:
+            self._set_timer(self._grace_ends)
             return
         _, first = answer_of(self._waits[0])
         if now >= first:

@@ -1,69 +1,45 @@
-"""A pool of connections: who finds none free waits in line, instead of failing."""
+"""A pool of pipelines that one request has to itself: who finds none free waits in line."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from .connections import AnyConnection
+from .pipeline import Pipeline
+from .requests import BrokenConnectionError
 
 
 class Pool:
-    """Connections of one event loop, at most `size`.
+    """Pipelines of one event loop, at most `size`; `make` makes one."""
 
-    A connection that bears another `generation` than the one that is asked for is dropped, not lent.
-    """
-
-    def __init__(self, connect: Callable[[], Awaitable[AnyConnection]], size: int) -> None:
-        self._connect = connect
+    def __init__(self, make: Callable[[], Pipeline], size: int) -> None:
+        self._make = make
         self._turns = asyncio.Semaphore(size)
-        self._idle: list[AnyConnection] = []
-        self._closed = False
+        self._idle: list[Pipeline] = []
+        self._is_closed = False
 
     async def wait(self) -> None:
-        """Wait in line for a connection; call `acquire` then."""
+        """Wait in line for a pipeline; call `acquire` then."""
         await self._turns.acquire()
 
-    async def acquire(self, generation: object) -> AnyConnection:
-        """Lend a connection on which nothing is left to be read, after `wait` has returned.
+    def acquire(self) -> Pipeline:
+        """Lend a pipeline, after `wait` has returned; give it back with `release`."""
+        while self._idle:
+            pipeline = self._idle.pop()  # the one that was used last
+            if not pipeline.is_over:
+                return pipeline
+        return self._make()
 
-        Give it back with `release`.
-        """
-        try:
-            while self._idle:
-                connection = self._idle.pop()  # the one that was used last
-                if connection.generation is generation and not await _is_spoilt(connection):
-                    return connection
-                await connection.disconnect(nowait=True)
-            connection = await self._connect()
-            connection.generation = generation
-        except BaseException:
-            self._turns.release()
-            raise
-        return connection
-
-    async def release(self, connection: AnyConnection, generation: object) -> None:
-        """Take a connection back; one that waits for an answer is dropped."""
-        if connection.unanswered or connection.generation is not generation or self._closed:
-            await connection.disconnect(nowait=True)
+    def release(self, pipeline: Pipeline) -> None:
+        """Take a pipeline back; one that waits for an answer is dropped."""
+        if pipeline.is_waiting or self._is_closed:
+            pipeline.end(BrokenConnectionError("it is not needed any more"))
         else:
-            self._idle.append(connection)
+            self._idle.append(pipeline)
         self._turns.release()
 
-    async def close(self) -> None:
-        """Close the connections; those that are lent now are closed when they come back."""
-        self._closed = True
-        while self._idle:
-            await self._idle.pop().disconnect()
-
-    def abandon(self) -> None:
-        """Close the connections, of an event loop that is closed."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().abandon()
-
-
-async def _is_spoilt(connection: AnyConnection) -> bool:
-    """Whether a connection was closed by the other side, or has an answer that nobody asked for."""
-    try:
-        return await connection.can_read()
-    except Exception:
-        return True
+    def end(self) -> list[Pipeline]:
+        """End the pipelines, and return them; those that are lent now are ended when they come back."""
+        self._is_closed = True
+        ended, self._idle = self._idle, []
+        for pipeline in ended:
+            pipeline.end(BrokenConnectionError("it is not needed any more"))
+        return ended

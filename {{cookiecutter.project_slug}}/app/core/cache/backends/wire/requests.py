@@ -23,20 +23,23 @@ Command = tuple[bytes | str | int, ...]
 Hook = Callable[[list[Any]], None]
 """What is done with replies in the moment in which they arrive, before any message after them."""
 
-_PROCESS, _numbers = secrets.token_hex(8), itertools.count()
-_TYPES: dict[bytes | str | int, tuple[type, ...]] = {
-    "ASKING": (bytes,),
-    "CLUSTER": (list, bytes),
-    "EVAL": (int,),
-    "EVALSHA": (int,),
-    "EXISTS": (int,),
-    "GET": (bytes, NoneType),
-    "GETRANGE": (bytes,),
-    "PING": (bytes,),
-    "PTTL": (int,),
-    "SCAN": (list,),
-    "SET": (bytes, NoneType),
-    "UNLINK": (int,),
+_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment] # it takes more
+_TOKEN_BYTES = 32
+_PING = b"*2\r\n$4\r\nPING\r\n$%d\r\n%%b\r\n" % _TOKEN_BYTES
+_PROCESS, _numbers = secrets.token_hex(8).encode(), itertools.count()
+
+_TYPES: dict[bytes | str | int, set[type]] = {
+    "ASKING": {bytes},
+    "CLUSTER": {list, bytes},
+    "EVAL": {int},
+    "EVALSHA": {int},
+    "EXISTS": {int},
+    "GET": {bytes, NoneType},
+    "GETRANGE": {bytes},
+    "PTTL": {int},
+    "SCAN": {list},
+    "SET": {bytes, NoneType},
+    "UNLINK": {int},
 }
 """The types of replies; an error may be one to every command."""
 
@@ -79,7 +82,7 @@ class Get:
     @classmethod
     def of(cls, name: bytes, start: bytes, label: bytes) -> "Get":
         """Return the GET of a key whose own values begin with `start`, those of all with `label`."""
-        return cls(name, packed(("GET", name)), start, label)
+        return cls(name, _pack(("GET", name)), start, label)
 
 
 class Sealed:
@@ -88,23 +91,18 @@ class Sealed:
     __slots__ = ("_commands", "_token", "count", "packed")
 
     def __init__(self, commands: Sequence[Command] = ()) -> None:
-        self._commands, self._token = commands, f"{_PROCESS} {next(_numbers)}".encode()
-        self.packed = b"".join([*map(packed, commands), packed(("PING", self._token))])
+        self._commands, self._token = commands, b"%b%016x" % (_PROCESS, next(_numbers))
+        self.packed = b"".join([*map(_pack, commands), _PING % self._token])
         self.count = len(commands) + 1
         """How many replies there will be."""
 
     def unsealed(self, replies: list[Any]) -> list[Any]:
         """Return the replies to the commands; raise `StrayReplyError` if they are not theirs."""
-        if replies.pop() != self._token or not all(map(_fits, self._commands, replies)):
+        if replies.pop() != self._token:
             raise StrayReplyError("a reply that belongs to another command")
+        for command, reply in zip(self._commands, replies, strict=True):
+            types = _TYPES.get(command[0])
+            is_right = types is None or type(reply) in types or isinstance(reply, Exception)
+            if not is_right:
+                raise StrayReplyError("a reply that belongs to another command")
         return replies
-
-
-def packed(command: Command) -> bytes:
-    """Return a command as the protocol has it."""
-    done: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # it takes any number
-    return done
-
-
-def _fits(command: Command, reply: Any) -> bool:
-    return isinstance(reply, (Exception, *_TYPES.get(command[0], (object,))))

@@ -25,7 +25,7 @@ from .connections import AnyConnection
 from .deadline import until
 from .loops import LoopConnections
 from .multiplexed import MultiplexedConnection
-from .pipeline import LARGE_BYTES
+from .pipeline import LARGE_BYTES, Pipeline
 from .pool import Pool
 from .requests import BrokenConnectionError, Command, Get, Request, Sealed
 from .tracking import InvalidationTracker, Keeper
@@ -194,30 +194,19 @@ class Server:
         """Send a request over a connection of the pool."""
         if request.changed is not None:
             request.changed.cancel()
-        pool, generation = self._here().pool, self._generation
-        has_connection = has_waited = False
+        pool = self._here().pool
         try:
             async with until(deadline):
                 await pool.wait()
-                has_waited = True
-                connection = await pool.acquire(generation)
-                has_connection = connection.unanswered = True
-                try:
-                    await connection.send_packed_command(sealed.packed, check_health=False)
-                    replies = [await _reply(connection) for _ in range(sealed.count)]
-                    replies = sealed.unsealed(replies)
-                    connection.unanswered = False
-                finally:
-                    await pool.release(connection, generation)
-        except Exception as error:
-            if has_waited:
-                self._failed(request.use, error)
-            else:  # for others of this process: that is not the server's fault
-                self.breaker.pool_exhausted(self._told(error), request.use)
-            if has_connection and not isinstance(error, TimeoutError):
-                raise BrokenConnectionError(str(error)) from None
+        except TimeoutError as error:  # for others of this process: not the server's fault
+            self.breaker.pool_exhausted(self._told(error), request.use)
             raise
-        return replies
+        pipeline = pool.acquire()
+        pipeline.failed = partial(self._failed, request.use)
+        try:
+            return await pipeline.ask(sealed, deadline)
+        finally:
+            pool.release(pipeline)
 
     def _judge(self, request: Request, replies: list[Any]) -> None:
         """Tell errors of the server from those of an entry or of a command; note what worked."""
@@ -254,8 +243,9 @@ class Server:
         generation = self._generation
         connection = await self._connect_anew()
         if generation is not self._generation and self.breaker.turns_away:
-            await connection.disconnect(nowait=True)
+            connection.drop()
             raise TakenOverError("another server has taken over")
+        self._here().opened.add(connection)
         return connection
 
     def _here(self) -> LoopConnections:
@@ -264,11 +254,10 @@ class Server:
         here = self._by_loop.get(loop)
         if here is None:
             self._abandon_closed_loops()
-            here = LoopConnections(
-                Pool(self._connect, self._options.max_connections - self._shared)
-            )
+            here = LoopConnections(self._new_pool)
             with self._lock:
                 self._by_loop[loop] = here
+        here.renew(self._generation)
         return here
 
     def _abandon_closed_loops(self) -> None:
@@ -276,9 +265,12 @@ class Server:
             for loop in [loop for loop in self._by_loop if loop.is_closed()]:
                 self._by_loop.pop(loop).abandon()
 
+    def _new_pool(self) -> Pool:
+        make = partial(Pipeline, self._connect, partial(self._failed, Use.READ))
+        return Pool(make, self._options.max_connections - self._shared)
+
     def _multiplexed(self, use: Use) -> MultiplexedConnection:
         here = self._here()
-        here.renew(self._generation)
         if use is Use.READ:
             if here.reads is None or here.reads.is_over:
                 here.reads = self._new_multiplexed(Use.READ)
@@ -307,10 +299,3 @@ class Server:
     def _told(self, error: Exception) -> Exception:
         is_late = isinstance(error, TimeoutError)
         return TimeoutError(f"no answer within {self._budget:g} s") if is_late else error
-
-
-async def _reply(connection: AnyConnection) -> Any:
-    try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error
