@@ -25,7 +25,7 @@ POLL_SECONDS = 0.09
 _RAW = "~raw "
 """What bytes begin with where a backend keeps them as text."""
 
-FOREIGN = b"?"
+WRONG_TYPE = b"?"
 """Stands for what is at a key and is no bytes at all: a Redis list, for one."""
 
 Nonces = tuple[bytes | None, ...]
@@ -153,7 +153,7 @@ class CacheBackend(ABC):
 
     async def get_bytes(self, key: str) -> bytes | None:
         """Return the bytes at `key`, or `None`. By default: what `set_bytes` stored, or else a value
-        that was set by hand, as JSON; `FOREIGN` for what is no such value."""
+        that was set by hand, as JSON; `WRONG_TYPE` for what is no such value."""
         value = await self.get(key)
         if value is None:
             return b"null" if await self.exists(key) else None
@@ -162,7 +162,7 @@ class CacheBackend(ABC):
         try:
             return codec.encode(value)
         except codec.UnstorableError:  # put there by somebody else
-            return FOREIGN
+            return WRONG_TYPE
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
         """Store `data` as it is, otherwise like `set`. By default: as text, a character a byte."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.cache import CacheManager
-from app.core.cache.base import milliseconds
+from app.core.cache.base import UNKNOWN, milliseconds
 from tests.cache.conftest import SixMethods
 
 
@@ -25,6 +25,14 @@ async def test_six_methods_store_bytes_with_their_time_to_live() -> None:
     assert await backend.get_bytes("key") == b"\x00\xff"
     await backend.set("key", 7)
     assert await backend.get_bytes("key") is None
+
+
+async def test_what_others_hold_is_not_known_without_asking() -> None:
+    """Unless a backend says so: it can be told from what is not there."""
+    backend = SixMethods()
+    await backend.set_bytes("key", b"1")
+    assert backend.read_now("key") is UNKNOWN
+    assert backend.read_now("none") is UNKNOWN
 
 
 async def test_p9_bytes_that_are_no_value_are_none(our_manager: CacheManager) -> None:

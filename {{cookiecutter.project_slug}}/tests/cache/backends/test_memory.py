@@ -189,3 +189,16 @@ def test_bounds_below_one_are_an_error() -> None:
         MemoryBackend(max_entries=0)
     with pytest.raises(ValueError, match=r"max_bytes=-1 must be 1 or more"):
         MemoryBackend(max_bytes=-1)
+
+
+async def test_what_is_there_can_be_read_without_waiting() -> None:
+    """What is read counts as used, and what has expired is not there."""
+    clock = Clock()
+    backend = MemoryBackend(max_entries=2, clock=clock)
+    await backend.set_bytes("key", b"1", expire=10)
+    await backend.set_bytes("other", b"2", expire=10)
+    assert backend.read_now("key") == b"1"
+    await backend.set_bytes("newer", b"3", expire=10)
+    assert (backend.read_now("key"), backend.read_now("other")) == (b"1", None)
+    clock.now += 10
+    assert backend.read_now("key") is None

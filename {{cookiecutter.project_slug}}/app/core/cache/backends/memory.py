@@ -50,19 +50,16 @@ class MemoryBackend(BytesBackend):
         return f"MemoryBackend(max_entries={self._max_entries}, max_bytes={self._max_bytes})"
 
     async def delete(self, key: str) -> bool:
-        """Remove `key` and return whether there was something to remove."""
         with self._lock:
             present = self._live(key) is not None
             self._remove(key)
             return present
 
     async def exists(self, key: str) -> bool:
-        """Return whether `key` holds something that has not expired."""
         with self._lock:
             return self._live(key) is not None
 
     async def clear(self) -> bool:
-        """Remove every key below `key_prefix`."""
         return await self.delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
 
     async def close(self) -> None:
@@ -72,19 +69,16 @@ class MemoryBackend(BytesBackend):
             self._bytes = 0
 
     async def delete_matching(self, pattern: KeyPattern) -> bool:
-        """Remove every key that `pattern` covers."""
         with self._lock:
             for key in [key for key in self._entries if pattern.matches(key)]:
                 self._remove(key)
         return True
 
     async def get_bytes(self, key: str) -> bytes | None:
-        """Return the bytes at `key`, or `None`."""
         with self._lock:
             return self._used(key)
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
-        """Store `data` at `key`."""
         lifetime = _NEVER if expire is None else milliseconds(expire) / 1000
         with self._lock:
             return self._put(key, data, lifetime)
@@ -102,7 +96,6 @@ class MemoryBackend(BytesBackend):
             return self._used(key), tuple([self._used(tag) for tag in tags]) if tags else ()
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
-        """Put `data` at `key` if nothing stands there, else return that."""
         with self._lock:
             standing = self._used(key)
             if standing is None:
@@ -110,18 +103,15 @@ class MemoryBackend(BytesBackend):
             return standing
 
     async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
-        """Put `data` at `key` if what stands there begins with `over`."""
         with self._lock:
             return self._begins(key, over) and self._put(key, data, ms / 1000)
 
     async def renew(self, key: str, over: bytes, ms: int) -> bool:
-        """Let `key` live for `ms` from now if it begins with `over`."""
         with self._lock:
             standing = self._live(key) if self._begins(key, over) else None
             return standing is not None and self._put(key, standing, ms / 1000)
 
     async def release(self, key: str, over: bytes) -> bool:
-        """Remove `key` if what stands there begins with `over`."""
         with self._lock:
             if not self._begins(key, over):
                 return False

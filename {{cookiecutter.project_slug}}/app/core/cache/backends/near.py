@@ -123,10 +123,14 @@ class NearCache:
         epoch, asked = self.epoch, time.monotonic()
 
         def keep(replies: list[Any]) -> None:
-            asked_for = [command[0] for command in request.commands]
-            told = list(zip(request.keys, asked_for, replies, strict=False))
-            lives = {name: ms for name, verb, ms in told if verb == "PTTL"}
-            for name, verb, data in told:
+            if request.commands[0] == ("ASKING",):  # the key is about to move
+                return
+            told = list(zip(request.commands, replies, strict=True))
+            lives = {command[1]: ms for command, ms in told if command[0] == "PTTL"}
+            for (verb, *rest), data in told:
+                if verb not in ("GET", "GETRANGE"):
+                    continue
+                name: Any = rest[0]
                 key = str(name, "utf-8", "surrogatepass")
                 ms = _FOR_EVER if verb == "GETRANGE" else lives.get(name)
                 if type(ms) is int and _may_be_kept(key, verb, data):
@@ -178,4 +182,4 @@ def _may_be_kept(key: str, verb: bytes | str | int, data: object) -> bool:
         return False
     if verb == "GETRANGE":
         return is_nonce(data)
-    return verb == "GET" and (is_record_of(key, data) or not names_its_key(data))
+    return is_record_of(key, data) or not names_its_key(data)

@@ -4,8 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
-from functools import lru_cache
-from hashlib import sha1
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import SecretStr
@@ -15,9 +13,8 @@ from ..base import (
     DEFAULT_KEY_PREFIX,
     DEFAULT_NEAR_BYTES,
     DEFAULT_OPERATION_TIMEOUT,
-    FOREIGN,
-    NONCE_BYTES,
     POLL_SECONDS,
+    WRONG_TYPE,
     BytesBackend,
     Nonces,
     UnavailableError,
@@ -27,11 +24,21 @@ from ..base import (
 )
 from ..keys import KeyPattern
 from ..resilience import Use
-from ..stored import SHORT_KEY, is_of_another_key, start_of_record
+from ..stored import is_of_another_key
 from .addresses import Address
+from .commands import (
+    IF_BEGINS,
+    IF_BEGINS_SHA,
+    encoded,
+    found_in,
+    get_nonce,
+    get_of,
+    nonces_in,
+    raise_on_error,
+)
 from .topologies.choice import Place, optional, topology_at
 from .wire.connections import Connector, Tls
-from .wire.requests import Command, Get, Request
+from .wire.requests import Command, Request
 from .wire.server import Options, Server
 
 if TYPE_CHECKING:
@@ -43,27 +50,6 @@ T = TypeVar("T")
 
 _LONGEST_WAIT_SECONDS = 0.5
 """So long without a message, and a key that is watched is read again."""
-
-# One atomic step: compare the beginning of what stands at a key, and act if it is that. A key of
-# another type than string is `FOREIGN`.
-_IF_BEGINS = b"""
-local over, verb = ARGV[1], ARGV[2]
-local standing = redis.pcall('GETRANGE', KEYS[1], 0, #over - 1)
-if type(standing) == 'table' then
-    if string.sub(standing.err, 1, 9) ~= 'WRONGTYPE' then return standing end
-    standing = '?'
-end
-if standing ~= over then return 0 end
-if verb == 'SET' then
-    redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-elseif verb == 'PEXPIRE' then
-    redis.call('PEXPIRE', KEYS[1], ARGV[4])
-else
-    redis.call('UNLINK', KEYS[1])
-end
-return 1
-"""
-_IF_BEGINS_SHA = sha1(_IF_BEGINS, usedforsecurity=False).hexdigest()
 
 _SCAN_COUNT = 1000  # keys that one SCAN looks at, and one UNLINK removes: about a millisecond each
 
@@ -118,14 +104,13 @@ class RedisBackend(BytesBackend):
         connector = Connector(username, password, db=db, tls=tls, timeout=timeout)
         asking = Connector(sentinel_username, sentinel_password, tls=tls, timeout=timeout)
         self._place = Place(host, port, db, unix_socket, cluster, sentinels, sentinel_master)
-        probe_key = _encoded(f"{key_prefix}:~probe")
+        probe_key = encoded(f"{key_prefix}:~probe")
         self._topology = topology_at(self._place, connector, asking, self._options, probe_key)
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._place})"
 
     def on_recovery(self, step: Callable[[], Awaitable[None]], /) -> bool:
-        """Have `step` awaited when a server that was unwell works again, before others ask it."""
         self._options.on_recovery.append(step)
         return True
 
@@ -139,16 +124,13 @@ class RedisBackend(BytesBackend):
         return await _or_default(None, super().get(key))
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
-        """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
         return await _or_default(False, super().set(key, value, expire))
 
     async def delete(self, key: str) -> bool:
-        """Remove `key` and return whether there was something to remove."""
         return await _or_default(0, self.delete_many([key])) > 0
 
     async def exists(self, key: str) -> bool:
-        """Return whether `key` exists."""
-        found: int = await _or_default(0, self._one(key, ("EXISTS", _encoded(key)), Use.READ))
+        found: int = await _or_default(0, self._one(("EXISTS", encoded(key)), Use.READ))
         return found > 0
 
     async def clear(self) -> bool:
@@ -157,7 +139,6 @@ class RedisBackend(BytesBackend):
         return await _or_default(False, self.delete_matching(everything))
 
     async def close(self) -> None:
-        """Close the connections of the running event loop; a later use makes new ones."""
         await self._topology.close()
 
     async def health_check(self) -> bool:
@@ -169,29 +150,25 @@ class RedisBackend(BytesBackend):
         return (await self.get_many_bytes([key]))[0]
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
-        """Store `data` at `key`."""
         ttl = None if expire is None else milliseconds(expire)
         if ttl == 0:
             await self.delete_many([key])
             return False
         lifetime: Command = () if ttl is None else ("PX", ttl)
-        name = _encoded(key)
-        await self._all([name], [("SET", name, data, *lifetime)], Use.STORE, invalidates=True)
+        await self._all([("SET", encoded(key), data, *lifetime)], Use.STORE, invalidates=True)
         return True
 
     async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
-        """Return what stands at each of `keys`, in one round trip; other types are left out."""
         found, _ = await self._read(keys)
         return tuple(
             [
-                None if data is FOREIGN or (data and is_of_another_key(key, data)) else data
+                None if data is WRONG_TYPE or (data and is_of_another_key(key, data)) else data
                 for key, data in zip(keys, found, strict=True)
             ]
         )
 
     async def delete_many(self, keys: Sequence[str]) -> int:
-        """Remove `keys` and return how many of them there were."""
-        return sum(await self._unlink([_encoded(key) for key in keys]))
+        return sum(await self._unlink([encoded(key) for key in keys]))
 
     async def delete_matching(self, pattern: KeyPattern) -> bool:
         """Remove every key that `pattern` covers, a walk with SCAN if it has a wildcard.
@@ -222,8 +199,7 @@ class RedisBackend(BytesBackend):
         """Send a GET; the near cache needs the PTTL as well, and is served by `look`."""
         if self.near is not None or tags or by_hand:
             return None
-        get = _get(key) if len(key) <= SHORT_KEY else _get.__wrapped__(key)
-        return self._topology.read_nowait(get)
+        return self._topology.read_nowait(get_of(key))
 
     async def _read(
         self, keys: Sequence[str], tags: Sequence[str] = (), deadline: float | None = None
@@ -232,27 +208,22 @@ class RedisBackend(BytesBackend):
         if not keys and not tags:
             return [], ()
         # GETs, not one MGET: on a cluster the keys live in different slots.
-        names, tag_names = [*map(_encoded, keys)], [*map(_encoded, tags)]
+        names = [encoded(key) for key in keys]
         commands: list[Command] = [("GET", name) for name in names]
-        commands += map(_get_nonce, tag_names)
+        commands += [get_nonce(encoded(tag)) for tag in tags]
         if self.near is not None:
             commands += [("PTTL", name) for name in names]
-        request = Request([*names, *tag_names, *names][: len(commands)], commands, Use.READ)
-        request.deadline = deadline
-        found = await self._topology.execute(request)
-        return (
-            [*map(_standing, found[: len(keys)])],
-            _nonces(found[len(keys) : len(keys) + len(tags)]),
-        )
+        found = await self._topology.execute(Request(commands, Use.READ, deadline=deadline))
+        values, nonces = found[: len(keys)], found[len(keys) : len(keys) + len(tags)]
+        return [found_in(reply) for reply in values], nonces_in(nonces)
 
     async def wait_for_change(self, key: str, standing: bytes, /) -> bytes | None:
         """Return what stands at `key`, if that is still `standing` when the server says so."""
         changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        name = _encoded(key)
-        request = Request([name], [("GET", name)], Use.READ, changed=changed)
+        request = Request([("GET", encoded(key))], Use.READ, changed=changed)
         try:
             (reply,) = await self._topology.execute(request)
-            now = _standing(reply)
+            now = found_in(reply)
             if now == standing and changed.cancelled():
                 await asyncio.sleep(POLL_SECONDS)
             elif now == standing:
@@ -263,16 +234,14 @@ class RedisBackend(BytesBackend):
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         """Put `data` at `key` if nothing stands there, else return that: SET NX GET."""
-        command: Command = ("SET", _encoded(key), data, "NX", "GET", "PX", ms)
-        standing: bytes | None = await self._one(key, command, Use.STORE)
+        command: Command = ("SET", encoded(key), data, "NX", "GET", "PX", ms)
+        standing: bytes | None = await self._one(command, Use.STORE)
         return None if standing == data else standing  # it was set by a first try that broke
 
     async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
-        """Put `data` at `key` if what stands there begins with `over`."""
         return await self._if_begins(key, Use.STORE, over, "SET", data, ms)
 
     async def renew(self, key: str, over: bytes, ms: int) -> bool:
-        """Let `key` live for `ms` from now if it begins with `over`."""
         return await self._if_begins(key, Use.STORE, over, "PEXPIRE", b"", ms)
 
     async def release(self, key: str, over: bytes) -> bool:
@@ -290,21 +259,20 @@ class RedisBackend(BytesBackend):
         return (await self._read((), tags))[1]
 
     async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
-        """Return the nonces at the keys `tags`; make those that are missing, or none, for `ms`."""
         made = [new_nonce() for _ in tags]
-        names = [_encoded(tag) for tag in tags]
+        names = [encoded(tag) for tag in tags]
         setting: list[Command] = [
             ("SET", name, nonce, "NX", "PX", ms) for name, nonce in zip(names, made, strict=True)
         ]
-        request = Request([*names, *names], [*setting, *map(_get_nonce, names)], Use.STORE)
+        request = Request([*setting, *map(get_nonce, names)], Use.STORE)
         asked = await self._topology.execute(request)
         for reply in asked[: len(names)]:
-            _raise_on_error(reply)
-        found = [*_nonces(asked[len(names) :])]
+            raise_on_error(reply)
+        found = [*nonces_in(asked[len(names) :])]
         forged = [place for place, nonce in enumerate(found) if not is_nonce(nonce)]
         if forged:  # who has seen another one meanwhile misses once more
             commands: list[Command] = [("SET", names[at], made[at], "PX", ms) for at in forged]
-            await self._all([names[at] for at in forged], commands, Use.STORE)
+            await self._all(commands, Use.STORE)
             for at in forged:
                 found[at] = made[at]
         return tuple(found)
@@ -313,44 +281,36 @@ class RedisBackend(BytesBackend):
         """Put a new nonce at each of the keys `tags`, at the first of them before the others."""
         steps = [tags[:1], tags[1:]] if self._topology.one_slot else [tags]
         for step in steps:
-            names = [_encoded(tag) for tag in step]
-            commands: list[Command] = [("SET", name, new_nonce(), "PX", ms) for name in names]
-            await self._all(names, commands, Use.REMOVE, invalidates=True)
+            commands: list[Command] = [("SET", encoded(tag), new_nonce(), "PX", ms) for tag in step]
+            await self._all(commands, Use.REMOVE, invalidates=True)
         return True
 
     async def _unlink(self, names: Sequence[bytes]) -> list[int]:
         commands: list[Command] = [("UNLINK", *names)]
         if self._topology.one_slot:
             commands = [("UNLINK", name) for name in names]
-        keys = names[: len(commands)]
-        return await self._all(keys, commands, Use.REMOVE, invalidates=True)
+        return await self._all(commands, Use.REMOVE, invalidates=True)
 
     async def _if_begins(self, key: str, use: Use, *arguments: bytes | str | int) -> bool:
-        return bool(_raise_on_error(await self._script(key, use, *arguments)))
+        return bool(raise_on_error(await self._script(key, use, *arguments)))
 
     async def _script(self, key: str, use: Use, *arguments: bytes | str | int) -> Any:
-        name = _encoded(key)
-        arguments = (1, name, *arguments)
-        request = Request([name], [("EVALSHA", _IF_BEGINS_SHA, *arguments)], use)
+        arguments = (1, encoded(key), *arguments)
+        request = Request([("EVALSHA", IF_BEGINS_SHA, *arguments)], use)
         (reply,) = await self._topology.execute(request)
         if isinstance(reply, NoScriptError):
-            request = Request([name], [("EVAL", _IF_BEGINS, *arguments)], use)
+            request = Request([("EVAL", IF_BEGINS, *arguments)], use)
             (reply,) = await self._topology.execute(request)
         return reply
 
-    async def _one(self, key: str, command: Command, use: Use) -> Any:
-        return (await self._all([_encoded(key)], [command], use))[0]
+    async def _one(self, command: Command, use: Use) -> Any:
+        return (await self._all([command], use))[0]
 
     async def _all(
-        self,
-        names: Sequence[bytes],
-        commands: Sequence[Command],
-        use: Use,
-        *,
-        invalidates: bool = False,
+        self, commands: Sequence[Command], use: Use, *, invalidates: bool = False
     ) -> list[Any]:
-        request = Request(names, commands, use, invalidates)
-        return [_raise_on_error(reply) for reply in await self._topology.execute(request)]
+        request = Request(commands, use, invalidates)
+        return [raise_on_error(reply) for reply in await self._topology.execute(request)]
 
 
 async def _or_default(failed: T, operation: Awaitable[T]) -> T:
@@ -365,8 +325,8 @@ async def _scan(server: Server, glob: bytes) -> AsyncIterator[list[bytes]]:
     cursor = b"0"
     while True:
         command: Command = ("SCAN", cursor, "MATCH", glob, "COUNT", _SCAN_COUNT)
-        (reply,) = await server.execute(Request((), (command,), Use.READ))
-        cursor, names = _raise_on_error(reply)
+        (reply,) = await server.execute(Request((command,), Use.READ))
+        cursor, names = raise_on_error(reply)
         if names:
             yield names
         if cursor == b"0":
@@ -380,38 +340,3 @@ def _near_cache(size: int, most_bytes: int) -> "NearCache | None":
         from .near import NearCache  # noqa: PLC0415 - it may be gone
 
     return NearCache(size, most_bytes)
-
-
-@lru_cache(maxsize=4096)  # hot keys are asked for again and again
-def _get(key: str) -> Get:
-    start = start_of_record(key)
-    return Get.of(_encoded(key), start, start.partition(b" ")[0] + b" ")
-
-
-def _encoded(key: str) -> bytes:
-    return key.encode("utf-8", "surrogatepass")
-
-
-def _get_nonce(name: bytes) -> Command:
-    # Somebody may have put there what is large: no more is read than tells that it is no nonce.
-    return ("GETRANGE", name, 0, NONCE_BYTES)
-
-
-def _nonces(replies: Sequence[Any]) -> Nonces:
-    """Return what stands at keys of tags; nothing is an empty text to the command."""
-    return tuple([_standing(reply) or None for reply in replies])
-
-
-def _standing(reply: Any) -> bytes | None:
-    """Return what a GET found: `FOREIGN` for a key of another type."""
-    if isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE"):
-        return FOREIGN
-    found: bytes | None = _raise_on_error(reply)
-    return found
-
-
-def _raise_on_error(reply: Any) -> Any:
-    """Return a reply, or raise `UnavailableError` if it is an error."""
-    if isinstance(reply, ResponseError):
-        raise UnavailableError(str(reply))
-    return reply

@@ -26,7 +26,7 @@ from ...base import UnavailableError
 from ...resilience import BackgroundRetry, Use
 from ..addresses import Address
 from ..wire.connections import Connector
-from ..wire.requests import Command, Get, Request
+from ..wire.requests import Command, Get, Request, key_of
 from ..wire.server import Options, Server
 from .single import server_at
 
@@ -64,11 +64,10 @@ class Cluster:
         self._first_reading: asyncio.Task[None] | None = None
 
     async def execute(self, request: Request) -> list[Any]:
-        """Return the replies to a request; each server has its part of it in one write."""
         deadline = request.deadline or asyncio.get_running_loop().time() + self._budget
         try:
             places: dict[Server, list[int]] = defaultdict(list)
-            for place, key in enumerate(request.keys):
+            for place, key in enumerate(map(key_of, request.commands)):
                 places[await self._owner(key, deadline)].append(place)
             parts = [self._part(server, mine, request, deadline) for server, mine in places.items()]
             answers = [await parts[0]] if len(parts) == 1 else await _all(parts)
@@ -90,7 +89,7 @@ class Cluster:
         self, server: Server, places: list[int], request: Request, deadline: float
     ) -> list[Any]:
         commands = [request.commands[place] for place in places]
-        part = replace(request, keys=[request.keys[place] for place in places], commands=commands)
+        part = replace(request, commands=commands)
         replies = await server.execute(part, deadline)
         return [
             await self._redirected(server, command, request, reply, deadline)
@@ -109,7 +108,7 @@ class Cluster:
     ) -> Any:
         if request.changed is not None:
             request.changed.cancel()
-        request = replace(request, keys=(), changed=None)
+        request = replace(request, changed=None)
         for _ in range(_HOPS):
             address = _host(reply.host, server), int(reply.port)
             server = self._server(address)
@@ -128,7 +127,6 @@ class Cluster:
         raise UnavailableError(f"a key is sent from server to server, more than {_HOPS} times")
 
     async def ping(self) -> bool:
-        """Return whether every master answers."""
         await self._wait_for_slots()
         pings = (server.ping() for server in self._masters)
         unwell = any(await asyncio.gather(*pings, return_exceptions=True))
@@ -149,7 +147,6 @@ class Cluster:
                 yield server
 
     async def close(self) -> None:
-        """Close the connections of the running event loop."""
         await self._reading.stop()
         for server in [*self._servers.values()]:
             await server.close()
@@ -250,7 +247,7 @@ class Cluster:
 
 
 def _request(*command: str) -> Request:
-    return Request((), (command,), Use.READ)
+    return Request((command,), Use.READ)
 
 
 async def _all(parts: list[Coroutine[Any, Any, T]]) -> list[T]:

@@ -149,7 +149,6 @@ class Master(Single):
         server.on_renewal, sentinels.on_change = sentinels.forget, server.take_over
 
     async def execute(self, request: Request) -> list[Any]:
-        """Return the replies to a request."""
         self._leave_what_is_old()
         now = time.monotonic()
         if now - self._asked_at > _TRUSTED_SECONDS:
@@ -166,7 +165,6 @@ class Master(Single):
         return self._server.read_nowait(get)
 
     async def ping(self) -> bool:
-        """Return whether the server answers."""
         self._leave_what_is_old()
         return await super().ping()
 
@@ -176,7 +174,6 @@ class Master(Single):
         yield self._server
 
     async def close(self) -> None:
-        """Close the connections of the running event loop."""
         await self._asking.stop()
         await super().close()
 

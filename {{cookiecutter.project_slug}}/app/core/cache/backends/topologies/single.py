@@ -56,14 +56,12 @@ class Single:
         self.read_nowait = server.read_nowait
 
     async def execute(self, request: Request) -> list[Any]:
-        """Return the replies to a request."""
         replies = await self._server.execute(request)
         if isinstance(replies[0], AskError):
             self._server.refuse(ResponseError("it belongs to a cluster: set REDIS_CLUSTER=true"))
         return replies
 
     async def ping(self) -> bool:
-        """Return whether the server answers."""
         try:
             await self._server.ping()
         except ResponseError:
@@ -75,5 +73,4 @@ class Single:
         yield self._server
 
     async def close(self) -> None:
-        """Close the connections of the running event loop."""
         await self._server.close()

@@ -60,7 +60,7 @@ class MultiplexedConnection(Pipeline):
         """
         before: list[Command] = []
         if request.changed is not None:
-            before = self.tracker.watch(request.keys[0], request.changed)
+            before = self.tracker.watch(request.read_keys()[0], request.changed)
         if before:
             sealed = Sealed([*before, *request.commands])
         replies = await self.ask(sealed, deadline, self.tracker.hook(request, self))

@@ -54,20 +54,23 @@ class BrokenConnectionError(Exception):
 
 @dataclass(slots=True)
 class Request:
-    """Commands that leave in one write, each about the key in the same place of `keys`.
+    """Commands that leave in one write.
 
     What is read after a request that `invalidates` must not be from before it. `changed` is done
-    when the server tells that the one key of the request has changed, and cancelled where it would
-    not tell. `deadline` is when all has to be over, in the event loop's time, for what was asked
+    when the server tells that the key of its one GET has changed, and cancelled where it would not
+    tell. `deadline` is when all has to be over, in the event loop's time, for what was asked
     before over another connection; otherwise it has the server's budget.
     """
 
-    keys: Sequence[bytes]
     commands: Sequence[Command]
     use: Use
     invalidates: bool = False
     changed: "asyncio.Future[None] | None" = None
     deadline: float | None = None
+
+    def read_keys(self) -> list[Any]:
+        """Return the keys of its GETs."""
+        return [command[1] for command in self.commands if command[0] == "GET"]
 
 
 @dataclass(slots=True)
@@ -83,6 +86,11 @@ class Get:
     def of(cls, name: bytes, start: bytes, label: bytes) -> "Get":
         """Return the GET of a key whose own values begin with `start`, those of all with `label`."""
         return cls(name, _pack(("GET", name)), start, label)
+
+
+def key_of(command: Command) -> Any:
+    """Return the key of a command that has one."""
+    return command[3] if command[0] in ("EVAL", "EVALSHA") else command[1]
 
 
 class Sealed:

@@ -137,7 +137,7 @@ class Server:
         if self.retired:
             return
         use = Use.READ if self._probe == ("PING",) else Use.REMOVE
-        (reply,) = await self.execute(Request((), (self._probe,), use))
+        (reply,) = await self.execute(Request((self._probe,), use))
         if isinstance(reply, ResponseError) and not isinstance(reply, AskError):
             raise reply
 
@@ -186,7 +186,7 @@ class Server:
         """Whether a request goes over a connection that others use meanwhile."""
         if request.invalidates or len(sealed.packed) > LARGE_BYTES:
             return False
-        if self._large and not self._large.isdisjoint(request.keys):
+        if self._large and any(key in self._large for key in request.read_keys()):
             return False
         return self._shared >= (1 if request.use is Use.READ else 2)
 
@@ -218,8 +218,9 @@ class Server:
         self.breaker.worked(request.use)
         if request.invalidates:
             self._invalidation = object()
-        if request.keys and type(replies[0]) is bytes and len(replies[0]) > LARGE_BYTES:
-            self._note_large(request.keys[0])
+        if type(replies[0]) is bytes and len(replies[0]) > LARGE_BYTES:
+            for key in request.read_keys()[:1]:
+                self._note_large(key)
 
     def _judge_error(self, error: Exception, use: Use) -> None:
         if isinstance(error, ClusterDownError) or not isinstance(error, ResponseError):
