@@ -3,10 +3,8 @@
 import asyncio
 import itertools
 import random
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -14,23 +12,16 @@ from importlib.util import find_spec
 from typing import Any, Final, cast
 
 import pytest
-from hiredis import pack_command
 from redis import Redis
-from redis.exceptions import ConnectionError as NoConnectionError
 
 from app.core.cache import CacheManager, RedisBackend, cache_response
 from app.core.cache.backends.wire import deadline, pipeline
-from app.core.cache.backends.wire.connections import Connector
-from app.core.cache.backends.wire.pipeline import Pipeline
-from app.core.cache.backends.wire.pool import Pool
-from app.core.cache.backends.wire.requests import Sealed
 from app.core.cache.stored.record import is_record
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import (
     BUDGET,
     PATIENT,
-    WITHIN,
     eventually,
     hold_up,
     manager_behind,
@@ -40,6 +31,7 @@ from tests.cache.faults import (
 from tests.redis_server import RedisServer
 
 Make = Callable[..., CacheManager]
+
 
 BROKEN: Final[dict[str, Fault]] = {
     "nothing": Fault("cut"),
@@ -119,175 +111,6 @@ def ours(redis_client: Redis) -> Callable[[], set[str]]:
     return lambda: {client["id"] for client in redis_client.client_list()} - before
 
 
-@pytest.fixture
-async def pool(redis_server: RedisServer) -> AsyncIterator[Pool]:
-    """Lend a pool of two connections."""
-    pool = pool_at(redis_server, redis_server.host, redis_server.port, 2)
-    yield pool
-    pool.end()
-
-
-def pool_at(server: RedisServer, host: str, port: int, size: int) -> Pool:
-    """Make a pool of connections to this port, behind which is this server."""
-    connector = Connector(password=server.password, db=server.db, timeout=WITHIN)
-    return Pool(lambda: Pipeline(lambda: connector.connect(host, port), lambda _: None), size)
-
-
-async def lent(pool: Pool) -> Pipeline:
-    """Wait for a connection."""
-    async with asyncio.timeout(WITHIN):
-        await pool.wait()
-    return pool.acquire()
-
-
-async def ask(pipeline: Pipeline, *command: Any, within: float = WITHIN) -> Any:
-    """Send a command; return the reply."""
-    deadline = asyncio.get_running_loop().time() + within
-    return (await pipeline.ask(Sealed([command]), deadline))[0]
-
-
-async def number_of(pipeline: Pipeline) -> str:
-    """Return the number that Redis gave a connection."""
-    return str(await ask(pipeline, "CLIENT", "ID"))
-
-
-async def test_who_waits_for_a_connection_waits_in_line(pool: Pool) -> None:
-    """Connections are given to those who came first, and there are no more than it may have."""
-    first, second = await lent(pool), await lent(pool)
-    served: list[int] = []
-
-    async def caller(number: int) -> None:
-        connection = await lent(pool)
-        served.append(number)
-        await asyncio.sleep(0)
-        pool.release(connection)
-
-    callers = [asyncio.create_task(caller(number)) for number in range(20)]
-    await asyncio.sleep(0)
-    assert served == []
-    pool.release(first)
-    pool.release(second)
-    await soon(asyncio.gather(*callers))
-    assert served == list(range(20))
-
-
-@pytest.mark.parametrize("its_turn", [False, True])
-async def test_p5_who_stops_waiting_loses_nobody_a_turn(pool: Pool, *, its_turn: bool) -> None:
-    """Even if it was his turn at that moment."""
-    connections = [await lent(pool), await lent(pool)]
-    waiting = [asyncio.create_task(lent(pool)) for _ in range(3)]
-    await asyncio.sleep(0)
-    if its_turn:
-        pool.release(connections.pop())
-    waiting[0].cancel()
-    for connection in connections:
-        pool.release(connection)
-    for caller in waiting[1:]:
-        pool.release(await caller)
-    assert waiting[0].cancelled()
-    for _ in range(10):  # both are free
-        one, other = await lent(pool), await lent(pool)
-        pool.release(one)
-        pool.release(other)
-
-
-async def test_a_connection_is_used_again(pool: Pool) -> None:
-    """The one that was used last, so that the others may rest."""
-    one, other = await lent(pool), await lent(pool)
-    pool.release(one)
-    pool.release(other)
-    assert [await lent(pool), await lent(pool)] == [other, one]
-    pool.release(one)
-    pool.release(other)
-
-
-async def test_p5_a_connection_that_waits_for_a_reply_is_not_lent(
-    pool: Pool, ours: Callable[[], set[str]]
-) -> None:
-    """It is closed, and the next caller has a new one."""
-    connection = await lent(pool)
-    number = await number_of(connection)
-    asking = asyncio.create_task(ask(connection, "ECHO", "late"))
-    await asyncio.sleep(0)
-    asking.cancel()
-    pool.release(connection)
-    await eventually(lambda: number not in ours())
-    connection = await lent(pool)
-    assert await number_of(connection) in ours() - {number}
-    pool.release(connection)
-
-
-async def test_p5_a_connection_with_a_reply_that_nobody_waits_for_is_not_lent(
-    proxy: FaultProxy, redis_server: RedisServer
-) -> None:
-    """Nobody gets the answer to another one's request."""
-    pool = pool_at(redis_server, proxy.host, proxy.port, 1)
-    connection = await lent(pool)
-    number = await number_of(connection)
-    proxy.inject(Fault("duplicate", command=b"PING", times=1))
-    await ask(connection, "ECHO", "1")
-    pool.release(connection)
-    await eventually(lambda: connection.is_over)
-    connection = await lent(pool)
-    assert await number_of(connection) != number
-    pool.release(connection)
-    pool.end()
-
-
-async def test_p5_a_connection_that_was_closed_by_the_server_is_not_lent(
-    pool: Pool, redis_client: Redis
-) -> None:
-    """That is noticed at once."""
-    connection = await lent(pool)
-    number = await number_of(connection)
-    pool.release(connection)
-    redis_client.client_kill_filter(_id=number)
-    await eventually(lambda: connection.is_over)
-    connection = await lent(pool)
-    assert await number_of(connection) != number
-    pool.release(connection)
-
-
-async def test_p5_a_connection_that_cannot_be_opened_takes_no_place(
-    proxy: FaultProxy, redis_server: RedisServer
-) -> None:
-    """Neither if it is refused, nor if nobody waits for it to be opened."""
-    pool = pool_at(redis_server, proxy.host, proxy.port, 1)
-
-    async def use(within: float = WITHIN) -> None:
-        connection = await lent(pool)
-        try:
-            await ask(connection, "PING", within=within)
-        finally:
-            pool.release(connection)
-
-    proxy.refuse()
-    for _ in range(3):
-        with pytest.raises(NoConnectionError):
-            await use()
-    proxy.ignore()
-    for _ in range(3):
-        with pytest.raises(TimeoutError):
-            await use(0.05)
-    proxy.heal()
-    await use()
-    pool.end()
-
-
-async def test_a_closed_pool_closes_what_comes_back(
-    pool: Pool, ours: Callable[[], set[str]]
-) -> None:
-    """What is lent when it is closed goes on until then."""
-    connection, other = await lent(pool), await lent(pool)
-    number = await number_of(connection)
-    await number_of(other)
-    pool.release(other)
-    pool.end()
-    await eventually(lambda: ours() == {number})
-    pool.release(connection)
-    await eventually(lambda: not ours())
-
-
 async def test_p5_connections_of_another_generation_are_left(
     make: Make, ours: Callable[[], set[str]]
 ) -> None:
@@ -306,35 +129,6 @@ async def test_p5_connections_of_another_generation_are_left(
     await manager.delete("other")
     await use()
     await eventually(lambda: not ours() & before)
-
-
-async def test_p5_what_a_dropped_connection_has_not_sent_is_never_sent() -> None:
-    """An old value would otherwise arrive after a newer one, when the other side reads again."""
-    loop = asyncio.get_running_loop()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        listener.setblocking(False)
-        dialling = asyncio.create_task(Connector(timeout=WITHIN).connect(*listener.getsockname()))
-        peer, _ = await loop.sock_accept(listener)
-    with peer:
-        assert b"HELLO" in await loop.sock_recv(peer, 1000)
-        await loop.sock_sendall(peer, b"%1\r\n+proto\r\n:3\r\n")
-        connection = await dialling
-        command: Any = ("SET", "key", "old" * 100_000)
-        await connection.send_packed_command(pack_command(command))
-        connection.unanswered = True
-        connection.drop()
-        await asyncio.sleep(0)  # in which the socket is closed
-        assert await arriving(peer) < 300_000
-
-
-async def arriving(peer: socket.socket) -> int:
-    """Read to the end; return how many bytes there were."""
-    arrived = 0
-    with suppress(ConnectionResetError):
-        while data := await soon(asyncio.get_running_loop().sock_recv(peer, 1000)):
-            arrived += len(data)
-    return arrived
 
 
 @pytest.mark.parametrize("connections", [10, 1])

@@ -1,0 +1,104 @@
+"""Fixtures of the tests of the budget."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from app.core.cache import CacheManager
+from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
+from app.core.cache.backends.wire.server import Server
+from app.core.cache.base import UnavailableError
+from tests.cache.backends.budget.calls import Lost, Make, due, plain, tagged
+from tests.cache.conftest import redis_backend
+from tests.cache.fault_proxy import FaultProxy
+from tests.cache.faults import (
+    PATIENT,
+    eventually,
+    manager_behind,
+    swept,
+)
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left() -> AsyncIterator[None]:
+    """Fail if there are tasks left afterwards, or was an error that nobody saw."""
+    unseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    before = len(asyncio.all_tasks())
+    yield
+    await eventually(lambda: len(asyncio.all_tasks()) <= before)
+    assert unseen == []
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
+    """Lend a proxy in front of Redis."""
+    with FaultProxy(redis_server.host, redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def make(proxy: FaultProxy, redis_server: RedisServer) -> AsyncIterator[Make]:
+    """Lend what makes managers that go through the proxy; nothing of them is left afterwards."""
+    made: list[CacheManager] = []
+
+    def make(**changes: Any) -> CacheManager:
+        made.append(manager_behind(proxy, redis_server, **changes))
+        return made[-1]
+
+    yield make
+    proxy.heal()
+    await swept(redis_server, made)
+
+
+@pytest.fixture
+async def other(redis_server: RedisServer) -> AsyncIterator[CacheManager]:
+    """Lend a manager as another process has it: it reaches Redis all the while, and has time."""
+    other = CacheManager(redis_backend(redis_server, **PATIENT))
+    yield other
+    await swept(redis_server, [other])
+
+
+@pytest.fixture
+async def manager(make: Make, other: CacheManager) -> CacheManager:
+    """Lend a manager that goes through the proxy, with entries."""
+    assert await other.set("key", "value") is True
+    for function in (plain, tagged, due):
+        assert await function(other)("1") == "1"
+    return make(key_prefix=other.key_prefix)
+
+
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[Lost]:
+    """Note each exchange that came to nothing, without those that were turned away."""
+    execute, noted = Server.execute, []
+
+    async def timed(server: Server, *args: Any) -> list[Any]:
+        turned_away, begun = server.breaker.is_open, time.monotonic()
+        try:
+            return await execute(server, *args)
+        except UnavailableError:
+            if not turned_away:
+                noted.append(Lost(begun, time.monotonic()))
+            raise
+
+    read_nowait = MultiplexedConnection.read_nowait
+
+    def timed_read(line: MultiplexedConnection, *args: Any) -> "asyncio.Future[Any] | None":
+        begun, answer = time.monotonic(), read_nowait(line, *args)
+
+        def note(answer: "asyncio.Future[Any]") -> None:
+            if not answer.cancelled() and isinstance(answer.exception(), TimeoutError):
+                noted.append(Lost(begun, time.monotonic()))
+
+        if answer is not None:
+            answer.add_done_callback(note)
+        return answer
+
+    monkeypatch.setattr(Server, "execute", timed)
+    monkeypatch.setattr(MultiplexedConnection, "read_nowait", timed_read)
+    return noted
