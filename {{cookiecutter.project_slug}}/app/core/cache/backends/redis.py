@@ -57,7 +57,7 @@ _SCAN_COUNT = 1000  # keys that one SCAN looks at, and one UNLINK removes: about
 class RedisBackend(BytesBackend):
     """Entries in Redis, over connections of each event loop.
 
-    `host` and `port`, or a `unix_socket`, tell the server; with `cluster` it is one of several, and
+    `host` and `port`, or a `unix_socket`, name the server. With `cluster` it is one of several, and
     `host` may be a list of addresses, "a:7000,b:7000". With `sentinels`, the server is the one that
     they call `sentinel_master`. `tls` secures the connections, those to sentinels too.
 
@@ -115,12 +115,10 @@ class RedisBackend(BytesBackend):
         return True
 
     def on_takeover(self, step: Callable[[], None], /) -> bool:
-        """Have `step` called when a replica takes its master's place, before it is asked."""
         self._options.on_takeover.append(step)
         return self._topology.has_replicas
 
     async def get(self, key: str) -> Any | None:
-        """Return the value at `key`, or `None`, also while Redis is away."""
         return await _or_default(None, super().get(key))
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
@@ -142,11 +140,9 @@ class RedisBackend(BytesBackend):
         await self._topology.close()
 
     async def health_check(self) -> bool:
-        """Return whether Redis answers, all of it; at once if it is known to be unwell."""
         return await _or_default(False, self._topology.ping())
 
     async def get_bytes(self, key: str) -> bytes | None:
-        """Return the bytes at `key`, or `None`, also for a key of another type than string."""
         return (await self.get_many_bytes([key]))[0]
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
@@ -222,8 +218,7 @@ class RedisBackend(BytesBackend):
         changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         request = Request([("GET", encoded(key))], Use.READ, changed=changed)
         try:
-            (reply,) = await self._topology.execute(request)
-            now = found_in(reply)
+            now = found_in((await self._topology.execute(request))[0])
             if now == standing and changed.cancelled():
                 await asyncio.sleep(POLL_SECONDS)
             elif now == standing:
@@ -234,8 +229,7 @@ class RedisBackend(BytesBackend):
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         """Put `data` at `key` if nothing stands there, else return that: SET NX GET."""
-        command: Command = ("SET", encoded(key), data, "NX", "GET", "PX", ms)
-        standing: bytes | None = await self._one(command, Use.STORE)
+        standing = await self._one(("SET", encoded(key), data, "NX", "GET", "PX", ms), Use.STORE)
         return None if standing == data else standing  # it was set by a first try that broke
 
     async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
@@ -255,7 +249,6 @@ class RedisBackend(BytesBackend):
         return bool(reply)
 
     async def nonces_now(self, tags: Sequence[str]) -> Nonces:
-        """Return what stands at the keys `tags`, and no more than a byte too many of each."""
         return (await self._read((), tags))[1]
 
     async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:

@@ -109,5 +109,5 @@ async def test_p6_who_is_cancelled_while_he_invalidates_goes_when_that_is_kept(
     await asyncio.wait([caller], timeout=WITHIN)
     assert caller.cancelled()
     for key in ("a1", "b1", "c:1", "d:1", "e"):
-        assert manager.journal.covers(f"{manager.key_prefix}:{key}")
-    assert not manager.journal.covers(f"{manager.key_prefix}:f")
+        assert manager.invalidations.pending.covers(f"{manager.key_prefix}:{key}")
+    assert not manager.invalidations.pending.covers(f"{manager.key_prefix}:f")

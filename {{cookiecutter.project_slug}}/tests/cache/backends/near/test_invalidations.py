@@ -84,7 +84,7 @@ async def test_p3_what_was_invalidated_late_is_not_near_when_that_is_done(
     wire.heal()
     assert (await read())["version"] == 2
     wire.deaf = True
-    await eventually(lambda: not len(manager.journal))
+    await eventually(lambda: not len(manager.invalidations.pending))
     assert (await read())["version"] == 2
 
 
@@ -101,7 +101,7 @@ async def test_p3_what_is_held_back_makes_nothing_near(
         assert await own.version() == 1
         assert wire.asked.total() > before
     wire.heal()
-    await eventually(lambda: not len(manager.journal))
+    await eventually(lambda: not len(manager.invalidations.pending))
     assert await brought_near(own.version, wire) == 1
 
 

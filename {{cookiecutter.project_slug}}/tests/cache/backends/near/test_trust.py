@@ -170,7 +170,7 @@ async def test_p3_an_open_breaker_does_not_make_it_serve_what_it_cannot_prove(
     for _ in range(3):
         with pytest.raises(UnavailableError):
             await hasty.backend.acquire(f"{hasty.key_prefix}:another", b"lease", 1000)
-    assert not len(hasty.journal)
+    assert not len(hasty.invalidations.pending)
     topology: Any = backend_of(hasty)._topology
     assert topology._server.breaker.is_open
     if then == "it is silenced":

@@ -17,7 +17,6 @@ from redis.exceptions import InvalidResponse
 
 from ...base import UnansweredError
 from .connections import AnyConnection
-from .deadline import STALL_GRACE_SECONDS
 from .requests import BrokenConnectionError, Get, Hook, Sealed
 
 _BUFFER_BYTES = 65536
@@ -26,6 +25,9 @@ LARGE_BYTES = 128 * 1024
 """A value that is larger would hold up the small ones of others: it goes another way next time."""
 MOST_UNSENT = 32
 """So many commands do not wait for the end of the turn: the server works while others are asked."""
+
+STALL_GRACE_SECONDS = 0.05
+"""A timer that is so late was held up by this process: once, there is as long to read replies."""
 
 _INCOMPLETE = object()
 
@@ -214,10 +216,6 @@ class Pipeline(asyncio.BufferedProtocol):
             self.failed(error)
         self.end(BrokenConnectionError(str(error)))
 
-    def _give_up(self, error: Exception) -> None:
-        self.failed(error)
-        self.end(error)
-
     def _enqueue(
         self,
         sealed: Sealed,
@@ -260,7 +258,8 @@ class Pipeline(asyncio.BufferedProtocol):
             )
             self._transport = self._connection.take_over(self)
         except Exception as error:
-            self._give_up(error)
+            self.failed(error)
+            self.end(error)
             return
         self._opening = None
         self._opened()
@@ -288,7 +287,8 @@ class Pipeline(asyncio.BufferedProtocol):
             return
         _, first = answer_of(self._waits[0])
         if now >= first:
-            self._give_up(TimeoutError())
+            self.failed(TimeoutError())
+            self.end(TimeoutError())
             return
         later = []
         for answer, deadline in map(answer_of, self._waits):

@@ -22,7 +22,6 @@ from redis.exceptions import (
 from ...base import UnavailableError
 from ...resilience import Breaker, Outage, Use, reason
 from .connections import AnyConnection
-from .deadline import until
 from .loops import LoopConnections
 from .multiplexed import MultiplexedConnection
 from .pipeline import LARGE_BYTES, Pipeline
@@ -94,9 +93,6 @@ class Server:
         self.on_renewal: Callable[[], None] | None = None
         outage = Outage(name, options.logger, quiet=QUIET_SECONDS)
         self.breaker = Breaker(outage, self.ping, options.on_recovery, self.renew)
-
-    def __repr__(self) -> str:
-        return f"Server({self.name!r})"
 
     async def execute(self, request: Request, deadline: float | None = None) -> list[Any]:
         """Send a request in one write and return the replies, one for each of its commands.
@@ -196,7 +192,7 @@ class Server:
             request.changed.cancel()
         pool = self._here().pool
         try:
-            async with until(deadline):
+            async with asyncio.timeout_at(deadline):
                 await pool.wait()
         except TimeoutError as error:  # for others of this process: not the server's fault
             self.breaker.pool_exhausted(self._told(error), request.use)
