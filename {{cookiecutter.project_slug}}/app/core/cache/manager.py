@@ -28,6 +28,7 @@ from .coherence import (
     InvalidationEvent,
     Invalidations,
     Listener,
+    freshness_of,
 )
 from .decorators import cache_response, invalidate_cache
 from .keys import Identity, KeyPattern, OfFunctions, tag_key, tag_start
@@ -401,7 +402,7 @@ class CacheManager:
         if stale is not None:
             check_times(expire, stale, 0.0)
         expire = self.default_ttl if expire is None else expire
-        return Freshness.of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
+        return freshness_of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
 
     def refuse_large(self, data: bytes, key: str | None = None) -> None:
         """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""

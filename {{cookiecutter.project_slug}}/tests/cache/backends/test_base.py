@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.cache import CacheManager
-from app.core.cache.base import UNKNOWN, milliseconds
+from app.core.cache.base import milliseconds
 from tests.cache.conftest import SixMethods
 
 
@@ -31,8 +31,8 @@ async def test_what_others_hold_is_not_known_without_asking() -> None:
     """Unless a backend says so: it can be told from what is not there."""
     backend = SixMethods()
     await backend.set_bytes("key", b"1")
-    assert backend.read_now("key") is UNKNOWN
-    assert backend.read_now("none") is UNKNOWN
+    assert backend.read_now("key") is None
+    assert backend.read_now("none") is None
 
 
 async def test_p9_bytes_that_are_no_value_are_none(our_manager: CacheManager) -> None:

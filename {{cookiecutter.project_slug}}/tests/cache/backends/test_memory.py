@@ -64,14 +64,6 @@ async def test_an_entry_whose_time_is_over_was_not_there(method: str, answer: ob
     assert await backend.get("older") == 1
 
 
-async def test_what_stands_at_a_key_is_there_at_once() -> None:
-    """Nobody waits a turn of the event loop for it."""
-    backend = MemoryBackend()
-    await backend.set_bytes("key", b"data")
-    assert backend.read_now("key", ["other"]) == (b"data", (None,))
-    assert backend.read_now("other") == (None, ())
-
-
 async def test_without_expire_an_entry_stays() -> None:
     """The backend itself knows no default time to live."""
     clock = Clock()
@@ -197,8 +189,8 @@ async def test_what_is_there_can_be_read_without_waiting() -> None:
     backend = MemoryBackend(max_entries=2, clock=clock)
     await backend.set_bytes("key", b"1", expire=10)
     await backend.set_bytes("other", b"2", expire=10)
-    assert backend.read_now("key") == b"1"
+    assert backend.read_now("key") == (b"1", ())
     await backend.set_bytes("newer", b"3", expire=10)
-    assert (backend.read_now("key"), backend.read_now("other")) == (b"1", None)
+    assert backend.read_now("key", ["other"]) == (b"1", (None,))
     clock.now += 10
-    assert backend.read_now("key") is None
+    assert backend.read_now("key") == (None, ())

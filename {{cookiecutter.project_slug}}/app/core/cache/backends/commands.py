@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from ..base import NONCE_BYTES, WRONG_TYPE, Nonces, UnavailableError
 from ..stored import SHORT_KEY, start_of_record
-from .wire.requests import Command, Get
+from .wire.requests import Command, Get, packed
 
 # One atomic step: compare the beginning of what stands at a key, and act if it is that. A key of
 # another type than string is `WRONG_TYPE`.
@@ -42,6 +42,17 @@ def get_of(key: str) -> Get:
 def _get_of(key: str) -> Get:
     start = start_of_record(key)
     return Get.of(encoded(key), start, start.partition(b" ")[0] + b" ")
+
+
+def nonce_of(tag: str) -> tuple[bytes, bytes]:
+    """Return the key of a tag, and what reads its nonce, as it is sent."""
+    return _nonce_of(tag) if len(tag) <= SHORT_KEY else _nonce_of.__wrapped__(tag)
+
+
+@lru_cache(maxsize=4096)  # likewise
+def _nonce_of(tag: str) -> tuple[bytes, bytes]:
+    name = encoded(tag)
+    return name, packed(get_nonce(name))
 
 
 def encoded(key: str) -> bytes:

@@ -33,12 +33,13 @@ from .commands import (
     found_in,
     get_nonce,
     get_of,
+    nonce_of,
     nonces_in,
     raise_on_error,
 )
 from .topologies.choice import Place, optional, topology_at
 from .wire.connections import Connector, Tls
-from .wire.requests import Command, Request
+from .wire.requests import Command, Gets, Request
 from .wire.server import Options, Server
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class RedisBackend(BytesBackend):
     async def look(
         self, key: str, tags: Sequence[str] = (), deadline: float | None = None
     ) -> tuple[bytes | None, Nonces]:
-        """Return what stands at `key` and at `tags`; `FOREIGN` for a key of another type."""
+        """Return what stands at `key` and at `tags`; `WRONG_TYPE` for a key of another type."""
         (standing,), nonces = await self._read([key], tags, deadline)
         return standing, nonces
 
@@ -193,9 +194,13 @@ class RedisBackend(BytesBackend):
         self, key: str, tags: Sequence[str] = (), /, *, by_hand: bool = False
     ) -> "asyncio.Future[Any] | None":
         """Send a GET; the near cache needs the PTTL as well, and is served by `look`."""
-        if self.near is not None or tags or by_hand:
+        if self.near is not None:
             return None
-        return self._topology.read_nowait(get_of(key))
+        get = get_of(key)
+        if not tags and not by_hand:
+            return self._topology.read_nowait(get)
+        # A nonce does not name its tag, but it comes behind a reply that names its key.
+        return self._topology.read_nowait(Gets(get, [*map(nonce_of, tags)], sealed=by_hand))
 
     async def _read(
         self, keys: Sequence[str], tags: Sequence[str] = (), deadline: float | None = None

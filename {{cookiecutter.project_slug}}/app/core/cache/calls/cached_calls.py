@@ -23,16 +23,12 @@ from ..keys import (
     OfFunctions,
     Parameters,
     Tag,
+    Tags,
     Template,
     Vary,
     Varying,
-    all_tags_key,
     check_key_prefix,
     connection_among,
-    derivations_of,
-    tag_key,
-    tag_start,
-    templates_of,
 )
 from ..reads import Variable, context_variables, follow
 from ..stored import Shown, owner_digest, responses
@@ -98,9 +94,8 @@ class CachedCalls:
         self.is_shared = shared
         self._read_the_key(func, key, vary, ignore, f"{store.key_prefix}:{key_prefix}")
         self.statuses = _checked_statuses(statuses)
-        self.tags, self.derivations = templates_of(tags, self.parameters), derivations_of(tags)
-        self._is_tagged = bool(self.tags or self.derivations)
-        self.tag_start = tag_start(store.key_prefix)
+        self.tags = Tags(tags, self.parameters, store.key_prefix)
+        self._is_tagged, self.derives = bool(self.tags), bool(self.tags.derivations)
         self._routes = Routes(method, self._is_this, self.keys.names, self.vary, self.ignored)
         self._handed_on: set[Variable] | None = None
         self._has_begun = self._is_open = False
@@ -251,11 +246,11 @@ class CachedCalls:
             return await self._uncached(args, kwargs)
         try:
             key = self.keys.key(args, kwargs, asked.connection)
-            tags = self.tag_keys(args, kwargs) if self._is_tagged else ()
+            tags = self.tags.keys(args, kwargs) if self._is_tagged else ()
         except Exception as error:  # of a `__cache_key__`, of `key=`, of an attribute in a template
             self._tell(error, args, kwargs)
             return await self._uncached(args, kwargs)
-        fence, own = self.store.fence, tags[:-1] if self.derivations else tags
+        fence, own = self.store.fence, tags[:-1] if self.derives else tags
         form = None if sending is None else sending.form
         hit, look = None, None
         if fence.near is not None and fence.may_read_near():
@@ -293,11 +288,11 @@ class CachedCalls:
         if not self._has_begun:
             self._begin()
         try:
-            key, tags = self.keys.key(args, kwargs), self.tag_keys(args, kwargs)
+            key, tags = self.keys.key(args, kwargs), self.tags.keys(args, kwargs)
         except Exception as error:  # as in `call`
             self._tell(error, args, kwargs)
             return await self._uncached(args, kwargs)
-        own = tags[:-1] if self.derivations else tags
+        own = tags[:-1] if self.derives else tags
         call = OneCall(self, key, args, kwargs, own, None, BY_HAND)
         result = await self.store.fence.renew_now(key, tags, call)
         return call.finished(result, partial(self._note, key))
@@ -309,19 +304,6 @@ class CachedCalls:
     def _note(self, key: str, outcome: Outcome) -> None:
         note(outcome)
         self.warnings.logger.debug("%s %s", outcome.word, Shown(key))
-
-    def tag_keys(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the keys of the tags that are known before the function runs.
-
-        Where others are derived from its result, the last of them is that of all tags.
-        """
-        keys = []
-        if self.tags:
-            arguments = self.parameters.arguments(args, kwargs)
-            keys = [tag_key(self.tag_start, tag.name(arguments)) for tag in self.tags]
-        if self.derivations:
-            keys.append(all_tags_key(self.store.key_prefix))
-        return tuple(keys)
 
     def _tell(self, error: Exception, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Warn of a call that has no key, unless the function itself says best what does not fit."""

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ..base import Nonces
 from ..coherence import Cached, Computed, Outcome, Result, is_failure
-from ..keys import all_tags_key, checked_tag_keys, listed, tag_key
+from ..keys import all_tags_key
 from ..reads import Reads, during, handed, run_watched
 from ..stored import (
     Record,
@@ -139,7 +139,7 @@ class OneCall:
         about, ms = calls.freshness.stamp(time.monotonic() - began)
         if self._tags and nonces:
             about[TAGS] = tags_of_record(self._tags, nonces)
-        keep = not calls.derivations or await self._derive(value, nonces, about)
+        keep = not calls.derives or await self._derive(value, nonces, about)
         if calls.freshness.expire == 0 or not self._may_be_stored(value, watch, about):
             return Computed((value, None), None, ms, keep)
         for said in (value, watch.injected):
@@ -163,9 +163,7 @@ class OneCall:
             return False
         store, calls = self._calls.store, self._calls
         try:
-            derived = [tag for derive in calls.derivations for tag in listed(derive(value))]
-            keys = [tag_key(calls.tag_start, tag) for tag in derived]
-            tags = checked_tag_keys(keys, store.key_prefix)
+            tags = calls.tags.derived(value)
         except Exception as error:
             calls.warnings.once("is not stored", f"its tags cannot be derived: {error!r}")
             return False

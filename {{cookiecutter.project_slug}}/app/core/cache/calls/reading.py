@@ -4,8 +4,8 @@ What a record says besides its payload is JSON: the tags that it has and the non
 its function ran, its age, and for a response the rest of it.
 """
 
-from collections.abc import Collection, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from ..base import NearCache, NearEntry, Nonces
@@ -114,9 +114,13 @@ class Reader:
             return None
         try:
             memo = kept.memo
-            if memo is None or memo[0] is not self or memo[1:4] != (form, tags, nonces):
-                memo = self._memo(key, kept, tags, nonces, form)
-                near.remember(key, kept, memo[:6], memo[6])
+            if memo is None:
+                *memo, size = self._memo(key, kept, tags, nonces, form)
+                near.remember(key, kept, memo, size)
+            elif not (memo[0] is self and memo[1] is form and memo[2] is tags) or (
+                memo[3] != nonces
+            ):
+                memo = self._memo(key, kept, tags, nonces, form)  # it was read by somebody else
             if memo[4] is not None:
                 return memo[4](), None
             record = memo[5]
@@ -138,11 +142,16 @@ class Reader:
         if VALUE in self.kinds and len(kept.data) <= self._store.max_entry_bytes:
             rest = _rest_of_tags(tags, nonces) if tags else b"{}"
             plain = plain_payload(key, kept.data, self.owner, VALUE, rest)
+        make: Callable[[], Any] | None = None
         if plain is not None:
             make, size = codec.decoder(plain, self.classes)
             return self, form, tags, nonces, make, None, size
         record = self._record(key, kept.data)
         size = 0 if record is None else len(record.payload)
+        if record is not None and record.kind == SENT and len(record.about) == _PLAIN:
+            found = self._read(record, tags, nonces, None, form)
+            make = None if found is None else partial(_first, found.value)
+            return self, form, tags, nonces, make, record, size
         return self, form, tags, nonces, None, record, size
 
     def _is_hit(self, found: Cached) -> bool:
@@ -189,9 +198,7 @@ class Reader:
     ) -> Cached | None:
         about = record.about
         told = about.get(TAGS, _NO_TAGS)
-        # What was computed while the backend was away, and is shared now, has no nonces.
-        known = {tag: told[tag] for tag in tags if tag in told} if tags else {}
-        if known != tags_of_record(tags, nonces):
+        if tags and not _are_current(told, tags, nonces):
             return None
         if record.kind == SENT and (form is None or about.get(FORM) != form):
             return None  # another route renders it otherwise
@@ -230,6 +237,10 @@ class Reader:
             raise ValueError(f"no response with the status {status} was stored")
 
 
+def _first(hit: Hit) -> Any:
+    return hit[0]
+
+
 def value_at(store: Store, key: str, data: bytes | None) -> Cached | None:
     """Return the value at a key: one that was set by hand, or one of `get_or_set` or a function.
 
@@ -246,6 +257,14 @@ def value_at(store: Store, key: str, data: bytes | None) -> Cached | None:
     except Exception:  # bytes from outside, damaged in a way of their own
         return None
     return None if found is None else Cached(found.value[0], False, found.tags, found.nonces)
+
+
+def _are_current(told: Mapping[str, str], tags: Collection[str], nonces: Nonces) -> bool:
+    """Whether tags have the nonces that a record says they had.
+
+    What was computed while the backend was away, and is shared now, has none.
+    """
+    return {tag: told[tag] for tag in tags if tag in told} == tags_of_record(tags, nonces)
 
 
 def tags_of_record(tags: Collection[str], nonces: Nonces) -> dict[str, str]:

@@ -7,7 +7,7 @@ from .call import Cached, Computed
 from .exceptions import TELLING, without_own_frames
 from .fence import LOCK_TIMEOUT, Fence
 from .fills import Fill, Result
-from .freshness import Freshness, is_failure, is_of_the_server
+from .freshness import Freshness, freshness_of, is_failure, is_of_the_server
 from .invalidation import Invalidations
 from .leases import Look
 from .outcome import Outcome, Slot, current_slot, note
@@ -29,6 +29,7 @@ __all__ = [
     "Result",
     "Slot",
     "current_slot",
+    "freshness_of",
     "is_failure",
     "is_of_the_server",
     "note",

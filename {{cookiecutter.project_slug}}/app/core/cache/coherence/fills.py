@@ -280,7 +280,7 @@ def _shared(data: bytes | None) -> FillResult:
 
 def computes_here() -> bool:
     """Whether this is called by a function whose result may be stored."""
-    return bool(led_here())
+    return bool(_leading.get() and led_here())
 
 
 def led_here() -> frozenset[InFlight]:

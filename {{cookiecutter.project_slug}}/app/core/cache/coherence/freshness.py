@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -42,18 +43,6 @@ class Freshness:
     jitter: float = 0.0
     early: float = 0.0
     now: Callable[[], float] = time.time
-
-    @classmethod
-    def of(
-        cls,
-        expire: int | timedelta,
-        stale: int | timedelta | None,
-        *,
-        jitter: float,
-        early: float,
-    ) -> "Freshness":
-        """Read what a caller gave, in seconds or as timedeltas."""
-        return cls(milliseconds(expire), milliseconds(stale or 0), jitter, early)
 
     def stamp(self, cost: float) -> tuple[dict[str, Any], int]:
         """Return what a record says of its freshness, and its time to live in milliseconds.
@@ -92,6 +81,23 @@ class Freshness:
             raise ValueError("the times of a record are none")
         ahead = self.early * cost * -math.log(1 - random.random())
         return bool(self.now() * 1000 + ahead >= until)
+
+
+def freshness_of(
+    expire: int | timedelta, stale: int | timedelta | None, *, jitter: float, early: float
+) -> Freshness:
+    """Read what a caller gave, in seconds or as timedeltas; raises `TypeError` for other types."""
+    try:
+        return _freshness_of(expire, stale, jitter, early)
+    except TypeError:  # of what has no hash, too
+        return _freshness_of.__wrapped__(expire, stale, jitter, early)
+
+
+@lru_cache(maxsize=1024, typed=True)  # `get_or_set` is called with the same few
+def _freshness_of(
+    expire: int | timedelta, stale: int | timedelta | None, jitter: float, early: float
+) -> Freshness:
+    return Freshness(milliseconds(expire), milliseconds(stale or 0), jitter, early)
 
 
 def is_answer(error: BaseException) -> bool:

@@ -76,7 +76,9 @@ class Leases:
         except Exception:  # the backend has noted it
             return AWAY
         if type(found) is list:
-            found, nonces = found[0], tuple(found[1:])
+            if any(isinstance(reply, Exception) for reply in found):
+                return await self._look(key, tags)
+            found, nonces = found[0], tuple([nonce or None for nonce in found[1:]])
         if by_hand or is_plausible(key, found):
             return found, nonces, True
         return await self._look(key, tags)

@@ -32,7 +32,7 @@ from ..values import (
 from .checks import checked_own, refuse_unkeyable
 from .functions import KeyFunction, OwnKey
 from .held import Scope, held
-from .parameters import Parameters, some_kinds
+from .parameters import Parameters, are_small, some_kinds
 from .templates import Template
 from .vary import Vary
 
@@ -43,7 +43,6 @@ _LONGEST_OWN_KEY = 900  # bytes; with a `key_prefix` the manager takes it
 _SURELY_SHORT = _LONGEST_OWN_KEY // 4  # so many bytes may a character have
 
 _REMEMBERED = 4096  # keys, of all functions together
-_SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
 _SMALL_KINDS = frozenset({str, int, bool, object, Any})
 
 NO_VARY = Vary()
@@ -134,7 +133,7 @@ class KeyBuilder:
     def remembered(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """Build a key that can be remembered; raises `ValueError` where it cannot be."""
         values = self._pick(*args, **kwargs) if self._takes_all else args
-        if not _are_small(values):
+        if not are_small(values):
             raise ValueError("too large to be remembered")
         return self._of(values)
 
@@ -215,21 +214,6 @@ def _may_be_small(parameter: inspect.Parameter, hints: Mapping[str, object]) -> 
 @lru_cache(maxsize=_REMEMBERED, typed=True)
 def _remembered(builder: KeyBuilder, /, *args: object, **kwargs: object) -> str:
     return builder.remembered(args, kwargs)
-
-
-def _are_small(values: Iterable[object]) -> bool:
-    """Whether values take little room, cannot change, and are equal only where their keys are."""
-    for value in values:
-        kind = type(value)
-        if kind is str:
-            if len(value) > _SHORT:  # type: ignore[arg-type]
-                return False
-        elif kind is int:
-            if not -_SMALL < value < _SMALL:  # type: ignore[operator]
-                return False
-        elif kind is not bool and value is not None:
-            return False
-    return True
 
 
 def _of_the_stack(value: object) -> str:

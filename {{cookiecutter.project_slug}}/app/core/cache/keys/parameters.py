@@ -13,6 +13,7 @@ from ..reads import CONNECTION, RESPONSE
 from ..values import from_dependencies, hints_of, kinds_of, signature_of
 
 _EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response)
+_SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -110,3 +111,18 @@ def some_kinds(annotation: Any) -> list[type]:
 
 def _are(kinds: Collection[type], *classes: type) -> bool:
     return bool(kinds) and all(issubclass(kind, classes) for kind in kinds)
+
+
+def are_small(values: Iterable[object]) -> bool:
+    """Whether values take little room, cannot change, and are equal only where their keys are."""
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            if len(value) > _SHORT:  # type: ignore[arg-type]
+                return False
+        elif kind is int:
+            if not -_SMALL < value < _SMALL:  # type: ignore[operator]
+                return False
+        elif kind is not bool and value is not None:
+            return False
+    return True

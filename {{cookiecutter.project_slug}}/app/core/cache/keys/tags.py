@@ -7,11 +7,12 @@ nonce that was evicted is another one when it comes back, so that nothing rises 
 """
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from .parameters import Parameters
+from .parameters import Parameters, are_small
 from .templates import Template
 
 MOST_TAGS = 1000
@@ -59,16 +60,54 @@ def tag_key(start: str, tag: str) -> str:
     return f"{start}~{blake2b(written, digest_size=_DIGEST_BYTES).hexdigest()}"
 
 
-def derivations_of(tags: Collection[Tag]) -> list[Callable[[Any], Collection[str]]]:
-    """Return those of `tags` that are functions of the result."""
-    found = [tag for tag in tags if callable(tag)]
-    for each in found:
-        if inspect.iscoroutinefunction(each):
+class Tags:
+    """The tags of one function's calls, below a manager's `key_prefix`.
+
+    Raises `TypeError` for one string in place of several and for an asynchronous function, and
+    `ValueError` for what is no template of these parameters.
+    """
+
+    def __init__(self, tags: Collection[Tag], parameters: Parameters, key_prefix: str) -> None:
+        self._prefix, self._start = key_prefix, tag_start(key_prefix)
+        self._templates = templates_of(tags, parameters)
+        self.derivations = [tag for tag in tags if callable(tag)]
+        """Those that are functions of the result."""
+        for each in filter(inspect.iscoroutinefunction, self.derivations):
             raise TypeError(f"tags= has {each!r}, which is asynchronous; tags are needed at once")
-    return found
+        self._names = tuple(
+            dict.fromkeys([name for each in self._templates for name in each.names])
+        )
+        self._pick = parameters.picking(self._names)
+
+    def __bool__(self) -> bool:
+        return bool(self._templates or self.derivations)
+
+    def keys(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[str, ...]:
+        """Return the keys of the tags that are known before the function runs.
+
+        Where others are derived from its result, the last of them is that of all tags.
+        """
+        values = self._pick(*args, **kwargs)
+        return _remembered(self, *values) if are_small(values) else self.keys_for(values)
+
+    def keys_for(self, values: Collection[object]) -> tuple[str, ...]:
+        """Return the keys for the values of the arguments that the tags name."""
+        arguments = dict(zip(self._names, values, strict=True))
+        keys = [tag_key(self._start, each.name(arguments)) for each in self._templates]
+        return (*keys, all_tags_key(self._prefix)) if self.derivations else tuple(keys)
+
+    def derived(self, value: object) -> tuple[str, ...]:
+        """Return the keys of the tags that are derived from a result; raises what a function raises."""
+        tags = [tag for derive in self.derivations for tag in _listed(derive(value))]
+        return checked_tag_keys([tag_key(self._start, tag) for tag in tags], self._prefix)
 
 
-def listed(tags: Any) -> Collection[str]:
+@lru_cache(maxsize=4096, typed=True)  # hot entries are asked for again and again
+def _remembered(tags: Tags, /, *values: object) -> tuple[str, ...]:
+    return tags.keys_for(values)
+
+
+def _listed(tags: Any) -> Collection[str]:
     """Return the tags that a function has derived; raises `TypeError` for what is no list of them."""
     if isinstance(tags, str) or not isinstance(tags, Collection):
         raise TypeError(f"its tags function returned {tags!r}; return a list of texts")
@@ -78,8 +117,7 @@ def listed(tags: Any) -> Collection[str]:
 def templates_of(tags: Collection[Tag], parameters: Parameters) -> list[Template]:
     """Read those of `tags` that are texts; they may name arguments, as in `"user:{user_id}"`.
 
-    Raises `TypeError` for one string in place of several, and `ValueError` for what is no template
-    of these parameters.
+    Raises `TypeError` and `ValueError` as `Tags` does.
     """
     if isinstance(tags, str):
         raise TypeError(f"tags={tags!r} is a string; give a list: tags=[{tags!r}]")

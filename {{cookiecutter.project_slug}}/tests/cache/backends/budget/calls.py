@@ -6,10 +6,10 @@ from typing import Any, Final, NamedTuple
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
 from app.core.cache.keys.tags import Tag
-from tests.cache.conftest import always_due
 from tests.cache.faults import (
     BUDGET,
 )
+from tests.cache.internals import always_due
 
 LOOSE: Final = 10
 """A busy machine may make a call take so many times what it may take."""

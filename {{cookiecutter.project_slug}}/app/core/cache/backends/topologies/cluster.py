@@ -26,7 +26,7 @@ from ...base import UnavailableError
 from ...resilience import BackgroundRetry, Use
 from ..addresses import Address
 from ..wire.connections import Connector
-from ..wire.requests import Command, Get, Request, key_of
+from ..wire.requests import Command, Get, Gets, Request, key_of
 from ..wire.server import Options, Server
 from .single import server_at
 
@@ -80,10 +80,12 @@ class Cluster:
                 replies[place] = reply
         return replies
 
-    def read_nowait(self, get: Get) -> "asyncio.Future[Any] | None":
-        """Send a GET, if that can be done at once."""
-        owner = self._owners.get(key_slot(get.name))
-        return None if owner is None else owner.read_nowait(get)
+    def read_nowait(self, get: Get | Gets) -> "asyncio.Future[Any] | None":
+        """Send a GET, or several, if one server has all the keys, and that can be done at once."""
+        names = (get.name,) if isinstance(get, Get) else get.names
+        owners = {self._owners.get(key_slot(name)) for name in names}
+        owner = owners.pop()
+        return None if owner is None or owners else owner.read_nowait(get)
 
     async def _part(
         self, server: Server, places: list[int], request: Request, deadline: float

@@ -25,7 +25,7 @@ from redis.exceptions import ConnectionError as NoConnectionError
 from ...resilience import BackgroundRetry, reason
 from ..addresses import Address
 from ..wire.connections import AnyConnection, Connector
-from ..wire.requests import Get, Request
+from ..wire.requests import Get, Gets, Request
 from ..wire.server import Options, Server
 from .single import Single
 
@@ -158,7 +158,7 @@ class Master(Single):
         self._worked_at = time.monotonic()
         return replies
 
-    def _read_nowait(self, get: Get) -> "asyncio.Future[Any] | None":
+    def _read_nowait(self, get: Get | Gets) -> "asyncio.Future[Any] | None":
         """Send a GET, if that can be done at once; `execute` notes that it worked."""
         if time.monotonic() - self._worked_at > _TRUSTED_SECONDS / 2:
             return None

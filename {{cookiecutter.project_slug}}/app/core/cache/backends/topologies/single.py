@@ -9,7 +9,7 @@ from redis.exceptions import AskError, ResponseError
 
 from ..addresses import Address
 from ..wire.connections import Connector
-from ..wire.requests import Command, Get, Request
+from ..wire.requests import Command, Get, Gets, Request
 from ..wire.server import Options, Server
 
 
@@ -33,7 +33,7 @@ class Topology(Protocol):
     async def execute(self, request: Request) -> list[Any]:
         """Return the replies to a request, one for each command; an error may be one."""
 
-    def read_nowait(self, get: Get) -> "asyncio.Future[Any] | None":
+    def read_nowait(self, get: Get | Gets) -> "asyncio.Future[Any] | None":
         """Send a GET, if that can be done at once; an error may be the reply."""
 
     async def ping(self) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 
 from .connections import AnyConnection
 from .pipeline import MOST_UNSENT, Pipeline, Wait, answer_of
-from .requests import Command, Get, Request, Sealed
+from .requests import Command, Get, Gets, Request, Sealed
 from .tracking import TRUST_RENEWAL_SECONDS, TRUST_SECONDS, InvalidationTracker
 
 _PROOF_SECONDS = 1.0
@@ -68,12 +68,13 @@ class MultiplexedConnection(Pipeline):
             request.changed.cancel()
         return replies
 
-    def read_nowait(self, get: Get, since: object) -> "asyncio.Future[Any] | None":
-        """Send a GET, if the connection is open, and return the future of its reply.
+    def read_nowait(self, get: Get | Gets, since: object) -> "asyncio.Future[Any] | None":
+        """Send a GET, or several, if the connection is open; return the future of the reply.
 
-        Where `since` is another object than the last time, the replies are proven to be in step
-        first, so that they tell of what is there now. An `UnansweredError` means that the connection
-        broke, or that the reply names another key; a `TimeoutError` that the server was late.
+        That is a list where there are several. Where `since` is another object than the last time,
+        the replies are proven to be in step first, so that they tell of what is there now. An
+        `UnansweredError` means that the connection broke, or that the reply names another key; a
+        `TimeoutError` that the server was late.
         """
         if self._transport is None:  # it is over, or not open yet
             return None
@@ -84,7 +85,9 @@ class MultiplexedConnection(Pipeline):
             self._proven, self._proven_until = since, deadline + _PROOF_SECONDS
             self._enqueue(Sealed(), deadline)
         answer: asyncio.Future[Any] = loop.create_future()
-        waits.append((answer, deadline, get))
+        waits.append(
+            (answer, deadline, get) if isinstance(get, Get) else Wait(answer, deadline, get, None)
+        )
         self._unsent.append(get.packed)
         if deadline < self._timer_at:
             self._set_timer(deadline)

@@ -17,7 +17,7 @@ from redis.exceptions import InvalidResponse
 
 from ...base import UnansweredError
 from .connections import AnyConnection
-from .requests import BrokenConnectionError, Get, Hook, Sealed
+from .requests import BrokenConnectionError, Get, Gets, Hook, Sealed
 
 _BUFFER_BYTES = 65536
 _CLOSE_SECONDS = 1.0
@@ -41,7 +41,7 @@ class Wait:
         self,
         answer: "asyncio.Future[list[Any]] | None",
         deadline: float,
-        sealed: Sealed,
+        sealed: Sealed | Gets,
         hook: Hook | None,
     ) -> None:
         self.answer, self.deadline, self.sealed, self.hook = answer, deadline, sealed, hook
@@ -129,8 +129,8 @@ class Pipeline(asyncio.BufferedProtocol):
             answer, deadline = answer_of(wait)
             if answer is None:
                 continue
-            if isinstance(wait, tuple) and isinstance(error, BrokenConnectionError):
-                answer.set_exception(UnansweredError(str(error), deadline))
+            if isinstance(error, BrokenConnectionError):
+                answer.set_exception(BrokenConnectionError(str(error), deadline))
             else:
                 answer.set_exception(error)
 
@@ -182,7 +182,12 @@ class Pipeline(asyncio.BufferedProtocol):
         wait.replies.append(reply)
         if len(wait.replies) < wait.sealed.count:
             return
-        replies = wait.sealed.unsealed(wait.replies)
+        sealed = wait.sealed
+        replies = sealed.unsealed(wait.replies)
+        if type(sealed) is Gets and not any(isinstance(each, Exception) for each in replies):
+            self._worked()
+            if len(replies[0] or b"") > LARGE_BYTES:
+                self._large(sealed.name)
         if wait.hook is not None:
             wait.hook(replies)
         self._waits.popleft()

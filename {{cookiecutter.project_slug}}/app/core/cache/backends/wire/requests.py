@@ -15,6 +15,7 @@ from typing import Any
 
 import hiredis
 
+from ...base import UnansweredError
 from ...resilience import Use
 
 Command = tuple[bytes | str | int, ...]
@@ -23,7 +24,7 @@ Command = tuple[bytes | str | int, ...]
 Hook = Callable[[list[Any]], None]
 """What is done with replies in the moment in which they arrive, before any message after them."""
 
-_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment] # it takes more
+packed: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment] # it takes more
 _TOKEN_BYTES = 32
 _PING = b"*2\r\n$4\r\nPING\r\n$%d\r\n%%b\r\n" % _TOKEN_BYTES
 _PROCESS, _numbers = secrets.token_hex(8).encode(), itertools.count()
@@ -48,8 +49,11 @@ class StrayReplyError(Exception):
     """A connection answered with what belongs to another command."""
 
 
-class BrokenConnectionError(Exception):
+class BrokenConnectionError(UnansweredError):
     """The connection broke after the request was sent; another one may have an answer."""
+
+    def __init__(self, why: str, deadline: float = 0.0) -> None:
+        super().__init__(why, deadline)
 
 
 @dataclass(slots=True)
@@ -85,7 +89,34 @@ class Get:
     @classmethod
     def of(cls, name: bytes, start: bytes, label: bytes) -> "Get":
         """Return the GET of a key whose own values begin with `start`, those of all with `label`."""
-        return cls(name, _pack(("GET", name)), start, label)
+        return cls(name, packed(("GET", name)), start, label)
+
+
+class Gets:
+    """A GET and other reads that leave together, the other ones by their keys as they are sent.
+
+    `sealed` says that a PING has to prove the replies, as those of a request.
+    """
+
+    __slots__ = ("_token", "count", "name", "names", "packed")
+
+    def __init__(self, get: Get, others: Sequence[tuple[bytes, bytes]], *, sealed: bool) -> None:
+        self.name, self.names = get.name, [get.name, *[name for name, _ in others]]
+        sent = [get.packed, *[each for _, each in others]]
+        self._token: bytes | None = None
+        if sealed:
+            self._token = b"%b%016x" % (_PROCESS, next(_numbers))
+            sent.append(_PING % self._token)
+        self.packed, self.count = b"".join(sent), len(sent)
+
+    def unsealed(self, replies: list[Any]) -> list[Any]:
+        """Return the replies; raise `StrayReplyError` if they are those to other commands."""
+        if self._token is not None and replies.pop() != self._token:
+            raise StrayReplyError("a reply that belongs to another command")
+        for reply in replies:
+            if type(reply) is not bytes and reply is not None and not isinstance(reply, Exception):
+                raise StrayReplyError("a reply that belongs to another command")
+        return replies
 
 
 def key_of(command: Command) -> Any:
@@ -100,7 +131,7 @@ class Sealed:
 
     def __init__(self, commands: Sequence[Command] = ()) -> None:
         self._commands, self._token = commands, b"%b%016x" % (_PROCESS, next(_numbers))
-        self.packed = b"".join([*map(_pack, commands), _PING % self._token])
+        self.packed = b"".join([*map(packed, commands), _PING % self._token])
         self.count = len(commands) + 1
         """How many replies there will be."""
 

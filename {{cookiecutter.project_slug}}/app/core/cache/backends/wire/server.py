@@ -26,7 +26,7 @@ from .loops import LoopConnections
 from .multiplexed import MultiplexedConnection
 from .pipeline import LARGE_BYTES, Pipeline
 from .pool import Pool
-from .requests import BrokenConnectionError, Command, Get, Request, Sealed
+from .requests import BrokenConnectionError, Command, Get, Gets, Request, Sealed
 from .tracking import InvalidationTracker, Keeper
 
 QUIET_SECONDS = 5.0
@@ -119,8 +119,8 @@ class Server:
                 return replies
         raise UnavailableError(f"{_TRIALS} connections broke one after the other")
 
-    def read_nowait(self, get: Get) -> "asyncio.Future[Any] | None":
-        """Send a GET over the connection of reads, if that is open and all is well."""
+    def read_nowait(self, get: Get | Gets) -> "asyncio.Future[Any] | None":
+        """Send a GET, or several, over the connection of reads, if that is open and all is well."""
         here = self._by_loop.get(get_running_loop())
         if here is None or here.generation is not self._generation or self.breaker.is_open:
             return None
