@@ -24,7 +24,7 @@ from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.coherence.exceptions import own
+from app.core.cache.coherence.exceptions import copied
 from tests.cache.internals import joined
 
 CALLERS: Final = 100
@@ -130,12 +130,13 @@ def test_a_copy_is_equal_and_another_object(name: str) -> None:
     """In its type, its text and all that it holds; no code of its class has run."""
     error = COPIED[name]()
     before = CountingError.made
-    copy = own(error, None)
+    copy = copied(error)
+    assert copy is not None
     assert copy is not error
     assert type(copy) is type(error)
     assert (str(copy), state(copy)) == (str(error), state(error))
     assert repr(copy) == repr(error)
-    assert (copy.__traceback__, CountingError.made) == (None, before)
+    assert (copy.__traceback__, CountingError.made) == (error.__traceback__, before)
 
 
 @pytest.mark.parametrize("name", sorted(COPIED.keys() - {"stubborn"}))
@@ -143,7 +144,8 @@ def test_what_one_changes_the_others_do_not_see(name: str) -> None:
     """Be it a note, an attribute, or what is in a container that it holds."""
     error = COPIED[name]()
     before = state(error), list(getattr(error, "__notes__", ()))
-    copy = own(error, None)
+    copy = copied(error)
+    assert copy is not None
     copy.add_note("mine")
     vars(copy)["mine"] = True
     for value in (*vars(copy).values(), *copy.args):
@@ -162,25 +164,27 @@ def test_no_traceback_grows() -> None:
         raise error
     first = error.__traceback__
     for _ in range(50):
+        copy = copied(error)
+        assert copy is not None
         with pytest.raises(ValueError, match="x") as raised:
-            raise own(error, first)
+            raise copy
         assert depth(raised.value.__traceback__) == depth(first) + 1
     assert error.__traceback__ is first
 
 
 def test_p5_no_stack_is_too_short() -> None:
-    """Who has nearly reached the limit of recursion has the failure itself, and no other."""
+    """Who has nearly reached the limit of recursion shares nothing, and no other error comes."""
     data: list[Any] = []
     for _ in range(100):
         data = [data]
     error = ValueError(data)
-    assert own(error, None) is not error
+    assert copied(error) is not None
     frames = len(inspect.stack(0))
 
-    def deeper(left: int) -> Exception:
-        return own(error, None) if left == 0 else deeper(left - 1)
+    def deeper(left: int) -> Exception | None:
+        return copied(error) if left == 0 else deeper(left - 1)
 
-    assert deeper(sys.getrecursionlimit() - frames - 50) is error
+    assert deeper(sys.getrecursionlimit() - frames - 50) is None
 
 
 def depth(traceback: TracebackType | None) -> int:

@@ -9,11 +9,10 @@ its cause and its context. They are copied without running any code of their cla
 an exception holds may be for one caller: then each caller runs the function for himself.
 """
 
-from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import EnumType
-from types import NoneType, TracebackType
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -39,21 +38,15 @@ _PARTS = [
 _TRACEBACK = vars(BaseException)["__traceback__"]
 
 
-def is_for_one(error: BaseException) -> bool:
-    """Whether an exception may be for one caller: it is not known to be plain data."""
+def copied(error: Exception) -> Exception | None:
+    """Return an exception for another caller, or `None` if this one may be for one caller only.
+
+    Its traceback begins with that of `error`.
+    """
     try:
-        _copied(error, {})
-    except Exception:  # of data without an end, too
-        return True
-    return False
-
-
-def own(error: Exception, traceback: TracebackType | None) -> Exception:
-    """Return a copy of an exception that is not for one caller. Its traceback is `traceback`."""
-    copy = error
-    with suppress(Exception):  # its data may be deeper than what is left of this caller's stack
-        copy = _copied(error, {})
-    BaseException.with_traceback(copy, traceback)
+        copy: Exception = _copied(error, {})
+    except Exception:  # of data without an end, or deeper than what is left of the stack, too
+        return None
     return copy
 
 

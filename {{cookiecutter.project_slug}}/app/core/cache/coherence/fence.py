@@ -82,7 +82,7 @@ from ..loops import running_loop
 from ..resilience import Outage
 from . import leases
 from .call import Cached, Call
-from .exceptions import own
+from .exceptions import copied
 from .fills import Fills, Result, computes_here, led_here
 from .lately import Lately
 from .leases import AWAY, Leases, Look, is_lease, is_of
@@ -240,7 +240,9 @@ class Fence:
     async def _share(self, landed: FillResult, flight: InFlight, call: Call) -> Result | None:
         """Return what a flight has brought; `None` where its record is of no use to this call."""
         if landed.error is not None and flight.owner is call.owner:
-            raise own(landed.error, landed.traceback)
+            copy = copied(landed.error)
+            if copy is not None:
+                raise copy
         if landed.data is None or landed.error is not None:
             return await self.fills.alone(flight.key, call)
         found = call.read(landed.data, flight.nonces)

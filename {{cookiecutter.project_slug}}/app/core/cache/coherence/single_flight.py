@@ -8,12 +8,11 @@ else came first, the followers look again, and one of them leads.
 import asyncio
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from ..base import Nonces
 from ..keys import KeyPattern
 from ..loops import running_loop
-from .exceptions import is_for_one, own
+from .exceptions import copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +25,14 @@ class FillResult:
 
     data: bytes | None = None
     error: Exception | None = None
-    traceback: TracebackType | None = None
-    """That of the error as it was then: who raises it adds to it."""
+    """It is raised by nobody: each follower raises a copy, with the traceback that it has now."""
     again: bool = False
 
     @classmethod
     def failed(cls, error: Exception) -> "FillResult":
         """Return that a function has raised; an exception that is for one caller is told to nobody."""
-        if is_for_one(error):
-            return PRIVATE
-        return cls(error=own(error, error.__traceback__), traceback=error.__traceback__)
+        copy = copied(error)
+        return PRIVATE if copy is None else cls(error=copy)
 
 
 AGAIN = FillResult(again=True)
