@@ -23,6 +23,7 @@ from ..base import (
     new_nonce,
 )
 from ..keys import KeyPattern
+from ..optional import insist_on_file
 from ..resilience import Use
 from ..stored import is_of_another_key
 from .addresses import Address
@@ -37,7 +38,7 @@ from .commands import (
     nonces_in,
     raise_on_error,
 )
-from .topologies.choice import Place, optional, topology_at
+from .topologies.choice import Place, topology_at
 from .wire.connections import Connector, Tls
 from .wire.requests import Command, Gets, Request
 from .wire.server import Options, Server
@@ -334,7 +335,7 @@ async def _scan(server: Server, glob: bytes) -> AsyncIterator[list[bytes]]:
 def _near_cache(size: int, most_bytes: int) -> "NearCache | None":
     if not size or not most_bytes:
         return None
-    with optional("CACHE_NEAR_SIZE", "near.py"):
-        from .near import NearCache  # noqa: PLC0415 - it may be gone
+    insist_on_file("backends/near.py", "CACHE_NEAR_SIZE")
+    from .near import NearCache  # noqa: PLC0415 - it may be gone
 
     return NearCache(size, most_bytes)

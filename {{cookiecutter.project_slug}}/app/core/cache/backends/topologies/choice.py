@@ -1,11 +1,10 @@
 """Which topology it is, by what a backend is told of its servers."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ...errors import CacheConfigError
+from ...optional import insist_on_file
 from ..addresses import Address, addresses
 from ..wire.connections import Connector
 from ..wire.server import Options, Server
@@ -32,17 +31,6 @@ class Place(NamedTuple):
         return f"{where}, db={self.db}"
 
 
-@contextmanager
-def optional(setting: str, file: str) -> Iterator[None]:
-    """Let a file be imported that may have been deleted; raise `CacheConfigError` if it was."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if not str(error.name).endswith(file.removesuffix(".py").replace("/", ".")):
-            raise
-        raise CacheConfigError(f"{setting} needs the file backends/{file}, which is gone") from None
-
-
 def topology_at(
     place: Place, connector: Connector, asking: Connector, options: Options, probe_key: bytes
 ) -> Topology:
@@ -57,16 +45,16 @@ def topology_at(
                 f"{sentinel_master=}, {cluster=}, {unix_socket=}: sentinels need the name of a "
                 f"master, and go with neither a cluster nor a Unix socket"
             )
-        with optional("REDIS_SENTINELS", "topologies/sentinel.py"):
-            from .sentinel import Master, Sentinels  # noqa: PLC0415 - it may be gone
+        insist_on_file("backends/topologies/sentinel.py", "REDIS_SENTINELS")
+        from .sentinel import Master, Sentinels  # noqa: PLC0415 - it may be gone
 
         found = Sentinels(sentinels, sentinel_master, asking, connector)
         return Master(found, sentinel_master, options)
     if cluster:
         if db or unix_socket:
             raise ValueError(f"{db=}, {unix_socket=}: a cluster has neither")
-        with optional("REDIS_CLUSTER", "topologies/cluster.py"):
-            from .cluster import Cluster  # noqa: PLC0415 - it may be gone
+        insist_on_file("backends/topologies/cluster.py", "REDIS_CLUSTER")
+        from .cluster import Cluster  # noqa: PLC0415 - it may be gone
 
         return Cluster(addresses(host, port), connector, options, probe_key)
     if unix_socket:
