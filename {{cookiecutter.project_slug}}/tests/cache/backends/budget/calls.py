@@ -6,9 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
 from app.core.cache.keys.tags import Tag
-from tests.cache.faults import (
-    BUDGET,
-)
+from tests.cache.faults import BUDGET
 from tests.cache.internals import always_due
 
 LOOSE: Final = 10
