@@ -91,15 +91,15 @@ class Template:
 
         Raises `UnkeyableError` for a value that has no text of its own.
         """
-        return self._filled(arguments, lambda value, part: escape(value, part.plain))
+        return self._filled(arguments, escape)
 
     def name(self, arguments: Mapping[str, object]) -> str:
         """Return the text as the name of a tag: with the values as they are, for tags are texts."""
-        return self._filled(arguments, lambda value, _: _text(value))
+        return self._filled(arguments, _text)
 
     def values(self, arguments: Mapping[str, object]) -> tuple[object, ...]:
         """Return the values that stand in its places."""
-        return tuple([self._value(part, arguments) for part in self._parts if part.field])
+        return tuple([_value_of(part.field, arguments) for part in self._parts if part.field])
 
     def patterns(self, arguments: Mapping[str, object], prefix: str = "") -> list[KeyPattern]:
         """Return patterns that cover each key below `prefix` with these values in these places.
@@ -115,7 +115,7 @@ class Template:
                 raw.append("")
                 continue
             try:
-                value = self._value(part, arguments)
+                value = _value_of(part.field, arguments)
                 text = _text(value)
             except Exception:  # a user may send anything
                 forms.append([None])
@@ -159,36 +159,31 @@ class Template:
         return kinds[0] if len(kinds) == 1 and is_written(kinds[0]) else None
 
     def _filled(
-        self, arguments: Mapping[str, object], write: Callable[[object, _Part], str]
+        self, arguments: Mapping[str, object], write: Callable[[object, type | None], str]
     ) -> str:
-        filled = ""
-        for part in self._parts:
-            filled += part.literal
-            if part.field is not None:
-                value = self._value(part, arguments)
-                try:
-                    filled += write(value, part)
-                except Exception as error:
-                    raise self._explained(part, error) from None
-        return filled
-
-    def _value(self, part: _Part, arguments: Mapping[str, object]) -> object:
-        field = part.field or ""
+        filled, field = "", ""
         try:
-            # A name alone, as most are, need not be taken to pieces.
-            if field in arguments:
-                return arguments[field]
-            return _FORMATTER.get_field(field, (), arguments)[0]
+            for literal, place, plain in self._parts:
+                filled += literal
+                if place is not None:
+                    field = place
+                    filled += write(_value_of(place, arguments), plain)
         except Exception as error:
-            raise self._explained(part, error) from None
-
-    def _explained(self, part: _Part, error: Exception) -> UnkeyableError:
-        remedy = of_text(_name_in(part.field or ""), self.parameters)
-        return UnkeyableError(f"{{{part.field}}} has no text: {error}; {remedy}")
+            remedy = of_text(_name_in(field), self.parameters)
+            raise UnkeyableError(f"{{{field}}} has no text: {error}; {remedy}") from None
+        return filled
 
 
 def _name_in(field: str) -> str:
     return field.partition(".")[0].partition("[")[0]
+
+
+def _value_of(field: str, arguments: Mapping[str, object]) -> object:
+    """Return what a place names: an argument, as most do, or a part of one."""
+    if field in arguments:
+        return arguments[field]
+    value, _ = _FORMATTER.get_field(field, (), arguments)
+    return value
 
 
 def escape(value: object, plain: type | None = None) -> str:
@@ -222,7 +217,7 @@ def tame(own: str) -> str:
     return own.translate(_TAME)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, _plain: type | None = None) -> str:
     """Return the text of a value as it is; raises `UnkeyableError` for one that has none."""
     if type(value) in (str, int):  # as most are
         return str(value)
