@@ -8,6 +8,7 @@ has no key: nothing is ever removed but the entry that was meant.
 import copy
 import inspect
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi.params import Depends
@@ -44,6 +45,13 @@ class Handles:
         self._whole = calls.parameters.signature
         self._first = next(iter(self._whole.parameters), "") if is_method else ""
         self._signature = _by_hand(self._whole, calls.keys.unused - {self._first})
+        self._is_plain = all(
+            shown.default is each.default and shown.kind is each.kind
+            for shown, each in zip(
+                self._signature.parameters.values(), self._whole.parameters.values(), strict=False
+            )
+        )
+        """Whether a call is what it looks like."""
         self._bound: tuple[Any, ...] = ()
 
     def bound_to(self, instance: object) -> "Handles":
@@ -54,12 +62,12 @@ class Handles:
 
     def cache_key(self, /, *args: Any, **kwargs: Any) -> str:
         """Return the key of a call, as `get`, `delete`, `exists` and `invalidate` take it."""
-        key = self._key(self._call("cache_key", args, kwargs), "cache_key")
+        key = self._key("cache_key", args, kwargs)
         return key.removeprefix(f"{self._manager.key_prefix}:")
 
     async def invalidate(self, /, *args: Any, **kwargs: Any) -> bool:
         """Remove the entry of one call; return whether that was done."""
-        key = self._key(self._call("invalidate", args, kwargs), "invalidate")
+        key = self._key("invalidate", args, kwargs)
         return await self._manager.delete_matching(KeyPattern((key,)))
 
     async def invalidate_all(self) -> bool:
@@ -75,26 +83,39 @@ class Handles:
                 f"{self._name}.refresh() runs the function, which needs {', '.join(missing)}: "
                 f"give it, too"
             )
-        self._key(call, "refresh")
+        self._key("refresh", args, kwargs)
         return await self._calls.renew(call.args, call.kwargs)
 
     def _call(
         self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> inspect.BoundArguments:
         """Return the call that is meant; raises `TypeError` for arguments that do not fit."""
+        given = (*self._bound, *args)
         try:
-            self._signature.bind_partial(*self._bound, *args, **kwargs)  # names a typo first
-            call = self._signature.bind(*self._bound, *args, **kwargs)
+            call = self._signature.bind(*given, **kwargs)
         except TypeError as error:
             is_class = self._first == "cls" and not self._bound
             hint = "; put @cache_response above @classmethod to have it bound" if is_class else ""
+            why = self._typo(given, kwargs) or error
             raise TypeError(
-                f"{self._name}.{what}(): {error}; it takes {self._signature}{hint}"
+                f"{self._name}.{what}(): {why}; it takes {self._signature}{hint}"
             ) from None
         call.apply_defaults()
         return inspect.BoundArguments(self._whole, call.arguments)
 
-    def _key(self, call: inspect.BoundArguments, what: str) -> str:
+    def _typo(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError | None:
+        """Return what is wrong with arguments besides those that are missing."""
+        try:
+            self._signature.bind_partial(*args, **kwargs)
+        except TypeError as error:
+            return error
+        return None
+
+    def _key(self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        if self._is_plain:
+            with suppress(TypeError):  # which is told below
+                return self._calls.key_or_raise((*self._bound, *args), kwargs)
+        call = self._call(what, args, kwargs)
         try:
             return self._calls.key_or_raise(call.args, call.kwargs)
         except TypeError as error:
