@@ -39,11 +39,5 @@ def tell_of_void(
             meant = key.removeprefix(before)
         else:
             continue
-        logger.warning(
-            "keys=%r of %s.%s %s; did you mean %r?",
-            key,
-            func.__module__,
-            func.__qualname__,
-            why,
-            meant,
-        )
+        name = f"{func.__module__}.{func.__qualname__}"
+        logger.warning("keys=%r of %s %s; did you mean %r?", key, name, why, meant)

@@ -63,9 +63,7 @@ class Template:
         try:
             parsed = list(_FORMATTER.parse(text))
         except ValueError as error:
-            raise ValueError(
-                f"{text!r} is no template: {error}; write '{{{{' for a brace"
-            ) from None
+            raise ValueError(f"{text!r} is no template: {error}; '{{{{' is a brace") from None
         fields = [place for _, place, _, _ in parsed if place is not None]
         self.has_fields = bool(fields)
         self.names = tuple(dict.fromkeys(map(_name_in, fields)))
