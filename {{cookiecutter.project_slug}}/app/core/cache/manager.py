@@ -97,7 +97,9 @@ class CacheManager:
         """What reads the entries of decorated functions, by what their records bear."""
         self.families: set[str] = set()
         """The `key_prefix` of each decorated function."""
-        self._reader = self.readers[owner_digest(OWNER)] = Reader(self, OWNER, BY_HAND)
+        self._reader = self.readers[owner_digest(OWNER)] = Reader(
+            self, OWNER, BY_HAND, by_hand=True
+        )
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
         self.invalidations = Invalidations(
             backend, self.key_prefix, self._outage, logger, self._heard

@@ -53,7 +53,8 @@ class Reader:
     """What reads the entries of one function, or of `get_or_set`.
 
     Its records bear `owner`. `kinds` are those that its results have, `returned` the classes of its
-    responses, and `statuses` those that are stored besides 2xx.
+    responses, and `statuses` those that are stored besides 2xx. With `by_hand`, a value may stand at
+    its keys that was set by hand.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Reader:
         kinds: set[bytes] | None = None,
         returned: tuple[type, ...] = (),
         statuses: Collection[int] = (),
+        by_hand: bool = False,
     ) -> None:
+        self._by_hand = by_hand
         self._store, self.owner, self.classes = store, owner, classes
         self.kinds = {VALUE} if kinds is None else kinds
         self.returned, self._statuses = returned, statuses
@@ -142,6 +145,8 @@ class Reader:
         if VALUE in self.kinds and len(kept.data) <= self._store.max_entry_bytes:
             rest = _rest_of_tags(tags, nonces) if tags else b"{}"
             plain = plain_payload(key, kept.data, self.owner, VALUE, rest)
+            if self._by_hand and not names_its_key(kept.data):
+                plain = kept.data
         make: Callable[[], Any] | None = None
         if plain is not None:
             make, size = codec.decoder(plain, self.classes)

@@ -20,7 +20,7 @@ from enum import Enum
 from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from ..values import UnkeyableError, annotation_of, of_text, pg_uuid
@@ -122,7 +122,7 @@ class Template:
             plain, typed = [_short(quoted(text), mark) for mark in _marks(value, text)]
             is_covered = literal.startswith(WILDCARD) and not plain.startswith("~")
             forms.append([plain] if is_covered else [plain, typed])
-            raw.append(text)
+            raw.append(text if unquote(text) == text else plain)  # else it is another's escaped
         covering = [self._covering(values, prefix) for values in itertools.product(*forms)]
         as_it_is = self._covering(raw, prefix)
         if len(str(as_it_is).encode("utf-8", "surrogatepass")) - len(prefix) <= _LONGEST_BY_HAND:
