@@ -211,11 +211,12 @@ class CachedCalls:
 
     def _begin(self) -> None:
         """See at the first call whether what was captured is what it was at the decoration."""
-        self._has_begun, self._is_open = True, not _may_have_request(self.parameters)
         told = self._identity.settle()
         if self._identity.owner != self.reader.owner:
             self.reader.owner = self._identity.owner
             self._let_be_read()
+        self._is_open = not _may_have_request(self.parameters)
+        self._has_begun = True  # at last, for another thread may call meanwhile
         if told:
             self.warnings.once(_SHARES_NOT, told)
 
