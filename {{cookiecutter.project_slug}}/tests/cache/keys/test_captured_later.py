@@ -84,6 +84,20 @@ def a_list_of_a_function(manager: CacheManager) -> Made:
     return read, source.append
 
 
+def a_default_of_a_function(manager: CacheManager) -> Made:
+    """Make one whose helper has the list as a default."""
+    given: list[str] = []
+
+    def helper(source: list[str] = given) -> str:
+        return source[-1]
+
+    @cache_response(manager, "later")
+    async def read() -> str:
+        return helper()
+
+    return read, given.append
+
+
 def a_variable(manager: CacheManager) -> Made:
     """Make one whose variable gets another value."""
     source: Any = None
@@ -165,7 +179,14 @@ def a_variable_that_is_set_below(manager: CacheManager) -> Made:
 CHANGING = {
     make.__name__: make
     for make in (
-        *(a_dict, a_list_of_a_function, a_variable, a_variable_for_a_client, another_client),
+        *(
+            a_dict,
+            a_list_of_a_function,
+            a_default_of_a_function,
+            a_variable,
+            a_variable_for_a_client,
+            another_client,
+        ),
         *(a_model, settings, a_variable_that_is_set_below),
     )
 }

@@ -101,11 +101,11 @@ class Identity:
         """
         if not self._may_change:
             return ""
-        self._may_change = False
         then = self._captures
         changed = then.changed(Captures(self._func, self._ignored, then))
         if changed:
             self.owner += token_bytes(_TOKEN_BYTES)
+        self._may_change = False  # at last: another thread may call meanwhile
         filled = [
             each.name for each in then.variables if any(map(_is_filled, each.objects))
         ]  # since then

@@ -203,9 +203,11 @@ def _parts(value: Any) -> list[Any] | None:
 
 
 def _parts_of_function(func: FunctionType) -> list[Any]:
+    named = func.__kwdefaults__ or {}
     return [
-        *(func.__module__, func.__qualname__, func.__code__, func.__defaults__),
-        *(func.__kwdefaults__, tuple(map(_metadata, hints_of(func).values()))),
+        *(func.__module__, func.__qualname__, func.__code__),
+        *(func.__defaults__ or ()),
+        *(tuple(named), *named.values(), tuple(map(_metadata, hints_of(func).values()))),
         *(cell for _, cell in _cells(func)),
         getattr(func, "__wrapped__", None),
     ]
