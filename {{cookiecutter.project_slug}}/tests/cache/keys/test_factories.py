@@ -151,6 +151,16 @@ async def test_p2_a_factory_may_be_called_again_with_equal_values(
     assert told() == []
 
 
+def behind(calls: list[str], captured: Any) -> Any:
+    """Make a function that captured an empty list as well."""
+
+    async def read() -> str:
+        calls.append("call")
+        return await name_of(captured)
+
+    return read
+
+
 UNKNOWN: dict[str, Callable[[Client], Any]] = {
     "client": lambda client: client,
     "list of clients": lambda client: [client],
@@ -161,6 +171,7 @@ UNKNOWN: dict[str, Callable[[Client], Any]] = {
     "function of a function": lambda client: name_in(name_in(client)),
     "default of a function": lambda client: lambda source=client: source,
     "dataclass": Data,  # type: ignore[dict-item] # as people do
+    "client behind a list that will be filled": lambda client: behind([], client),
 }
 
 

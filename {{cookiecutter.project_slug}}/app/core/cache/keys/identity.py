@@ -76,6 +76,8 @@ class Identity:
     ) -> None:
         self._func, self._ignored = func, ignored
         self._captures = captures = Captures(func, ignored)
+        self._may_be_several = captures.is_local or shared
+        """Whether another function may have captured other objects: its records tell them apart."""
         self._may_change = captures.is_local and not shared
         """Whether what it captured is to be looked at once more."""
         objects = captures.objects if self._may_change else []
@@ -85,14 +87,11 @@ class Identity:
         self.told = advice(captures) if objects else ""
 
     def is_same(self, other: "Identity") -> bool:
-        """Whether two functions of one place have the same code, and captured the same.
-
-        One that was made in a function may have captured other objects: its records tell.
-        """
+        """Whether two functions of one place have the same code, and captured the same."""
         mine, yours = self._captures, other._captures
         if (mine.written, mine.code) != (yours.written, yours.code):
             return False
-        return mine.is_local or not mine.changed(yours)
+        return self._may_be_several or not mine.changed(yours)
 
     def settle(self) -> str:
         """See, at the first call, whether what was captured has changed; return what is to be told.
@@ -106,9 +105,7 @@ class Identity:
         if changed:
             self.owner += token_bytes(_TOKEN_BYTES)
         self._may_change = False  # at last: another thread may call meanwhile
-        filled = [
-            each.name for each in then.variables if any(map(_is_filled, each.objects))
-        ]  # since then
+        filled = [each.name for each in then.variables if any(map(_is_filled, each.objects))]
         names = dict.fromkeys([*changed, *filled])
         if self.told or not names:
             return ""
@@ -129,16 +126,16 @@ def advice(captures: Captures) -> str:
     Nothing of what is empty yet, for it is told once it is filled, nor of iterators, which the first
     call uses up.
     """
-    found = [
-        f"{variable.name}, {_what(each)}"
+    found = {
+        variable.name: f"{variable.name}, {_what(each)}"
         for variable in captures.variables
-        for each in variable.objects[:1]
+        for each in variable.objects
         if not isinstance(each, (*FILLED_LATER, Iterator))
-    ]
+    }
     if not found:
         return ""
     return (
-        f"it captured {' and '.join(found)}, without an identity that outlives the process; pass it "
+        f"it captured {' and '.join(found.values())}, without an identity that outlives the process; pass it "
         f"as an argument, capture plain data instead (a name, a URL), give its class a __cache_key__ "
         f"method, or say shared=True, if the answer is the same for everybody whatever it is"
     )
