@@ -42,7 +42,7 @@ NASTY: list[str] = [
     '[["' + '"],["'.join(["a"] * 3000) + '"]]',
 ]
 """JSON that is no record's, whatever the field."""
-FIELDS = ["until", "cost", "tags", "nonces", "derived", "injected", "form", "head", "zlib"]
+FIELDS = ["until", "cost", "tags", "injected", "form", "head", "zlib"]
 FIELDS += ["class", "media_type", "unknown"]
 SECONDS = 2.0
 """So long may a question take at most, on a machine that has much to do: most take a millisecond."""

@@ -105,9 +105,8 @@ def restore(
     """Return what `describe` described; raises an exception for a description that is none."""
     text = about[_HEAD]
     read = _head if len(text) <= _SHORT else _head.__wrapped__
-    status, lines, length, has_body, is_whole = read(text)
-    is_length = length == len(body) or (length is None and not tells_length)
-    if not is_length or (body and not has_body):
+    status, lines, length, is_whole = read(text)
+    if length != len(body) and (tells_length or length is not None):
         raise ValueError("a stored response does not fit its body")
     return RenderedResponse(status, lines, body, is_whole)
 
@@ -127,15 +126,14 @@ def response_of(sent: RenderedResponse, injected: Response) -> Response:
 
 
 @lru_cache(maxsize=1024)
-def _head(text: str) -> tuple[int, tuple[tuple[bytes, bytes], ...], int | None, bool, bool]:
-    """Read a head: the status, the lines, the length that they tell.
-
-    And whether a response with this status has a body, and whether it is whole.
-    """
+def _head(text: str) -> tuple[int, tuple[tuple[bytes, bytes], ...], int | None, bool]:
+    """Read a head: the status, the lines, the length of the body, and whether it is whole."""
     first, *rest = text.split("\n", headers.MOST_LINES + 1)
     status = first.removesuffix(_WHOLE)
     if not _STATUS.fullmatch(status):
         raise ValueError("a stored status is none")
     lines = tuple(headers.checked([each.split(": ", 1) for each in rest]))
-    has_body = is_body_allowed_for_status_code(int(status))
-    return int(status), lines, headers.told_length(lines), has_body, first.endswith(_WHOLE)
+    length = headers.told_length(lines)
+    if not is_body_allowed_for_status_code(int(status)):
+        length = -1 if length else 0
+    return int(status), lines, length, first.endswith(_WHOLE)
