@@ -130,3 +130,31 @@ async def test_p8_an_ignored_value_that_is_made_of_the_user_is_no_gate() -> None
     app.include_router(router)
     asked = [(await ask(app, "alice", **{"accept-language": each})).json() for each in "ab"]
     assert asked == [["alice", "a"], ["alice", "b"]]
+
+
+current: ContextVar[str] = ContextVar("current", default="")
+
+
+def session() -> str:
+    """Lend a session, and note it where others of its request find it."""
+    current.set("a session")
+    return "a session"
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_p8_an_ignored_value_that_comes_with_a_context_variable(
+    is_named: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody knows whether it is made of that, unless `ignore=` says that this decides nothing."""
+    app, router = application()
+    ignored: Any = ("database", current) if is_named else ("database",)
+
+    @router.get("/it")
+    @cache_response(CacheManager(MemoryBackend()), "it", ignore=ignored)
+    async def endpoint(database: Annotated[str, Depends(session)]) -> str:
+        return "the same for all"
+
+    app.include_router(router)
+    answers = [await ask(app, name) for name in ("alice", "bob")]
+    assert (answers[1].headers["cache-status"] == HIT) is is_named
+    assert ("the context variable 'current'" in caplog.text) is not is_named
