@@ -29,8 +29,8 @@ from ..stored import (
 )
 from .reading import FORM, INJECTED, RESPONSE, SENT, TAGS, VALUE, Hit, Store, tags_of_record
 from .response_capture import ResponseCapture
+from .side_effects import InKey, SideEffects
 from .warn import called, why_unkeyed
-from .watch import InKey, Watch
 
 if TYPE_CHECKING:
     from .cached_calls import CachedCalls
@@ -70,7 +70,7 @@ class OneCall:
         self.owner: object = calls
         self.is_private = False
         """Whether what the function raised is this caller's own."""
-        self.watch: Watch | None = None
+        self.watch: SideEffects | None = None
         """What the function did, if it ran."""
         self.in_background = calls.in_background
         self.record: Callable[[Response], bytes | None] | None = None
@@ -121,7 +121,7 @@ class OneCall:
         """Run the function; make a record of its result if everybody may have it."""
         calls, sending = self._calls, self._sending
         calls.warnings.logger.debug("miss %s", Shown(self._key))
-        self.watch = watch = Watch(
+        self.watch = watch = SideEffects(
             self._args,
             self._kwargs,
             self._asked.injected,
@@ -176,7 +176,7 @@ class OneCall:
         about[TAGS] = {**about.get(TAGS, {}), **tags_of_record(tags, made)}
         return True
 
-    def _may_be_stored(self, value: object, watch: Watch, about: dict[str, Any]) -> bool:
+    def _may_be_stored(self, value: object, watch: SideEffects, about: dict[str, Any]) -> bool:
         """Return whether a result is for everybody; note what the function did besides."""
         warnings = self._calls.warnings
         try:
@@ -194,7 +194,7 @@ class OneCall:
             about[INJECTED] = changes.to_json()
         return True
 
-    def _why_not_stored(self, value: object, watch: Watch) -> str | None:
+    def _why_not_stored(self, value: object, watch: SideEffects) -> str | None:
         """Return why this result is nobody else's, or `None`; a mistake is warned of once."""
         statuses, varied = self._calls.statuses, self._varied()
         if isinstance(value, Response):

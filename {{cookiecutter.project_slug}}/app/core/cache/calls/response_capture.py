@@ -14,7 +14,7 @@ from ..coherence import Fill, Outcome, is_failure
 from ..loops import reset
 from ..reads import Watching
 from ..stored import RenderedResponse, sent
-from .watch import Watch
+from .side_effects import SideEffects
 
 _sending: ContextVar["ResponseCapture | None"] = ContextVar("sending", default=None)
 """The request on its way to an endpoint, which runs in the same task."""
@@ -66,7 +66,7 @@ class ResponseCapture:
         fill: Fill,
         record: Callable[[Response], bytes | None],
         note: Callable[[Outcome], None],
-        watch: Watch | None,
+        watch: SideEffects | None,
     ) -> None:
         """Note what to do when the response is there: make a record of it, and tell what became.
 

@@ -1,6 +1,6 @@
 """What a function reads of its surroundings, and does to the response, while it runs."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -18,7 +18,7 @@ InKey = tuple[AbstractSet[str], AbstractSet[Variable]]
 """What a key holds of a request, in the words in which it is noted, and which context variables."""
 
 
-class Watch:
+class SideEffects:
     """What happens, during one run of a function, to what it was given.
 
     Requests, responses and background tasks are known by what they are, not by annotations. The
@@ -48,9 +48,7 @@ class Watch:
         if not is_shared and any(isinstance(each, _WATCHED) for each in given):
             self.args = tuple([self._double(each) for each in args])
             self.kwargs = {name: self._double(each) for name, each in kwargs.items()}
-        own = list(
-            map(handed.original, given)
-        )  # the function that calls may have been given doubles
+        own = [handed.original(each) for each in given]  # a caller may have been given doubles
         found = [each for each in own if isinstance(each, Response)]
         self.injected = found[0] if injected is None and found else handed.original(injected)
         self._before = {
@@ -93,23 +91,18 @@ class Watch:
         if any(len(tasks.tasks) > before for tasks, before in self._tasks):
             return "it scheduled a background task"
         for response, before in self._before.values():
+            changes = Changes.between(before, response)
             if handed.original(value) is response:
                 return "it is a response that the function was given"
-            if response is not self.injected and Changes.between(before, response):
+            if response is not self.injected and changes:
                 return "it changed a response that a dependency made"
+            if changes.mixed:
+                return f"it replaced what a dependency had set: {', '.join(changes.mixed)}"
         if self.injected is None:
             return None
-        return self._why_not_repeated(self.injected, statuses, varied)
-
-    def _why_not_repeated(
-        self, injected: Response, statuses: Collection[int], varied: Collection[str]
-    ) -> str | None:
-        changes = Changes.between(self._before[id(injected)][1], injected)
-        if changes.mixed:
-            return f"it replaced what a dependency had set: {', '.join(changes.mixed)}"
         # What dependencies set is sent, but never repeated.
-        injected = _without_cookies_of(self._before[id(injected)][1], injected)
-        return responses.why_not_stored(injected, statuses, varied)
+        own = _without_cookies_of(self._before[id(self.injected)][1], self.injected)
+        return responses.why_not_stored(own, statuses, varied)
 
     def has_failed(self) -> bool:
         """Whether the function has set a status of 500 or more on the injected response."""
@@ -129,14 +122,11 @@ class Watch:
         one, it is. What else an exception may hold, `exceptions` knows.
         """
         try:
-            has_told = not TELLING.isdisjoint(self._lines_set())
+            changes = [Changes.between(before, each) for each, before in self._before.values()]
+            has_told = not all(each.names.isdisjoint(TELLING) for each in changes)
             return self._has_request or has_told or bool(self.unkeyed(in_key))
         except Exception:  # of a response that is none
             return True
-
-    def _lines_set(self) -> Iterator[str]:
-        for response, before in self._before.values():
-            yield from Changes.between(before, response).names
 
 
 def _without_cookies_of(before: Response, response: Response) -> Response:
