@@ -22,14 +22,14 @@ class Reads:
     What is noted here is noted for the run around it as well: that depends on it, too.
     """
 
-    __slots__ = ("_ignored", "_outer", "found", "is_exact", "is_over")
+    __slots__ = ("_ignored", "_outer", "found", "is_over", "takes_doubts")
 
     def __init__(self, ignored: Collection[Variable] | None = ()) -> None:
         self.found: set[Variable] = set()
-        self.is_exact = False
-        """Whether what may have been read, and was not seen, is left out."""
         self.is_over = False
         """Whether the run is over: what its tasks read afterwards is of no interest."""
+        self.takes_doubts = True
+        """Whether what may have been read unseen is to be noted, and has not been yet."""
         self._ignored = ignored
         outer = current.get()
         while outer is not None and outer.is_over:

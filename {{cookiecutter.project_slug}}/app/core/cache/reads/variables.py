@@ -84,8 +84,9 @@ def _loads(code: CodeType) -> dict[tuple[str, bool], bool]:
 def note_all() -> None:
     """Note all context variables that modules of the application hold: each may have been read."""
     reads = current.get()
-    if reads is None or reads.is_exact:
+    if reads is None or not reads.takes_doubts:
         return
+    reads.takes_doubts = False
     for module in list(sys.modules.values()):
         names = vars(module) if type(module) is ModuleType else {}
         if is_own(str(names.get("__file__", ""))):

@@ -60,7 +60,7 @@ class Watching:
 
 def during(reads: Reads, call: Callable[[], T]) -> T:
     """Call something and watch it; note only what it has read for certain."""
-    reads.is_exact = True
+    reads.takes_doubts = False
     watching = Watching(reads)
     watching.begin()
     try:
@@ -157,9 +157,6 @@ class _Steps(Coroutine[Any, Any, T]):
     def __await__(self) -> Any:
         return self
 
-    def __iter__(self) -> Any:
-        return self
-
     def __next__(self) -> Any:
         return self.send(None)
 
@@ -168,9 +165,6 @@ class _Steps(Coroutine[Any, Any, T]):
 
     def throw(self, *error: Any) -> Any:
         return in_thread(partial(self._coroutine.throw, *error))
-
-    def close(self) -> None:
-        self._coroutine.close()
 
 
 async def _awaited(call: Callable[[], Awaitable[T]]) -> T:
