@@ -20,8 +20,8 @@ from functools import partial
 from types import BuiltinMethodType, CodeType, FrameType
 from typing import Any, TypeVar
 
+from ..here import FOLDER, is_own
 from ..here import follow as follow_home
-from ..here import is_library, is_own
 from ..loops import reset
 from .observed import Reads, current, is_watched, seen
 from .uses import function_of
@@ -166,6 +166,9 @@ class _Steps(Coroutine[Any, Any, T]):
     def throw(self, *error: Any) -> Any:
         return in_thread(partial(self._coroutine.throw, *error))
 
+    def close(self) -> None:
+        self._coroutine.close()
+
 
 async def _awaited(call: Callable[[], Awaitable[T]]) -> T:
     return await call()
@@ -211,9 +214,11 @@ def _is_for_a_thread(frame: FrameType | None) -> bool:
     """Whether a context is copied for other threads, by the application or by a library for it."""
     if frame is not None and frame.f_code is asyncio.Handle.__init__.__code__:
         return False  # for the event loop
-    while frame is not None and is_library(frame.f_code.co_filename):
+    while frame is not None and not frame.f_code.co_filename.startswith(FOLDER):
+        if is_own(frame.f_code.co_filename):
+            return True
         frame = frame.f_back
-    return frame is not None and is_own(frame.f_code.co_filename)
+    return False
 
 
 def _is_ours(hook: object) -> bool:
