@@ -29,17 +29,12 @@ _homes: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=4096)
-def is_library(file: str) -> bool:
-    """Whether a file is part of the standard library, or was installed."""
-    return file.startswith(("<frozen ", *_LIBRARIES)) or any(part in file for part in _INSTALLED)
-
-
-@lru_cache(maxsize=4096)
 def is_own(file: str) -> bool:
-    """Whether a file is part of the application."""
-    if file.startswith(FOLDER):
+    """Whether a file is part of the application: not of the cache, nor of an installed library."""
+    if file.startswith((FOLDER, "<frozen ")):
         return False
-    return not is_library(file) or file.startswith(_homes)
+    is_library = file.startswith(_LIBRARIES) or any(part in file for part in _INSTALLED)
+    return not is_library or file.startswith(_homes)
 
 
 def follow(function: Any) -> bool:
