@@ -9,9 +9,11 @@ import dis
 import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from types import CodeType
 from typing import Any
 
+_USES = ("LOAD_FAST", "LOAD_DEREF", "STORE_", "DELETE_")
 _ROUNDABOUT = frozenset({"locals", "vars", "eval", "exec"})
 
 
@@ -79,20 +81,15 @@ def looked_up(call: Callable[..., Any], parameter: str) -> set[str | int] | None
 
 def only_reads(call: Callable[..., Any], parameter: str, attribute: str) -> bool:
     """Whether the code uses a parameter for nothing but one attribute: `request.app` for one."""
-    code = getattr(function_of(call), "__code__", None)
-    if code is None or hasattr(call, "__wrapped__"):  # what is around it may do anything
+    if may_read_all(call) or hasattr(call, "__wrapped__"):  # what is around it may do anything
         return False
-    is_handed_on = any(parameter in each.co_freevars for each in nested(code))
-    if is_handed_on or not _ROUNDABOUT.isdisjoint(code.co_names):
-        return False
-    instructions = list(dis.get_instructions(code))
-    for this, following in zip(instructions, [*instructions[1:], None], strict=True):
-        if isinstance(this.argval, tuple) and parameter in this.argval:
-            return False  # one of two that are loaded at once
-        if this.argval == parameter and this.opname.startswith(("LOAD_FAST", "STORE_", "DELETE_")):
-            does = (None, None) if following is None else (following.opname, following.argval)
-            if does not in (("LOAD_ATTR", attribute), ("LOAD_METHOD", attribute)):
-                return False
+    for each in nested(function_of(call).__code__):
+        for this, following in pairwise(dis.get_instructions(each)):
+            named = this.argval if isinstance(this.argval, tuple) else (this.argval,)
+            if parameter in named and this.opname.startswith(_USES):
+                is_read = following.opname in ("LOAD_ATTR", "LOAD_METHOD")
+                if len(named) > 1 or not is_read or following.argval != attribute:
+                    return False
     return True
 
 
