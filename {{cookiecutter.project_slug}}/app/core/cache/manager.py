@@ -2,27 +2,14 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from .base import CacheBackend, UnavailableError, milliseconds
-from .calls import (
-    LEFT_OUT,
-    OWNER,
-    Factory,
-    FactoryCall,
-    Reader,
-    called,
-    check_several,
-    check_times,
-    value_at,
-)
+from .calls import Entries, Factory, Reader, check_times
 from .coherence import (
     LOCK_TIMEOUT,
-    Cached,
-    Computed,
     Fence,
     Freshness,
     InvalidationEvent,
@@ -31,10 +18,18 @@ from .coherence import (
     freshness_of,
 )
 from .decorators import cache_response, invalidate_cache
-from .keys import Identity, KeyPattern, OfFunctions, tag_key, tag_start
+from .keys import (
+    Identity,
+    KeyPattern,
+    OfFunctions,
+    listed,
+    pattern_below,
+    tag_keys_of,
+    whole_key,
+)
 from .loops import insist_on_asyncio, to_its_end
 from .resilience import Outage
-from .stored import Shown, codec, owner_digest
+from .stored import Shown, codec
 from .values import BY_HAND
 
 __all__ = ["CacheManager", "cache_response", "invalidate_cache"]
@@ -44,8 +39,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_TTL = 300
 DEFAULT_MAX_ENTRY_BYTES = 8 * 1024 * 1024
 DEFAULT_TTL_JITTER = 0.02
-LONGEST_KEY = 1024
-"""How many bytes a key may have, without the prefix."""
 
 T = TypeVar("T")
 
@@ -97,9 +90,6 @@ class CacheManager:
         """What reads the entries of decorated functions, by what their records bear."""
         self.families: set[str] = set()
         """The `key_prefix` of each decorated function."""
-        self._reader = self.readers[owner_digest(OWNER)] = Reader(
-            self, OWNER, BY_HAND, by_hand=True
-        )
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
         self.invalidations = Invalidations(
             backend, self.key_prefix, self._outage, logger, self._heard
@@ -108,6 +98,7 @@ class CacheManager:
             backend, self._outage, self.invalidations.pending, lock_timeout=lock_timeout
         )
         self.invalidations.flights = self.fence.flights
+        self._entries = Entries(self)
 
     def __repr__(self) -> str:
         return f"CacheManager({self.backend!r}, key_prefix={self.key_prefix!r})"
@@ -121,8 +112,9 @@ class CacheManager:
         `get_many` and `exists`, and neither is one that is being computed. `delete` and
         `invalidate` remove them all.
         """
-        full = self._full(key)
-        found = await self._lookup(full)
+        full = whole_key(self.key_prefix, key)
+        insist_on_asyncio()
+        found = await self._entries.get(full)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s", "miss" if found is None else "hit", Shown(full))
         return default if found is None else found.value
@@ -134,7 +126,7 @@ class CacheManager:
         the key is removed. The same happens to a value that would not come back equal or is too
         large, with a warning that says why. It is stored as plain JSON, without a checksum.
         """
-        full = self._full(key)
+        full = whole_key(self.key_prefix, key)
         expire = self.default_ttl if expire is None else expire
         if milliseconds(expire) == 0:
             await self.invalidations.remove([full])
@@ -171,29 +163,18 @@ class CacheManager:
         an invalidation overtook is not stored. `tags`, `stale` and `early_refresh` are as in
         `cache_response`. A plain factory runs in a thread. Its exceptions are the caller's.
         """
-        full, tag_keys = self._full(key), () if tags == () else self._tag_keys(tags)
-        fence, reader, hit, look = self.fence, self._reader, None, None
+        full, tag_keys = (
+            whole_key(self.key_prefix, key),
+            () if tags == () else tag_keys_of(self.key_prefix, tags),
+        )
         freshness = self.freshness(expire, stale, early_refresh)
-        if fence.near is not None and fence.may_read_near():
-            hit = reader.near_hit(full, fence.near, tag_keys, freshness)
-        if hit is None:
-            look = fence.look_now(full, tag_keys) if fence.looks_now else None
-            look = look or await fence.leases.look(full, tag_keys)
-            hit = reader.hit(full, look, tag_keys, freshness)
-        if hit is not None:
-            if logger.isEnabledFor(logging.DEBUG):
-                logger.debug("hit %s", Shown(full))
-            return hit[0]
-        call = FactoryCall(self, reader, full, factory, freshness, tags=tag_keys)
-        result = await fence.run(full, tag_keys, call, seen=look)
-        logger.debug("%s %s", result.outcome.word, Shown(full))
-        return result.value[0]
+        return await self._entries.get_or_set(full, factory, freshness, tag_keys)
 
     async def get_many(self, keys: Collection[str]) -> dict[str, Any]:
         """Return the values of those `keys` that have one, in one round trip, or two with tags."""
-        _refuse_text(keys)
-        fulls = {self._full(key): key for key in keys}
-        found = await self._guarded(self._lookup_many(list(fulls)), {})
+        fulls = {whole_key(self.key_prefix, key): key for key in listed(keys)}
+        insist_on_asyncio()
+        found = await self._entries.get_many(fulls) or {}
         return {fulls[full]: value for full, value in found.items()}
 
     async def get_or_set_many(
@@ -207,52 +188,9 @@ class CacheManager:
         It returns a mapping, and is called once with the keys that nobody else computes; for the
         others this caller waits. A key that it leaves out is left out of the result.
         """
-        _refuse_text(keys)
-        fulls = {self._full(key): key for key in keys}
-        found = await self._guarded(self._lookup_many(list(fulls)), None)
-        online, values = found is not None, dict(found or {})
-        calls = {
-            full: self._one_of_many(full, key, load_missing, expire)
-            for full, key in fulls.items()
-            if full not in values
-        }
-
-        async def load(missing: list[str]) -> dict[str, Computed]:
-            began = time.monotonic()
-            loaded = await called(load_missing, [fulls[full] for full in missing])
-            cost = time.monotonic() - began
-            return {
-                full: calls[full].made(loaded[fulls[full]], (), cost)
-                for full in missing
-                if fulls[full] in loaded
-            }
-
-        led = await self.fence.fills.lead_many(list(calls), load, online=online)
-        others = [full for full in calls if full not in led]
-        running = [self.fence.run(full, (), calls[full], online=online) for full in others]
-        results = [result.value for result in await asyncio.gather(*running)]
-        made = {full: each.value for full, each in led.items() if each is not None}
-        values |= {
-            full: value
-            for full, (value, _) in {**made, **dict(zip(others, results, strict=True))}.items()
-        }
-        return {
-            key: values[full]
-            for full, key in fulls.items()
-            if full in values and values[full] is not LEFT_OUT
-        }
-
-    def _one_of_many(
-        self,
-        full: str,
-        key: str,
-        load_missing: Callable[[list[str]], Any],
-        expire: int | timedelta | None,
-    ) -> FactoryCall:
-        async def load_one() -> Any:
-            return (await called(load_missing, [key])).get(key, LEFT_OUT)
-
-        return FactoryCall(self, self._reader, full, load_one, self.freshness(expire))
+        fulls = {whole_key(self.key_prefix, key): key for key in listed(keys)}
+        freshness = self.freshness(expire)
+        return await self._entries.get_or_set_many(fulls, load_missing, freshness)
 
     async def set_many(
         self, values: Mapping[str, Any], expire: int | timedelta | None = None
@@ -264,20 +202,20 @@ class CacheManager:
 
     async def delete_many(self, keys: Collection[str]) -> int:
         """Remove `keys` and return how many of them there were."""
-        _refuse_text(keys)
-        fulls = [self._full(key) for key in keys]
+        fulls = [whole_key(self.key_prefix, key) for key in listed(keys)]
         return await self.invalidations.remove(fulls) if fulls else 0
 
     async def delete(self, key: str) -> bool:
         """Remove `key`, which is no pattern; return whether there was something to remove."""
-        full = self._full(key)
+        full = whole_key(self.key_prefix, key)
         deleted = await self.invalidations.remove([full]) > 0
         logger.debug("deleted %s: %s", Shown(full), deleted)
         return deleted
 
     async def exists(self, key: str) -> bool:
         """Return whether `get` has a value at `key`, be it `None`: the two never differ."""
-        return await self._lookup(self._full(key)) is not None
+        insist_on_asyncio()
+        return await self._entries.get(whole_key(self.key_prefix, key)) is not None
 
     async def clear(self) -> bool:
         """Remove every entry below `key_prefix` and nothing else; return whether it was done."""
@@ -306,7 +244,7 @@ class CacheManager:
         `*` stands for any run of characters, every other character for itself. The pattern is
         taken below the prefix, as a key is. One that is longer than a key may be covers none.
         """
-        return await self.delete_matching(self._pattern(pattern))
+        return await self.delete_matching(pattern_below(self.key_prefix, pattern))
 
     def defer(self, pattern: str | KeyPattern) -> None:
         """Remove every entry whose key `pattern` covers, but later: it counts as gone from now on.
@@ -314,7 +252,7 @@ class CacheManager:
         Of a `KeyPattern` that is the whole key.
         """
         if not isinstance(pattern, KeyPattern):
-            pattern = self._pattern(pattern)
+            pattern = pattern_below(self.key_prefix, pattern)
         self.invalidations.defer([pattern])
 
     async def invalidate_tags(self, *tags: str) -> bool:
@@ -322,7 +260,7 @@ class CacheManager:
 
         It takes one round trip, whatever the number of entries.
         """
-        done = await self.invalidations.renew_tags(self._tag_keys(tags))
+        done = await self.invalidations.renew_tags(tag_keys_of(self.key_prefix, tags))
         logger.debug("%s tags %s", "invalidated" if done else "could not invalidate", Shown(tags))
         return done
 
@@ -343,54 +281,6 @@ class CacheManager:
     def _heard(self, event: InvalidationEvent) -> None:
         if self.on_event is not None:
             self.on_event(event)
-
-    async def _lookup(self, key: str) -> Cached | None:
-        """Return the value at a whole key, on the shortest way."""
-        insist_on_asyncio()
-        fence, data = self.fence, None
-        kept = fence.near.get(key) if fence.near is not None and fence.may_read_near() else None
-        if kept is None:
-            look = fence.look_now(key, ()) if fence.looks_now else None
-            data, *_ = look or await fence.leases.look(key, by_hand=True)
-        else:
-            data = kept.data
-        found = value_at(self, key, data)
-        if found is None or not found.tags:
-            return found
-        return found if await self._nonces(found.tags) == found.nonces else None
-
-    async def _lookup_many(self, keys: list[str]) -> dict[str, Any]:
-        """Return the values at whole keys; raise where the backend cannot be asked."""
-        pending, near = self.invalidations.pending, self.fence.near
-        keys = [key for key in keys if not pending.covers(key)]
-        there: dict[str, bytes | None] = {}
-        if near is not None and self.fence.may_read_near():
-            there = {key: kept.data for key in keys if (kept := near.get(key)) is not None}
-        missing = [key for key in keys if key not in there]
-        if missing:
-            found = await self.backend.get_many_bytes(missing)
-            there |= dict(zip(missing, found, strict=True))
-        values = {key: value_at(self, key, data) for key, data in there.items()}
-        tags = tuple({tag for each in values.values() if each is not None for tag in each.tags})
-        nonces = (await self._nonces(tags) or ()) if tags else ()
-        now = dict(zip(tags, nonces, strict=False))
-        return {
-            key: each.value
-            for key, each in values.items()
-            if each is not None and tuple(map(now.get, each.tags)) == each.nonces
-        }
-
-    async def _nonces(self, tags: tuple[str, ...]) -> tuple[bytes | None, ...] | None:
-        """Return the nonces of tags, where they are near, or else what the backend has."""
-        near = self.fence.near if self.fence.near and self.fence.may_read_near() else None
-        return (near and near.nonces(tags)) or await self.fence.leases.nonces_now(tags)
-
-    def _tag_keys(self, tags: Collection[str]) -> tuple[str, ...]:
-        if isinstance(tags, str):
-            raise TypeError(f"tags={tags!r} is a string; give a list: tags=[{tags!r}]")
-        check_several(tags=tags)
-        start = tag_start(self.key_prefix)
-        return tuple([tag_key(start, _checked_tag(tag)) for tag in tags])
 
     def freshness(
         self,
@@ -422,22 +312,6 @@ class CacheManager:
         logger.debug("%s %s", "invalidated" if done else "could not invalidate", Shown(pattern))
         return done
 
-    def _pattern(self, pattern: str) -> KeyPattern:
-        if not isinstance(pattern, str) or not pattern:
-            raise TypeError(f"key={pattern!r} must be a string that is not empty")
-        return KeyPattern.parse(pattern, prefix=f"{self.key_prefix}:")
-
-    def _full(self, key: str) -> str:
-        if not isinstance(key, str) or not key:
-            raise TypeError(f"key={key!r} must be a string that is not empty")
-        if key[0] == "~":
-            raise ValueError(
-                f"key='{Shown(key)}' begins with '~', as the cache's own keys do: put a name and a "
-                f"colon in front, 'user:{Shown(key)}'"
-            )
-        _refuse_long(key)
-        return f"{self.key_prefix}:{key}"
-
     async def _guarded(self, operation: Awaitable[T], failed: T) -> T:
         """Await `operation` and return `failed` where it raises; an outage is logged once."""
         insist_on_asyncio(operation)
@@ -450,25 +324,3 @@ class CacheManager:
             return failed
         self._outage.worked()
         return result
-
-
-def _refuse_text(keys: Collection[str]) -> None:
-    if isinstance(keys, str):
-        raise TypeError(f"keys={keys!r} is a string; give a list: [{keys!r}]")
-
-
-def _checked_tag(tag: str) -> str:
-    if not isinstance(tag, str):
-        raise TypeError(f"tag={tag!r} must be a string")
-    return tag
-
-
-def _refuse_long(text: str) -> None:
-    """Raise `ValueError` for a key that is too long to be kept in many places."""
-    if len(text) > LONGEST_KEY // 4:  # so many bytes may a character have
-        size = len(text.encode("utf-8", "surrogatepass"))
-        if size > LONGEST_KEY:
-            raise ValueError(
-                f"key='{Shown(text)}' has {size} bytes, more than {LONGEST_KEY}: put a digest "
-                f"in place of what may be long, hashlib.sha256(text.encode()).hexdigest()"
-            )

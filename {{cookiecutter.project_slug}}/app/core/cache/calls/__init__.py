@@ -6,32 +6,29 @@ Nothing here talks to a server by itself.
 from .cached_calls import CachedCalls
 from .checks import check_background, check_manager, check_several, check_times
 from .dependencies import routes_of
-from .entries import LEFT_OUT, OWNER, Factory, FactoryCall, called
+from .entries import Entries, Factory
 from .handles import Handles
 from .invalidating import InvalidatingCalls
 from .methods import CachedMethod, attach, unwrapped
 from .misplaced import is_endpoint
-from .reading import Reader, value_at
+from .reading import Reader
 from .response_capture import ResponseCapture
 from .running import as_coroutine_function
 from .types import CacheDecorator, Decorator
 
 __all__ = [
-    "LEFT_OUT",
-    "OWNER",
     "CacheDecorator",
     "CachedCalls",
     "CachedMethod",
     "Decorator",
+    "Entries",
     "Factory",
-    "FactoryCall",
     "Handles",
     "InvalidatingCalls",
     "Reader",
     "ResponseCapture",
     "as_coroutine_function",
     "attach",
-    "called",
     "check_background",
     "check_manager",
     "check_several",
@@ -39,5 +36,4 @@ __all__ = [
     "is_endpoint",
     "routes_of",
     "unwrapped",
-    "value_at",
 ]

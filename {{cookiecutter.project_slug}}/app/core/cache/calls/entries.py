@@ -1,16 +1,17 @@
 """Entries that code computes itself, at keys of its own: those of `get_or_set`."""
 
-import functools
+import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from ..base import Nonces
 from ..coherence import Cached, Computed, Freshness, is_failure
 from ..keys import MOST_TAGS
-from ..stored import Record, Shown, codec, names_its_key
+from ..stored import Record, Shown, codec, names_its_key, owner_digest
 from ..values import BY_HAND
 from .filling import stored_bytes
 from .reading import TAGS, VALUE, Reader, Store, tags_of_record, value_at
@@ -79,6 +80,102 @@ class FactoryCall:
         return Computed(result, data if self._freshness.expire else None, ms)
 
 
+class Entries:
+    """The entries of one manager by whole keys: what was set by hand, and what was computed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reader = Reader(store, OWNER, BY_HAND, by_hand=True)
+        store.readers[owner_digest(OWNER)] = self._reader
+
+    async def get(self, key: str) -> Cached | None:
+        """Return the value at a key, on the shortest way; `None` if there is none."""
+        fence, kept = self._store.fence, None
+        if fence.near is not None and fence.may_read_near():
+            kept = fence.near.get(key)
+        if kept is not None:
+            data: bytes | None = kept.data
+        else:
+            look = fence.look_now(key, ()) if fence.looks_now else None
+            data, *_ = look or await fence.leases.look(key, by_hand=True)
+        found = value_at(self._store, key, data)
+        if found is None or not found.tags:
+            return found
+        return found if await fence.nonces(found.tags) == found.nonces else None
+
+    async def get_many(self, keys: Collection[str]) -> dict[str, Any] | None:
+        """Return the values at keys that have one; `None` where the backend cannot be asked."""
+        fence = self._store.fence
+        there = await fence.look_many(keys)
+        if there is None:
+            return None
+        found = {key: value_at(self._store, key, data) for key, data in there.items()}
+        tags = tuple({tag for each in found.values() if each is not None for tag in each.tags})
+        nonces = (await fence.nonces(tags) or ()) if tags else ()
+        now = dict(zip(tags, nonces, strict=False))
+        return {
+            key: each.value
+            for key, each in found.items()
+            if each is not None and tuple(map(now.get, each.tags)) == each.nonces
+        }
+
+    async def get_or_set(
+        self, key: str, factory: Factory, freshness: Freshness, tags: tuple[str, ...]
+    ) -> Any:
+        """Return the value at a key; if there is none, compute and store it."""
+        fence, reader, hit, look = self._store.fence, self._reader, None, None
+        if fence.near is not None and fence.may_read_near():
+            hit = reader.near_hit(key, fence.near, tags, freshness)
+        if hit is None:
+            look = fence.look_now(key, tags) if fence.looks_now else None
+            look = look or await fence.leases.look(key, tags)
+            hit = reader.hit(key, look, tags, freshness)
+        if hit is not None:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("hit %s", Shown(key))
+            return hit[0]
+        call = FactoryCall(self._store, reader, key, factory, freshness, tags=tags)
+        result = await fence.run(key, tags, call, seen=look)
+        logger.debug("%s %s", result.outcome.word, Shown(key))
+        return result.value[0]
+
+    async def get_or_set_many(
+        self, names: Mapping[str, str], load_missing: Callable[[list[str]], Any], age: Freshness
+    ) -> dict[str, Any]:
+        """Return the values at whole keys, by their names; load those that are missing in one call."""
+        fence, found = self._store.fence, await self.get_many(names)
+        online, values = found is not None, found or {}
+        calls = {
+            key: FactoryCall(
+                self._store, self._reader, key, partial(_load_one, load_missing, name), age
+            )
+            for key, name in names.items()
+            if key not in values
+        }
+
+        async def load(keys: list[str]) -> dict[str, Computed]:
+            began = time.monotonic()
+            loaded = await called(load_missing, [names[key] for key in keys])
+            cost, have = time.monotonic() - began, [key for key in keys if names[key] in loaded]
+            return {key: calls[key].made(loaded[names[key]], (), cost) for key in have}
+
+        led = await fence.fills.lead_many(list(calls), load, online=online)
+        others = [key for key in calls if key not in led]
+        running = [fence.run(key, (), calls[key], online=online) for key in others]
+        results = zip(others, await asyncio.gather(*running), strict=True)
+        values |= {key: made.value[0] for key, made in led.items() if made is not None}
+        values |= {key: result.value[0] for key, result in results}
+        return {
+            name: values[key]
+            for key, name in names.items()
+            if values.get(key, LEFT_OUT) is not LEFT_OUT
+        }
+
+
+async def _load_one(load_missing: Callable[[list[str]], Any], name: str) -> Any:
+    return (await called(load_missing, [name])).get(name, LEFT_OUT)
+
+
 def _refuse_many(tags: tuple[str, ...]) -> None:
     if len(tags) > MOST_TAGS:
         raise codec.UnstorableError(f"it has {len(tags)} tags, more than {MOST_TAGS}")
@@ -88,4 +185,4 @@ async def called(factory: Callable[..., Any], *args: Any) -> Any:
     """Call a factory; a plain one in a thread, so that it does not block the event loop."""
     if inspect.iscoroutinefunction(factory):
         return await factory(*args)
-    return await in_a_thread(functools.partial(factory, *args))
+    return await in_a_thread(partial(factory, *args))

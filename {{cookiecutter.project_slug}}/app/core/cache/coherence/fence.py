@@ -74,7 +74,7 @@ is run and its result stored, `leases` has the steps at the backend, `single_fli
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import TypeVar
 
 from ..base import CacheBackend, Nonces
@@ -136,6 +136,28 @@ class Fence:
             return None
         found = self._backend.read_now(key, tags)
         return None if found is None else (*found, True)
+
+    async def look_many(self, keys: Collection[str]) -> dict[str, bytes | None] | None:
+        """Return what stands at keys in one round trip; `None` where the backend cannot be asked.
+
+        Keys of what a pending invalidation covers are left out.
+        """
+        keys = [key for key in keys if not self._pending.covers(key)]
+        there: dict[str, bytes | None] = {}
+        if self.near is not None and self.may_read_near():
+            there = {key: kept.data for key in keys if (kept := self.near.get(key)) is not None}
+        missing = [key for key in keys if key not in there]
+        if missing:
+            found = await self.leases.read_many(missing)
+            if found is None:
+                return None
+            there |= dict(zip(missing, found, strict=True))
+        return there
+
+    async def nonces(self, tags: tuple[str, ...]) -> Nonces | None:
+        """Return the nonces of tags; `None` where the backend cannot be asked."""
+        near = self.near if self.near is not None and self.may_read_near() else None
+        return (near and near.nonces(tags)) or await self.leases.nonces_now(tags)
 
     async def run(
         self,

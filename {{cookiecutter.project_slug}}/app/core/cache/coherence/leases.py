@@ -93,6 +93,13 @@ class Leases:
             return AWAY
         return standing, nonces, True
 
+    async def read_many(self, keys: list[str]) -> Nonces | None:
+        """Return what stands at keys, or `None` where the backend cannot be asked."""
+        try:
+            return await self._ask(self._backend.get_many_bytes(keys))
+        except UnavailableError:
+            return None
+
     async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
         return await self._nonces(tags, self._backend.nonces_now(tags))

@@ -4,6 +4,7 @@ Nothing here reads or writes an entry.
 """
 
 from .builder import KeyBuilder, connection_among
+from .by_hand import listed, pattern_below, tag_keys_of, whole_key
 from .checks import check_key_prefix
 from .families import expect_keys, tell_of_void
 from .functions import KeyFunction
@@ -17,8 +18,6 @@ from .tags import (
     all_tags_key,
     checked_tag_keys,
     is_tag_key,
-    tag_key,
-    tag_start,
     templates_of,
 )
 from .templates import Template
@@ -44,9 +43,11 @@ __all__ = [
     "connection_among",
     "expect_keys",
     "is_tag_key",
+    "listed",
     "name_of",
-    "tag_key",
-    "tag_start",
+    "pattern_below",
+    "tag_keys_of",
     "tell_of_void",
     "templates_of",
+    "whole_key",
 ]
