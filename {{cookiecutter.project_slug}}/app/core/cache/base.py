@@ -15,9 +15,6 @@ DEFAULT_KEY_PREFIX = "app"
 DEFAULT_OPERATION_TIMEOUT = 0.25
 DEFAULT_NEAR_BYTES = 64 * 1024 * 1024
 
-# Redis counts in milliseconds and refuses what does not fit; a hundred years are for ever.
-_LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000
-
 
 POLL_SECONDS = 0.09
 """How often a process looks for what another one computes, if nobody tells it."""
@@ -290,34 +287,3 @@ class BytesBackend(CacheBackend):
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
         """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
         return await self.set_bytes(key, codec.encode(value, codec.BY_HAND), expire)
-
-
-class UnavailableError(Exception):
-    """A backend cannot be asked now; its cause has been logged."""
-
-
-class UnansweredError(Exception):
-    """A question got no answer, and there is time to ask again: see `CacheBackend.look`."""
-
-    def __init__(self, why: str, deadline: float) -> None:
-        super().__init__(why)
-        self.deadline = deadline
-        """When the operation has to be over, in the event loop's time."""
-
-
-def milliseconds(expire: int | timedelta) -> int:
-    """Return `expire`, given in seconds or as a timedelta, in whole milliseconds.
-
-    Zero and less mean "do not store" and come back as zero; times beyond a hundred years are cut.
-    Raises `TypeError` for anything that is neither, `bool` and `float` included.
-    """
-    if isinstance(expire, timedelta):
-        ms = expire // timedelta(milliseconds=1)
-    elif isinstance(expire, int) and not isinstance(expire, bool):
-        ms = expire * 1000
-    else:
-        raise TypeError(
-            f"expire={expire!r} is a {type(expire).__name__}; give whole seconds as an int, or a "
-            f"timedelta, e.g. timedelta(seconds=1.5)"
-        )
-    return max(0, min(ms, _LONGEST_MS))

@@ -1,4 +1,13 @@
-"""Errors that say that the cache cannot work as it is set up, and how they show values."""
+"""The errors that rooms tell each other, and how messages show values.
+
+ValueError
+ └ CacheConfigError     the cache cannot work as it is set up
+RuntimeError
+ └ NotAsyncioError      no event loop of asyncio runs here
+Exception
+ ├ UnavailableError     a backend cannot be asked now
+ └ UnansweredError      a read got no answer, and may be tried again
+"""
 
 import re
 
@@ -18,6 +27,19 @@ class NotAsyncioError(RuntimeError):
             "the cache runs on asyncio only, and no event loop of asyncio is running here: run the "
             "server, or the test, on asyncio; from synchronous code, use clear_sync() to clear it"
         )
+
+
+class UnavailableError(Exception):
+    """A backend cannot be asked now; its cause has been logged."""
+
+
+class UnansweredError(Exception):
+    """A question got no answer, and there is time to ask again: see `CacheBackend.look`."""
+
+    def __init__(self, why: str, deadline: float) -> None:
+        super().__init__(why)
+        self.deadline = deadline
+        """When the operation has to be over, in the event loop's time."""
 
 
 def shown(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from .base import CacheBackend, UnavailableError, milliseconds
+from .base import CacheBackend
 from .calls import Entries, Factory, Reader, check_times
 from .coherence import (
     LOCK_TIMEOUT,
@@ -18,6 +18,8 @@ from .coherence import (
     freshness_of,
 )
 from .decorators import cache_response, invalidate_cache
+from .errors import UnavailableError
+from .expiry import milliseconds
 from .keys import (
     Identity,
     KeyPattern,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.cache import CacheManager
-from app.core.cache.base import milliseconds
+from app.core.cache.expiry import milliseconds
 from tests.cache.conftest import SixMethods
 
 

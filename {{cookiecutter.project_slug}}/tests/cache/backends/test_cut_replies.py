@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from app.core.cache import CacheManager, cache_response
-from app.core.cache.base import UnavailableError
+from app.core.cache.errors import UnavailableError
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy
 from tests.cache.faults import eventually, manager_behind, soon, swept

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.core.cache.backends.wire.connections import Connector, Tls
-from app.core.cache.base import UnavailableError
+from app.core.cache.errors import UnavailableError
 from tests.cache.conftest import redis_backend
 from tests.redis_server import RedisServer
 

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from app.core.cache.backends.wire.pipeline import LARGE_BYTES
 from app.core.cache.backends.wire.requests import BrokenConnectionError
-from app.core.cache.base import UnansweredError
+from app.core.cache.errors import UnansweredError
 from app.core.cache.stored.record import Record, is_record_of
 from tests.cache.backends.callers import (
     FOREVER,

@@ -21,8 +21,8 @@ from app.core.cache import CacheManager, RedisBackend, cache_response
 from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
 from app.core.cache.backends.wire.pipeline import LARGE_BYTES
 from app.core.cache.backends.wire.requests import Get, Sealed
-from app.core.cache.base import UnavailableError
 from app.core.cache.coherence.leases import LEASE_MS
+from app.core.cache.errors import UnavailableError
 from tests.cache.conftest import redis_backend
 from tests.redis_server import RedisServer
 

@@ -142,7 +142,7 @@ class Process(Fence):
         journal = CacheManager(backend).invalidations.pending  # in which nothing comes
         outage = Outage("the model", logging.getLogger(__name__))
         super().__init__(backend, outage, journal)
-        self.leases = self.fills.leases = steps = self.steps(backend, outage, journal)
+        self.leases = self.fills.leases = steps = self.steps(backend, self.looks, journal)
         steps.memory, steps.schedule = memory, schedule
 
 

@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
-from app.core.cache.base import UnavailableError
 from app.core.cache.coherence.pending import SLOTS, InvalidationEvent, PendingInvalidations
+from app.core.cache.errors import UnavailableError
 from app.core.cache.keys.patterns import KeyPattern
 from tests.cache.conftest import SixMethods, redis_backend
 from tests.cache.fault_proxy import FaultProxy

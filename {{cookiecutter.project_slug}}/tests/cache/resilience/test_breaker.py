@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from app.core.cache.base import UnavailableError
+from app.core.cache.errors import UnavailableError
 from app.core.cache.resilience.breaker import Breaker, Use
 from app.core.cache.resilience.outage import Outage
 from tests.cache.faults import eventually

@@ -7,7 +7,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from ..base import NONCE_BYTES, WRONG_TYPE, Nonces, UnavailableError
+from ..base import NONCE_BYTES, WRONG_TYPE, Nonces
+from ..errors import UnavailableError
 from ..stored import SHORT_KEY, start_of_record
 from .wire.requests import Command, Get, packed
 

@@ -17,11 +17,11 @@ from ..base import (
     WRONG_TYPE,
     BytesBackend,
     Nonces,
-    UnavailableError,
     is_nonce,
-    milliseconds,
     new_nonce,
 )
+from ..errors import UnavailableError
+from ..expiry import milliseconds
 from ..keys import KeyPattern
 from ..optional import insist_on_file
 from ..resilience import Use

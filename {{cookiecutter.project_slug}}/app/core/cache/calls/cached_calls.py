@@ -258,7 +258,7 @@ class CachedCalls:
             hit = self.reader.near_hit(key, fence.near, own, self.freshness, form)
         if hit is None:
             look = fence.look_now(key, tags) if fence.looks_now else None
-            look = look or await fence.leases.look(key, tags)
+            look = look or await fence.looks.look(key, tags)
             hit = self.reader.hit(key, look, own, self.freshness, form)
         if hit is None:
             call = OneCall(self, key, args, kwargs, own, sending, asked)

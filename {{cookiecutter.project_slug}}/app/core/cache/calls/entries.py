@@ -97,7 +97,7 @@ class Entries:
             data: bytes | None = kept.data
         else:
             look = fence.look_now(key, ()) if fence.looks_now else None
-            data, *_ = look or await fence.leases.look(key, by_hand=True)
+            data, *_ = look or await fence.looks.look(key, by_hand=True)
         found = value_at(self._store, key, data)
         if found is None or not found.tags:
             return found
@@ -128,7 +128,7 @@ class Entries:
             hit = reader.near_hit(key, fence.near, tags, freshness)
         if hit is None:
             look = fence.look_now(key, tags) if fence.looks_now else None
-            look = look or await fence.leases.look(key, tags)
+            look = look or await fence.looks.look(key, tags)
             hit = reader.hit(key, look, tags, freshness)
         if hit is not None:
             if logger.isEnabledFor(logging.DEBUG):

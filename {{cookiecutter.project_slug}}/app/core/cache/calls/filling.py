@@ -167,10 +167,10 @@ class OneCall:
         except Exception as error:
             calls.warnings.once("is not stored", f"its tags cannot be derived: {error!r}")
             return False
-        made = await store.fence.leases.nonces_made(tags)
+        made = await store.fence.looks.nonces_made(tags)
         if made is None:
             return False
-        now = await store.fence.leases.nonces_now((all_tags_key(store.key_prefix),))
+        now = await store.fence.looks.nonces_now((all_tags_key(store.key_prefix),))
         if now is None or now != nonces[-1:]:
             return False
         about[TAGS] = {**about.get(TAGS, {}), **tags_of_record(tags, made)}

@@ -9,7 +9,7 @@ from .fence import LOCK_TIMEOUT, Fence
 from .fills import Fill, Result
 from .freshness import Freshness, freshness_of, is_failure, is_of_the_server
 from .invalidation import Invalidations
-from .leases import Look
+from .looks import Look
 from .outcome import Outcome, Slot, current_slot, note
 from .pending import InvalidationEvent, Listener
 

@@ -85,7 +85,8 @@ from .call import Cached, Call
 from .exceptions import copied
 from .fills import Fills, Result, computes_here, led_here
 from .lately import Lately
-from .leases import AWAY, Leases, Look, is_lease, is_of
+from .leases import Leases, is_lease, is_of
+from .looks import AWAY, Look, Looks
 from .outcome import Outcome
 from .pending import PendingInvalidations
 from .single_flight import FillResult, InFlight, SingleFlight
@@ -117,7 +118,8 @@ class Fence:
         self.looks_now = type(backend).read_now is not CacheBackend.read_now
         """Whether the backend may tell at once what stands at a key."""
         self.flights = SingleFlight(atomic=backend.atomic)
-        self.leases = Leases(backend, outage, pending)
+        self.looks = Looks(backend, outage, pending)
+        self.leases = Leases(backend, self.looks, pending)
         self.fills = Fills(self.leases, self.flights)
         self.lock_timeout = lock_timeout
         self.too_large = Lately()
@@ -148,7 +150,7 @@ class Fence:
             there = {key: kept.data for key in keys if (kept := self.near.get(key)) is not None}
         missing = [key for key in keys if key not in there]
         if missing:
-            found = await self.leases.read_many(missing)
+            found = await self.looks.read_many(missing)
             if found is None:
                 return None
             there |= dict(zip(missing, found, strict=True))
@@ -157,7 +159,7 @@ class Fence:
     async def nonces(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces of tags; `None` where the backend cannot be asked."""
         near = self.near if self.near is not None and self.may_read_near() else None
-        return (near and near.nonces(tags)) or await self.leases.nonces_now(tags)
+        return (near and near.nonces(tags)) or await self.looks.nonces_now(tags)
 
     async def run(
         self,
@@ -178,7 +180,7 @@ class Fence:
             return await self.fills.alone(key, call)  # it calls itself, and would wait for itself
         look, until = seen if online else AWAY, None
         while True:
-            look = look or await self.leases.look(key, tags)
+            look = look or await self.looks.look(key, tags)
             found, online = await self._read(call, look)
             if found is not None and not found.due:
                 return Result(found.value, Outcome.HIT)
@@ -210,7 +212,7 @@ class Fence:
     async def renew_now(self, key: str, tags: tuple[str, ...], call: Call) -> Result:
         """Compute `call` and store it, whatever stands at the key."""
         while True:
-            standing, nonces, online = await self.leases.look(key, tags)
+            standing, nonces, online = await self.looks.look(key, tags)
             flight = InFlight(key, tags)
             result = await self.fills.lead(flight, call, standing, nonces, online=online)
             if result is not None:
@@ -221,7 +223,7 @@ class Fence:
         standing, nonces, online = look
         found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
         if found is not None and found.tags:
-            now = await self.leases.nonces_now(found.tags)
+            now = await self.looks.nonces_now(found.tags)
             return (found if now == found.nonces else None), now is not None
         return found, online
 

@@ -20,7 +20,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ..base import milliseconds
+from ..expiry import milliseconds
 from ..stored import Stated
 
 BACK_OFF_MS = 2000

@@ -7,11 +7,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from ..base import CacheBackend, UnavailableError
+from ..base import CacheBackend
+from ..errors import UnavailableError
 from ..keys import KeyPattern, all_tags_key, is_tag_key
 from ..loops import insist_on_asyncio
 from ..resilience import Outage, past_the_breaker
-from .leases import TAG_MS
+from .looks import TAG_MS
 from .pending import InvalidationEvent, PendingInvalidations
 from .single_flight import SingleFlight
 from .walks import Walks

@@ -8,17 +8,15 @@ of their own.
 import asyncio
 import os
 import secrets
-from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from ..base import CacheBackend, Nonces, UnansweredError, UnavailableError, is_nonce
+from ..base import CacheBackend, Nonces, is_nonce
+from ..errors import UnavailableError
 from ..keys import KeyPattern
-from ..loops import insist_on_asyncio
-from ..resilience import Outage
-from ..stored import is_plausible
 from .background import BackgroundTasks
+from .looks import TAG_MS, Looks
 from .pending import PendingInvalidations
 from .single_flight import InFlight
 
@@ -27,97 +25,22 @@ T = TypeVar("T")
 LEASE_MS = 3000
 """How long a leader that was killed holds up the others, in milliseconds."""
 LEASE_RENEWAL_SECONDS = 1.0
-TAG_MS = 30 * 24 * 60 * 60 * 1000
-"""How long a tag's nonce is kept; an entry that lives longer ends with it."""
 
 _LEASE = b"lease/1 "
 _HEAD = 96  # bytes of a record that tell it from any other: they hold its fill's own number
-Look = tuple[bytes | None, Nonces, bool]
-"""What stands at a key, its tags' nonces, and whether the backend is there."""
-AWAY: Look = (None, (), False)
-"""What is seen of a key while the backend is away."""
 
 
 class Leases:
     """The steps of one manager at its backend."""
 
-    def __init__(
-        self, backend: CacheBackend, outage: Outage, pending: PendingInvalidations
-    ) -> None:
-        self._backend, self._outage, self._pending = backend, outage, pending
+    def __init__(self, backend: CacheBackend, looks: Looks, pending: PendingInvalidations) -> None:
+        self._backend, self._looks, self._pending = backend, looks, pending
         self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Future[bool]] = {}
         self.tasks = BackgroundTasks()
         """What need not be waited for."""
         self._mark, self._process = _new_mark(), os.getpid()
         self._held: set[bytes] = set()
         """Our leases under which something is under way."""
-
-    # --- reading -------------------------------------------------------------------------------
-
-    async def look(self, key: str, tags: tuple[str, ...] = (), *, by_hand: bool = False) -> Look:
-        """Return what stands at a key, and the nonces of tags, on the shortest way.
-
-        `by_hand` says that a value which was set by hand is expected: it does not name its key, so
-        the reply has to be proven to be the one to this question.
-        """
-        is_well = not self._pending.is_open and self._outage.since is None
-        try:
-            soon = self._backend.read_nowait(key, tags, by_hand=by_hand) if is_well else None
-        except RuntimeError:
-            insist_on_asyncio()
-            raise
-        if soon is None:
-            return await self._look(key, tags)
-        nonces: Nonces = ()
-        try:
-            found = await soon
-        except UnansweredError as error:
-            return await self._look(key, tags, error.deadline)
-        except Exception:  # the backend has noted it
-            return AWAY
-        if type(found) is list:
-            if any(isinstance(reply, Exception) for reply in found):
-                return await self._look(key, tags)
-            found, nonces = found[0], tuple([nonce or None for nonce in found[1:]])
-        if by_hand or is_plausible(key, found):
-            return found, nonces, True
-        return await self._look(key, tags)
-
-    async def _look(self, key: str, tags: tuple[str, ...], deadline: float | None = None) -> Look:
-        if self._pending.covers(key, *tags):
-            return AWAY
-        more = () if deadline is None else (deadline,)
-        try:
-            standing, nonces = await self._ask(self._backend.look(key, tags, *more))
-        except UnavailableError:
-            return AWAY
-        return standing, nonces, True
-
-    async def read_many(self, keys: list[str]) -> Nonces | None:
-        """Return what stands at keys, or `None` where the backend cannot be asked."""
-        try:
-            return await self._ask(self._backend.get_many_bytes(keys))
-        except UnavailableError:
-            return None
-
-    async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
-        """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
-        return await self._nonces(tags, self._backend.nonces_now(tags))
-
-    async def nonces_made(self, tags: tuple[str, ...]) -> Nonces | None:
-        """Return the nonces at the keys `tags`, and make those that are missing."""
-        return await self._nonces(tags, self._backend.nonces(tags, TAG_MS))
-
-    async def _nonces(
-        self, tags: tuple[str, ...], step: Coroutine[Any, Any, Nonces]
-    ) -> Nonces | None:
-        if self._pending.covers(*tags):
-            step.close()
-            return None
-        try:
-            return await self._ask(step)
-        except UnavailableError:
-            return None
 
     # --- a fill --------------------------------------------------------------------------------
 
@@ -127,14 +50,17 @@ class Leases:
             return True
         try:
             if not all(map(is_nonce, nonces)):
-                nonces = await self._ask(self._backend.nonces(flight.tags, TAG_MS))
+                nonces = await self._looks.ask(self._backend.nonces(flight.tags, TAG_MS))
             lease = b"%b%b %b" % (self._ours(), secrets.token_hex(8).encode(), _digest(nonces))
             flight.nonces, flight.lease = nonces, lease
             self._held.add(lease)
             if standing is None:
-                taken = await self._ask(self._backend.acquire(flight.key, lease, LEASE_MS)) is None
+                taken = (
+                    await self._looks.ask(self._backend.acquire(flight.key, lease, LEASE_MS))
+                    is None
+                )
             else:
-                taken = await self._ask(
+                taken = await self._looks.ask(
                     self._backend.replace(flight.key, standing[:_HEAD], lease, LEASE_MS)
                 )
         except UnavailableError:
@@ -179,7 +105,7 @@ class Leases:
             return
         key, over = (flight.claim, b"") if flight.claim else (flight.key, flight.lease)
         try:
-            kept = await self._ask(self._backend.renew(key, over, LEASE_MS))
+            kept = await self._looks.ask(self._backend.renew(key, over, LEASE_MS))
         except UnavailableError:
             kept = True  # for all we know
         if kept and flight.running:
@@ -189,7 +115,7 @@ class Leases:
         """Give an end to a lease that may have none; who needs it goes on to renew it."""
         with suppress(UnavailableError):
             if flight.over is not None:
-                await self._ask(self._backend.renew(flight.key, flight.over, LEASE_MS))
+                await self._looks.ask(self._backend.renew(flight.key, flight.over, LEASE_MS))
 
     async def store(self, flight: InFlight, data: bytes, ms: int) -> bool:
         """Put a record where the flight's lease, or what it may replace, still stands."""
@@ -197,7 +123,7 @@ class Leases:
         if over is None or flight.overtaken or self._pending.covers(flight.key, *flight.tags):
             return False
         try:
-            stored = await self._ask(self._backend.replace(flight.key, over, data, ms))
+            stored = await self._looks.ask(self._backend.replace(flight.key, over, data, ms))
         except UnavailableError:
             return False
         if stored:
@@ -209,7 +135,7 @@ class Leases:
     async def give_back(self, key: str, lease: bytes) -> None:
         """Take a lease away, for others: here it counts as gone as soon as it is let go."""
         with suppress(UnavailableError):  # then it ends by itself
-            await self._ask(self._backend.release(key, lease))
+            await self._looks.ask(self._backend.release(key, lease))
 
     async def withdraw(self, flight: InFlight) -> None:
         """Take away the old record that a refresh was to replace, if it is still there."""
@@ -233,9 +159,9 @@ class Leases:
         """
         claim, token = f"{flight.key}:~refresh", secrets.token_hex(8).encode()
         try:
-            if await self._ask(self._backend.acquire(claim, token, LEASE_MS)) is not None:
+            if await self._looks.ask(self._backend.acquire(claim, token, LEASE_MS)) is not None:
                 return False
-            now, _ = await self._ask(self._backend.look(flight.key))
+            now, _ = await self._looks.ask(self._backend.look(flight.key))
         except UnavailableError:
             return False
         flight.claim, flight.token = claim, token
@@ -251,9 +177,9 @@ class Leases:
             await self.withdraw(flight)
         with suppress(UnavailableError):
             if flight.rest:
-                await self._ask(self._backend.renew(flight.claim, flight.token, flight.rest))
+                await self._looks.ask(self._backend.renew(flight.claim, flight.token, flight.rest))
             else:
-                await self._ask(self._backend.release(flight.claim, flight.token))
+                await self._looks.ask(self._backend.release(flight.claim, flight.token))
 
     # --- waiting -------------------------------------------------------------------------------
 
@@ -271,25 +197,13 @@ class Leases:
         try:
             standing: bytes | None = lease
             while standing == lease and not self.is_orphan(lease):
-                standing = await self._ask(self._backend.wait_for_change(key, lease))
+                standing = await self._looks.ask(self._backend.wait_for_change(key, lease))
         except UnavailableError:
             here = False
         finally:
             del self._waits[loop, key, lease]
             polling.set_result(here)
         return here
-
-    async def _ask(self, step: Awaitable[T]) -> T:
-        """Await a step of the backend; whatever it raises means that it cannot be asked."""
-        try:
-            result = await step
-        except UnavailableError:
-            raise
-        except Exception as error:
-            self._outage.failed(error)
-            raise UnavailableError(str(error)) from None
-        self._outage.worked()
-        return result
 
 
 def _new_mark() -> bytes:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 
-from ..base import UnavailableError
+from ..errors import UnavailableError
 from ..loops import reset
 from .outage import Outage
 from .retry import BackgroundRetry

@@ -10,7 +10,7 @@ import pytest
 from app.core.cache import CacheManager
 from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
 from app.core.cache.backends.wire.server import Server
-from app.core.cache.base import UnavailableError
+from app.core.cache.errors import UnavailableError
 from tests.cache.backends.budget.calls import Lost, Make, due, plain, tagged
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import FaultProxy

@@ -14,7 +14,7 @@ from app.core.cache import (
     CacheManager,
 )
 from app.core.cache.backends.wire.tracking import TRUST_SECONDS
-from app.core.cache.base import UnavailableError
+from app.core.cache.errors import UnavailableError
 from tests.cache.backends.near.scene import (
     KEY,
     Own,

@@ -22,7 +22,7 @@ from typing import Any, TypeVar, cast
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 
-from ...base import UnavailableError
+from ...errors import UnavailableError
 from ...resilience import BackgroundRetry, Use
 from ..addresses import Address
 from ..wire.connections import Connector

@@ -15,7 +15,7 @@ import hiredis
 from redis._parsers import BaseParser
 from redis.exceptions import InvalidResponse
 
-from ...base import UnansweredError
+from ...errors import UnansweredError
 from .connections import AnyConnection
 from .requests import BrokenConnectionError, Get, Gets, Hook, Sealed
 

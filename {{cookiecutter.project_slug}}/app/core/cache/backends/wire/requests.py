@@ -15,7 +15,7 @@ from typing import Any
 
 import hiredis
 
-from ...base import UnansweredError
+from ...errors import UnansweredError
 from ...resilience import Use
 
 Command = tuple[bytes | str | int, ...]

@@ -19,7 +19,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from ...base import UnavailableError
+from ...errors import UnavailableError
 from ...resilience import Breaker, Outage, Use, reason
 from .connections import AnyConnection
 from .loops import LoopConnections

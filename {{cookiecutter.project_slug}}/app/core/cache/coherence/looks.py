@@ -1,0 +1,107 @@
+"""Looks: what stands at keys, on the shortest way, and what is seen while the backend is away."""
+
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+from ..base import CacheBackend, Nonces
+from ..errors import UnansweredError, UnavailableError
+from ..loops import insist_on_asyncio
+from ..resilience import Outage
+from ..stored import is_plausible
+from .pending import PendingInvalidations
+
+T = TypeVar("T")
+
+TAG_MS = 30 * 24 * 60 * 60 * 1000
+"""How long a tag's nonce is kept; an entry that lives longer ends with it."""
+
+Look = tuple[bytes | None, Nonces, bool]
+"""What stands at a key, its tags' nonces, and whether the backend is there."""
+AWAY: Look = (None, (), False)
+"""What is seen of a key while the backend is away."""
+
+
+class Looks:
+    """What one manager sees of its backend. Nothing here raises because that is away."""
+
+    def __init__(
+        self, backend: CacheBackend, outage: Outage, pending: PendingInvalidations
+    ) -> None:
+        self._backend, self._outage, self._pending = backend, outage, pending
+
+    async def look(self, key: str, tags: tuple[str, ...] = (), *, by_hand: bool = False) -> Look:
+        """Return what stands at a key, and the nonces of tags, on the shortest way.
+
+        `by_hand` says that a value which was set by hand is expected: it does not name its key, so
+        the reply has to be proven to be the one to this question.
+        """
+        is_well = not self._pending.is_open and self._outage.since is None
+        try:
+            soon = self._backend.read_nowait(key, tags, by_hand=by_hand) if is_well else None
+        except RuntimeError:
+            insist_on_asyncio()
+            raise
+        if soon is None:
+            return await self._look(key, tags)
+        nonces: Nonces = ()
+        try:
+            found = await soon
+        except UnansweredError as error:
+            return await self._look(key, tags, error.deadline)
+        except Exception:  # the backend has noted it
+            return AWAY
+        if type(found) is list:
+            if any(isinstance(reply, Exception) for reply in found):
+                return await self._look(key, tags)
+            found, nonces = found[0], tuple([nonce or None for nonce in found[1:]])
+        if by_hand or is_plausible(key, found):
+            return found, nonces, True
+        return await self._look(key, tags)
+
+    async def _look(self, key: str, tags: tuple[str, ...], deadline: float | None = None) -> Look:
+        if self._pending.covers(key, *tags):
+            return AWAY
+        more = () if deadline is None else (deadline,)
+        try:
+            standing, nonces = await self.ask(self._backend.look(key, tags, *more))
+        except UnavailableError:
+            return AWAY
+        return standing, nonces, True
+
+    async def read_many(self, keys: list[str]) -> Nonces | None:
+        """Return what stands at keys, or `None` where the backend cannot be asked."""
+        try:
+            return await self.ask(self._backend.get_many_bytes(keys))
+        except UnavailableError:
+            return None
+
+    async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
+        """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
+        return await self._nonces(tags, self._backend.nonces_now(tags))
+
+    async def nonces_made(self, tags: tuple[str, ...]) -> Nonces | None:
+        """Return the nonces at the keys `tags`, and make those that are missing."""
+        return await self._nonces(tags, self._backend.nonces(tags, TAG_MS))
+
+    async def _nonces(
+        self, tags: tuple[str, ...], step: Coroutine[Any, Any, Nonces]
+    ) -> Nonces | None:
+        if self._pending.covers(*tags):
+            step.close()
+            return None
+        try:
+            return await self.ask(step)
+        except UnavailableError:
+            return None
+
+    async def ask(self, step: Awaitable[T]) -> T:
+        """Await a step of the backend; whatever it raises means that it cannot be asked."""
+        try:
+            result = await step
+        except UnavailableError:
+            raise
+        except Exception as error:
+            self._outage.failed(error)
+            raise UnavailableError(str(error)) from None
+        self._outage.worked()
+        return result
