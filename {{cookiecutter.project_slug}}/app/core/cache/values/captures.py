@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 from ..here import PACKAGE
 from .canonical import canonical, text
 from .hints import hints_of, signature_of
+from .kinds import dependencies_in
 from .names import described, is_found
 
 _LOCKS = {
@@ -128,9 +129,8 @@ def _dependencies(func: Any, ignored: Collection[str]) -> Iterator[tuple[str, ob
     parameters, hints = signature_of(func).parameters, hints_of(func)
     for name in ignored:
         yield f"the default of {name!r}", parameters[name].default
-        for mark in _metadata(hints.get(name)):
-            if isinstance(mark, Depends):
-                yield f"the dependency of {name!r}", mark
+        for mark in dependencies_in(None, hints.get(name)):
+            yield f"the dependency of {name!r}", mark
 
 
 def _metadata(hint: Any) -> tuple[object, ...]:

@@ -46,9 +46,11 @@ def from_dependencies(signature: Signature, hints: Mapping[str, Any]) -> list[st
     return [
         name
         for name, parameter in signature.parameters.items()
-        if any(isinstance(each, Depends) for each in _said(parameter.default, hints.get(name)))
+        if dependencies_in(parameter.default, hints.get(name))
     ]
 
 
-def _said(default: object, hint: Any) -> tuple[object, ...]:
-    return (default, *getattr(hint, "__metadata__", ()))
+def dependencies_in(default: object, hint: Any) -> list[Depends]:
+    """Return the dependencies that a default and an annotation name."""
+    marks = (default, *getattr(hint, "__metadata__", ()))
+    return [mark for mark in marks if isinstance(mark, Depends)]
