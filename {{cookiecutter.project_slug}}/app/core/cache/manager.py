@@ -19,7 +19,6 @@ from .coherence import (
 )
 from .decorators import cache_response, invalidate_cache
 from .errors import UnavailableError
-from .expiry import milliseconds
 from .keys import (
     Identity,
     KeyPattern,
@@ -31,8 +30,7 @@ from .keys import (
 )
 from .loops import insist_on_asyncio, to_its_end
 from .resilience import Outage
-from .stored import Shown, codec
-from .values import BY_HAND
+from .stored import Shown
 
 __all__ = ["CacheManager", "cache_response", "invalidate_cache"]
 
@@ -130,22 +128,7 @@ class CacheManager:
         """
         full = whole_key(self.key_prefix, key)
         expire = self.default_ttl if expire is None else expire
-        if milliseconds(expire) == 0:
-            await self.invalidations.remove([full])
-            logger.debug("not stored %s", Shown(full))
-            return False
-        try:
-            data = codec.encode(value, BY_HAND)
-            self.refuse_large(data)
-            if self.backend.keeps_bytes:
-                storing = self.backend.set_bytes(full, data, expire)
-            else:
-                storing = self.backend.set(full, codec.decode(data), expire)
-        except codec.UnstorableError as error:
-            logger.warning("not stored at %s: %s", Shown(full), error)
-            await self.invalidations.remove([full])
-            return False
-        stored = await self.invalidations.carry_out(storing, False, [KeyPattern((full,))])
+        stored = await self._entries.set(full, value, expire)
         logger.debug("%s %s", "stored" if stored else "not stored", Shown(full))
         return stored
 
@@ -233,7 +216,6 @@ class CacheManager:
         return to_its_end(self._clear_once)
 
     async def _clear_once(self) -> bool:
-        """Clear, in an event loop that ends thereafter."""
         try:
             return await self.clear()
         finally:
@@ -297,16 +279,6 @@ class CacheManager:
             check_times(expire, stale, 0.0)
         expire = self.default_ttl if expire is None else expire
         return freshness_of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
-
-    def refuse_large(self, data: bytes, key: str | None = None) -> None:
-        """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
-        if len(data) > self.max_entry_bytes:
-            if key is not None:
-                self.fence.too_large.add(key)
-            raise codec.UnstorableError(
-                f"it has {len(data)} bytes, more than the {self.max_entry_bytes} of "
-                f"CACHE_MAX_ENTRY_BYTES"
-            )
 
     async def delete_matching(self, pattern: KeyPattern) -> bool:
         """Remove every entry whose whole key `pattern` covers; return whether it was done."""

@@ -10,6 +10,7 @@ from redis import Redis
 from starlette.responses import Response
 
 from app.core.cache import CacheManager, cache_response
+from app.core.cache.calls import storing
 from app.core.cache.coherence.lately import Lately
 from tests.cache.conftest import redis_backend
 from tests.cache.endpoints import HIT, NOT_STORED, STATUS, Endpoint, application, get
@@ -170,13 +171,13 @@ async def test_what_is_too_large_is_not_encoded_for_each_call(
     """It is remembered for a while, and nobody queues for it."""
     our_manager.max_entry_bytes = 1000
     encoded: list[int] = []
-    refuse = our_manager.refuse_large
+    refuse = storing.refuse_large
 
-    def counted(data: bytes, key: str | None = None) -> None:
+    def counted(store: Any, data: bytes, key: str | None = None) -> None:
         encoded.append(len(data))
-        refuse(data, key)
+        refuse(store, data, key)
 
-    monkeypatch.setattr(our_manager, "refuse_large", counted)
+    monkeypatch.setattr(storing, "refuse_large", counted)
 
     @cache_response(our_manager, "large", key="it")
     async def decorated() -> str:

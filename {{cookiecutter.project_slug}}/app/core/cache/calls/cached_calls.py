@@ -8,53 +8,37 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ..coherence import Freshness, Look, Outcome, current_slot, note
 from ..keys import (
-    MOST_OF_A_NAME,
     Identity,
     KeyBuilder,
     KeyFunction,
     KeyPattern,
-    OfFunctions,
     Parameters,
     Tag,
     Tags,
     Template,
     Vary,
     Varying,
-    check_key_prefix,
     connection_among,
 )
 from ..reads import Variable, context_variables, follow
 from ..stored import Shown, owner_digest, responses
 from ..values import KnownClasses, UnkeyableError, text
+from .asked import BY_HAND, Asked, handed_out
+from .checks import checked_statuses, may_have_request
 from .dependencies import UNSEEN, reaches
-from .filling import BY_HAND, Asked, OneCall, handed_out
+from .filling import OneCall
+from .places import SHARES_NOT, take_place
 from .reading import Reader, Store
 from .response_capture import ResponseCapture, sending_to
 from .routes import Routes
 from .warn import Warnings, why_no_key
-
-_SHARES_NOT = "shares no entries with other processes"
-_DECORATE_ONCE = (
-    "if the function around it runs for each request, decorate this one once, outside, and pass as "
-    "arguments what it captured"
-)
-_MADE_AGAIN = (
-    f"more than {MOST_OF_A_NAME} functions of this name have captured different values, and the first "
-    f"of them are forgotten; {_DECORATE_ONCE}"
-)
-
-
-class FunctionStore(Store, Protocol):
-    """What the calls of decorated functions need of a manager."""
-
-    functions: OfFunctions[Identity]
 
 
 class CachedCalls:
@@ -62,7 +46,7 @@ class CachedCalls:
 
     def __init__(
         self,
-        store: FunctionStore,
+        store: Store,
         func: Callable[..., Any],
         run: Callable[..., Awaitable[Any]],
         *,
@@ -78,7 +62,6 @@ class CachedCalls:
         shared: bool,
         logger: logging.Logger,
     ) -> None:
-        check_key_prefix(key_prefix)
         self.store, self.run, self._func = store, run, func
         self.freshness, self.in_background = freshness, in_background
         self.decorated: Callable[..., Any] | None = None
@@ -93,7 +76,7 @@ class CachedCalls:
         self._is_logged = logger.isEnabledFor
         self.is_shared = shared
         self._read_the_key(func, key, vary, ignore, f"{store.key_prefix}:{key_prefix}")
-        self.statuses = _checked_statuses(statuses)
+        self.statuses = checked_statuses(statuses)
         self.tags = Tags(tags, self.parameters, store.key_prefix)
         self._is_tagged, self.derives = bool(self.tags), bool(self.tags.derivations)
         self._routes = Routes(method, self._is_this, self.keys.names, self.vary, self.ignored)
@@ -134,23 +117,12 @@ class CachedCalls:
         self, func: Callable[..., Any], key: str | KeyFunction | None, place: str
     ) -> None:
         """Take a place among the keys, and make what reads the entries."""
-        functions, warnings, identity = self.store.functions, self.warnings, self._identity
-        taken = text(place) + (text(key) if isinstance(key, str) else identity.who)
-        other = functions.get(taken)
-        if other is not None and not identity.is_same(other):
-            raise ValueError(
-                f"{func.__module__}.{func.__qualname__} would share its entries with another "
-                f"function: one of the same name, or of the same key=; give each its own key_prefix= "
-                f"or key=; {_DECORATE_ONCE}"
-            )
-        if functions.keep(func, taken, identity):
-            warnings.once("is made again and again", _MADE_AGAIN)
-        if other is None and identity.told:
-            warnings.once(_SHARES_NOT, f"{identity.told}; {_DECORATE_ONCE}")
+        taken = text(place) + (text(key) if isinstance(key, str) else self._identity.who)
+        take_place(self.store.functions, func, taken, self._identity, self.warnings)
         kinds, returned = responses.kinds_returned_by(func)
         self.reader = Reader(
             self.store,
-            identity.owner,
+            self._identity.owner,
             self._classes,
             kinds=kinds,
             returned=returned,
@@ -215,10 +187,10 @@ class CachedCalls:
         if self._identity.owner != self.reader.owner:
             self.reader.owner = self._identity.owner
             self._let_be_read()
-        self._is_open = not _may_have_request(self.parameters)
+        self._is_open = not may_have_request(self.parameters)
         self._has_begun = True  # at last, for another thread may call meanwhile
         if told:
-            self.warnings.once(_SHARES_NOT, told)
+            self.warnings.once(SHARES_NOT, told)
 
     def _is_this(self, call: object) -> bool:
         return reaches(call, self.decorated)
@@ -323,22 +295,3 @@ class CachedCalls:
             raise
         except Exception as error:
             raise UnkeyableError(why_no_key(error)) from error
-
-
-def _may_have_request(parameters: Parameters) -> bool:
-    """Whether an argument may be a request, by what the annotations say."""
-    return not all(
-        isinstance(hint := parameters.hints.get(name), type)
-        # An abstract class, or a protocol, may be that of anything.
-        and type(hint).__module__ not in ("abc", "typing", "typing_extensions")
-        and HTTPConnection not in hint.__mro__
-        and hint not in HTTPConnection.__mro__
-        for name in parameters.signature.parameters
-    )
-
-
-def _checked_statuses(statuses: Collection[int]) -> frozenset[int]:
-    for status in statuses:
-        if not isinstance(status, int) or not 100 <= status <= 599:
-            raise ValueError(f"cache_status has {status!r}, which is no HTTP status of 100 to 599")
-    return frozenset(statuses)

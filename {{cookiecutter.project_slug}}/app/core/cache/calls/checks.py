@@ -6,6 +6,9 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
+from starlette.requests import HTTPConnection
+
+from ..keys import Parameters
 from ..values import from_dependencies, hints_of, injected, signature_of
 
 _EARLIEST = 2.0  # of early refresh
@@ -68,3 +71,23 @@ def check_background(func: Callable[..., Any]) -> None:
             f'refresh="background" of {func.__qualname__}: {name!r} {what}, which has ended by '
             f'then; use refresh="inline", or open inside the function what it needs'
         )
+
+
+def may_have_request(parameters: Parameters) -> bool:
+    """Whether an argument may be a request, by what the annotations say."""
+    return not all(
+        isinstance(hint := parameters.hints.get(name), type)
+        # An abstract class, or a protocol, may be that of anything.
+        and type(hint).__module__ not in ("abc", "typing", "typing_extensions")
+        and HTTPConnection not in hint.__mro__
+        and hint not in HTTPConnection.__mro__
+        for name in parameters.signature.parameters
+    )
+
+
+def checked_statuses(statuses: Collection[int]) -> frozenset[int]:
+    """Return statuses; raise `ValueError` for what is none."""
+    for status in statuses:
+        if not isinstance(status, int) or not 100 <= status <= 599:
+            raise ValueError(f"cache_status has {status!r}, which is no HTTP status of 100 to 599")
+    return frozenset(statuses)

@@ -5,17 +5,19 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from ..base import Nonces
-from ..coherence import Cached, Computed, Freshness, is_failure
-from ..keys import MOST_TAGS
+from ..base import CacheBackend, Nonces
+from ..coherence import Cached, Computed, Freshness, Invalidations, is_failure
+from ..expiry import milliseconds
+from ..keys import MOST_TAGS, KeyPattern
 from ..stored import Record, Shown, codec, names_its_key, owner_digest
 from ..values import BY_HAND
-from .filling import stored_bytes
 from .reading import TAGS, VALUE, Reader, Store, tags_of_record, value_at
 from .running import in_a_thread
+from .storing import refuse_large, stored_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +82,17 @@ class FactoryCall:
         return Computed(result, data if self._freshness.expire else None, ms)
 
 
+class EntryStore(Store, Protocol):
+    """What entries need of a manager."""
+
+    backend: CacheBackend
+    invalidations: Invalidations
+
+
 class Entries:
     """The entries of one manager by whole keys: what was set by hand, and what was computed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: EntryStore) -> None:
         self._store = store
         self._reader = Reader(store, OWNER, BY_HAND, by_hand=True)
         store.readers[owner_digest(OWNER)] = self._reader
@@ -118,6 +127,25 @@ class Entries:
             for key, each in found.items()
             if each is not None and tuple(map(now.get, each.tags)) == each.nonces
         }
+
+    async def set(self, key: str, value: Any, expire: int | timedelta) -> bool:
+        """Store a value by hand; return whether it is stored. Remove what stood there if it is not."""
+        backend, invalidations = self._store.backend, self._store.invalidations
+        if milliseconds(expire) == 0:
+            await invalidations.remove([key])
+            return False
+        try:
+            data = codec.encode(value, BY_HAND)
+            refuse_large(self._store, data)
+            if backend.keeps_bytes:
+                storing = backend.set_bytes(key, data, expire)
+            else:
+                storing = backend.set(key, codec.decode(data), expire)
+        except codec.UnstorableError as error:
+            logger.warning("not stored at %s: %s", Shown(key), error)
+            await invalidations.remove([key])
+            return False
+        return await invalidations.carry_out(storing, False, [KeyPattern((key,))])
 
     async def get_or_set(
         self, key: str, factory: Factory, freshness: Freshness, tags: tuple[str, ...]

@@ -6,11 +6,9 @@ result may be stored for everybody who makes the same call.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ..base import Nonces
@@ -19,7 +17,6 @@ from ..keys import all_tags_key
 from ..reads import Reads, during, handed, run_watched
 from ..stored import (
     Record,
-    RenderedResponse,
     Shown,
     codec,
     owner_of,
@@ -27,9 +24,11 @@ from ..stored import (
     sent,
     stated,
 )
-from .reading import FORM, INJECTED, RESPONSE, SENT, TAGS, VALUE, Hit, Store, tags_of_record
+from .asked import Asked, handed_out
+from .reading import FORM, INJECTED, RESPONSE, SENT, TAGS, VALUE, tags_of_record
 from .response_capture import ResponseCapture
 from .side_effects import InKey, SideEffects
+from .storing import stored_bytes
 from .warn import called, why_unkeyed
 
 if TYPE_CHECKING:
@@ -37,19 +36,6 @@ if TYPE_CHECKING:
 
 _MEANT = ("it read ", "its status is ", "its Cache-Control is ", "its Pragma is ", "it says that ")
 """Reasons not to store which the function has given itself, or which were warned of before."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """The request that a call answers, and the response that FastAPI builds for it."""
-
-    connection: HTTPConnection | None = None
-    injected: Response | None = None
-    headers: frozenset[str] = frozenset()
-    """Names of headers, in lower case, of which arguments in the key are made."""
-
-
-BY_HAND = Asked()
 
 
 class OneCall:
@@ -292,31 +278,3 @@ class OneCall:
             return None
         more = {FORM: sending.form, **sent.describe(taken)}
         return Record(SENT, taken.body, {**about, **more})
-
-
-def handed_out(
-    hit: Hit,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    sending: ResponseCapture | None,
-    asked: Asked,
-) -> Any:
-    """Do what the function did besides, and return its result."""
-    value, changes = hit
-    if changes is not None:
-        given = (*args, *kwargs.values())
-        found = next((each for each in given if isinstance(each, Response)), None)
-        response = asked.injected or found
-        if response is not None:
-            changes.apply(response)
-    if type(value) is RenderedResponse and sending is not None:
-        return sending.response(value)
-    return value
-
-
-def stored_bytes(store: Store, key: str, owner: bytes, record: Record) -> bytes:
-    """Return a record as it is stored; raises `UnstorableError` for one that is too large."""
-    store.refuse_large(record.payload, key)  # also if it becomes smaller
-    data = record.to_bytes(key, owner, compress_over=store.compress_over)
-    store.refuse_large(data, key)
-    return data

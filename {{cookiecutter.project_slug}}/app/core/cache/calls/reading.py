@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..base import NearCache, NearEntry, Nonces
 from ..coherence import Cached, Fence, Freshness, Look
-from ..keys import OfFunctions, checked_tag_keys
+from ..keys import Identity, OfFunctions, checked_tag_keys
 from ..stored import (
     Changes,
     Record,
@@ -43,10 +43,8 @@ class Store(Protocol):
     compress_over: int
     max_entry_bytes: int
     fence: Fence
+    functions: OfFunctions[Identity]
     readers: OfFunctions["Reader"]
-
-    def refuse_large(self, data: bytes, key: str | None = None) -> None:
-        """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
 
 
 class Reader:
