@@ -86,7 +86,7 @@ class Record:
         return cls(kind, payload, about)
 
 
-def rest_of(about: Mapping[str, Any]) -> bytes:
+def rest_of(about: Mapping[str, Any] | str) -> bytes:
     """Return what else there is to say of a record, as it is stored."""
     return json.dumps(about, separators=(",", ":")).encode()
 
