@@ -29,7 +29,7 @@ MOST: Final = {
     "http": 110,
     "keys": 1060,
     "reads": 720,
-    "resilience": 260,
+    "resilience": 257,
     "settings": 372,
     "stored": 900,
     "values": 1080,

@@ -53,7 +53,7 @@ class NearCache(Protocol):
     def changed(self, keys: Iterable[str], /) -> None:
         """Remove what somebody says has changed."""
 
-    def forget(self, patterns: Collection[KeyPattern], tags: Collection[str] = (), /) -> None:
+    def forget(self, patterns: Collection[KeyPattern], /) -> None:
         """Remove what this process invalidates, and keep no reply to what was asked before."""
 
 

@@ -55,7 +55,7 @@ def pool_at(server: RedisServer, host: str, port: int, size: int) -> Pool:
 async def lent(pool: Pool) -> Pipeline:
     """Wait for a connection."""
     async with asyncio.timeout(WITHIN):
-        await pool.wait()
+        await pool.turns.acquire()
     return pool.acquire()
 
 

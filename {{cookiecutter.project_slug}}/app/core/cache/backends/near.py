@@ -146,12 +146,10 @@ class NearCache:
             for key in keys:
                 self._remove(key)
 
-    def forget(self, patterns: Collection[KeyPattern], tags: Collection[str] = ()) -> None:
+    def forget(self, patterns: Collection[KeyPattern]) -> None:
         """Remove what this process invalidates, and keep no reply to what was asked before."""
         with self._lock:
             self.epoch += 1
-            for tag in tags:
-                self._remove(tag)
             for pattern in patterns:
                 if pattern.exact_key is not None:
                     self._remove(pattern.exact_key)

@@ -91,8 +91,7 @@ class Cluster:
         self, server: Server, places: list[int], request: Request, deadline: float
     ) -> list[Any]:
         commands = [request.commands[place] for place in places]
-        part = replace(request, commands=commands)
-        replies = await server.execute(part, deadline)
+        replies = await server.execute(replace(request, commands=commands), deadline)
         return [
             await self._redirected(server, command, request, reply, deadline)
             if isinstance(reply, AskError)
@@ -110,7 +109,6 @@ class Cluster:
     ) -> Any:
         if request.changed is not None:
             request.changed.cancel()
-        request = replace(request, changed=None)
         for _ in range(_HOPS):
             address = _host(reply.host, server), int(reply.port)
             server = self._server(address)
@@ -121,7 +119,7 @@ class Cluster:
                 self._refresh_slots()
             else:
                 commands = [("ASKING",), command]
-            request = replace(request, commands=commands)
+            request = replace(request, commands=commands, changed=None)
             *_, answer = await server.execute(request, deadline)
             if not isinstance(answer, AskError):
                 return answer

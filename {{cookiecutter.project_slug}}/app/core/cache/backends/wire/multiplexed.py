@@ -20,8 +20,8 @@ from functools import partial
 from typing import Any
 
 from .connections import AnyConnection
-from .pipeline import MOST_UNSENT, Pipeline, Wait, answer_of
-from .requests import Command, Get, Gets, Request, Sealed
+from .pipeline import MOST_UNSENT, Pipeline
+from .requests import Command, Get, Gets, Request, Sealed, Wait, answer_of
 from .tracking import TRUST_RENEWAL_SECONDS, TRUST_SECONDS, InvalidationTracker
 
 _PROOF_SECONDS = 1.0

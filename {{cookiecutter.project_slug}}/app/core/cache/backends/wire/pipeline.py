@@ -17,7 +17,7 @@ from redis.exceptions import InvalidResponse
 
 from ...errors import UnansweredError
 from .connections import AnyConnection
-from .requests import BrokenConnectionError, Get, Gets, Hook, Sealed
+from .requests import BrokenConnectionError, Gets, Hook, Sealed, Wait, WaitOfGet, answer_of
 
 _BUFFER_BYTES = 65536
 _CLOSE_SECONDS = 1.0
@@ -30,35 +30,6 @@ STALL_GRACE_SECONDS = 0.05
 """A timer that is so late was held up by this process: once, there is as long to read replies."""
 
 _INCOMPLETE = object()
-
-
-class Wait:
-    """A request that has been sent."""
-
-    __slots__ = ("answer", "deadline", "hook", "replies", "sealed")
-
-    def __init__(
-        self,
-        answer: "asyncio.Future[list[Any]] | None",
-        deadline: float,
-        sealed: Sealed | Gets,
-        hook: Hook | None,
-    ) -> None:
-        self.answer, self.deadline, self.sealed, self.hook = answer, deadline, sealed, hook
-        self.replies: list[Any] = []
-
-
-WaitOfGet = tuple["asyncio.Future[Any]", float, Get]
-"""A GET that has been sent: its answer and deadline.
-
-A tuple, because one is made for most hits, and an object takes three times as long.
-"""
-
-
-def answer_of(wait: Wait | WaitOfGet) -> tuple["asyncio.Future[Any] | None", float]:
-    """Return where the answer goes, `None` if nobody waits for it any more, and its deadline."""
-    answer, deadline = wait[:2] if isinstance(wait, tuple) else (wait.answer, wait.deadline)
-    return (None if answer is None or answer.done() else answer), deadline
 
 
 class Pipeline(asyncio.BufferedProtocol):

@@ -8,20 +8,19 @@ from .requests import BrokenConnectionError
 
 
 class Pool:
-    """Pipelines of one event loop, at most `size`; `make` makes one."""
+    """Pipelines of one event loop, at most `size`; `make` makes one.
+
+    Acquire one of the `turns` first, and then a pipeline.
+    """
 
     def __init__(self, make: Callable[[], Pipeline], size: int) -> None:
         self._make = make
-        self._turns = asyncio.Semaphore(size)
+        self.turns = asyncio.Semaphore(size)
         self._idle: list[Pipeline] = []
         self._is_closed = False
 
-    async def wait(self) -> None:
-        """Wait in line for a pipeline; call `acquire` then."""
-        await self._turns.acquire()
-
     def acquire(self) -> Pipeline:
-        """Lend a pipeline, after `wait` has returned; give it back with `release`."""
+        """Lend a pipeline; give it and the turn back with `release`."""
         while self._idle:
             pipeline = self._idle.pop()  # the one that was used last
             if not pipeline.is_over:
@@ -34,7 +33,7 @@ class Pool:
             pipeline.end(BrokenConnectionError("it is not needed any more"))
         else:
             self._idle.append(pipeline)
-        self._turns.release()
+        self.turns.release()
 
     def end(self) -> list[Pipeline]:
         """End the pipelines, and return them; those that are lent now are ended when they come back."""

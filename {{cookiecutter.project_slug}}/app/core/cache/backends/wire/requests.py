@@ -9,11 +9,12 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
 import hiredis
+from redis.exceptions import InvalidResponse
 
 from ...errors import UnansweredError
 from ...resilience import Use
@@ -43,10 +44,6 @@ _TYPES: dict[bytes | str | int, set[type]] = {
     "UNLINK": {int},
 }
 """The types of replies; an error may be one to every command."""
-
-
-class StrayReplyError(Exception):
-    """A connection answered with what belongs to another command."""
 
 
 class BrokenConnectionError(UnansweredError):
@@ -110,12 +107,12 @@ class Gets:
         self.packed, self.count = b"".join(sent), len(sent)
 
     def unsealed(self, replies: list[Any]) -> list[Any]:
-        """Return the replies; raise `StrayReplyError` if they are those to other commands."""
+        """Return the replies; raise `InvalidResponse` if they are those to other commands."""
         if self._token is not None and replies.pop() != self._token:
-            raise StrayReplyError("a reply that belongs to another command")
+            raise InvalidResponse("a reply that belongs to another command")
         for reply in replies:
             if type(reply) is not bytes and reply is not None and not isinstance(reply, Exception):
-                raise StrayReplyError("a reply that belongs to another command")
+                raise InvalidResponse("a reply that belongs to another command")
         return replies
 
 
@@ -136,12 +133,36 @@ class Sealed:
         """How many replies there will be."""
 
     def unsealed(self, replies: list[Any]) -> list[Any]:
-        """Return the replies to the commands; raise `StrayReplyError` if they are not theirs."""
+        """Return the replies to the commands; raise `InvalidResponse` if they are not theirs."""
         if replies.pop() != self._token:
-            raise StrayReplyError("a reply that belongs to another command")
+            raise InvalidResponse("a reply that belongs to another command")
         for command, reply in zip(self._commands, replies, strict=True):
             types = _TYPES.get(command[0])
             is_right = types is None or type(reply) in types or isinstance(reply, Exception)
             if not is_right:
-                raise StrayReplyError("a reply that belongs to another command")
+                raise InvalidResponse("a reply that belongs to another command")
         return replies
+
+
+@dataclass(slots=True)
+class Wait:
+    """A request that has been sent."""
+
+    answer: "asyncio.Future[list[Any]] | None"
+    deadline: float
+    sealed: Sealed | Gets
+    hook: Hook | None
+    replies: list[Any] = field(default_factory=list)
+
+
+WaitOfGet = tuple["asyncio.Future[Any]", float, Get]
+"""A GET that has been sent: its answer and deadline.
+
+A tuple, because one is made for most hits, and an object takes three times as long.
+"""
+
+
+def answer_of(wait: Wait | WaitOfGet) -> tuple["asyncio.Future[Any] | None", float]:
+    """Return where the answer goes, `None` if nobody waits for it any more, and its deadline."""
+    answer, deadline = wait[:2] if isinstance(wait, tuple) else (wait.answer, wait.deadline)
+    return (None if answer is None or answer.done() else answer), deadline

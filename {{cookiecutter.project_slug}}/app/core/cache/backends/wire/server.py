@@ -37,10 +37,6 @@ _TRIALS = 10
 """So many connections may break one after the other before a request is given up."""
 
 
-class TakenOverError(Exception):
-    """A connection leads to another server than those before, which is not ready yet."""
-
-
 @dataclass(slots=True)
 class Options:
     """What all servers of a backend share. `budget` is in seconds."""
@@ -193,7 +189,7 @@ class Server:
         pool = self._here().pool
         try:
             async with asyncio.timeout_at(deadline):
-                await pool.wait()
+                await pool.turns.acquire()
         except TimeoutError as error:  # for others of this process: not the server's fault
             self.breaker.pool_exhausted(self._told(error), request.use)
             raise
@@ -236,12 +232,12 @@ class Server:
             self._large.add(name)
 
     async def _connect(self) -> AnyConnection:
-        """Open a connection. Raises `TakenOverError` if that is how a takeover was found."""
+        """Open a connection, unless that is how a takeover was found: the server is not ready then."""
         generation = self._generation
         connection = await self._connect_anew()
         if generation is not self._generation and self.breaker.turns_away:
             connection.drop()
-            raise TakenOverError("another server has taken over")
+            raise ConnectionAbortedError("another server has taken over")
         self._here().opened.add(connection)
         return connection
 
@@ -282,13 +278,9 @@ class Server:
             partial(self._failed, use),
             partial(self.breaker.worked, use),
             self._note_large,
-            InvalidationTracker(self._keeper, self._untold, wanted=use is Use.READ),
+            InvalidationTracker(self._keeper, self.refuse, wanted=use is Use.READ),
             budget=self._budget,
         )
-
-    def _untold(self, error: ResponseError) -> None:
-        if self._keeper is not None:
-            self.refuse(error, "there is no near cache of it")
 
     def _failed(self, use: Use, error: Exception) -> None:
         self.breaker.failed(self._told(error), use)

@@ -48,14 +48,14 @@ class Keeper(Protocol):
 class InvalidationTracker:
     """The invalidation messages of one connection.
 
-    They are asked for where they are `wanted`. `refused` is called with the error of a server that
-    does not tell such things.
+    They are asked for where they are `wanted`. With a keeper, `refused` is called with the
+    error of a server that does not tell such things, and with what follows from that.
     """
 
     def __init__(
         self,
         keeper: Keeper | None,
-        refused: Callable[[ResponseError], None],
+        refused: Callable[[ResponseError, str], None],
         *,
         wanted: bool = True,
     ) -> None:
@@ -72,8 +72,8 @@ class InvalidationTracker:
     def begin(self, reply: Any) -> None:
         """Note what the server has answered to that."""
         self.is_on = reply == b"OK"
-        if isinstance(reply, ResponseError):
-            self._refused(reply)
+        if isinstance(reply, ResponseError) and self._keeper is not None:
+            self._refused(reply, "there is no near cache of it")
 
     def hook(self, request: Request, source: Source) -> Hook | None:
         """Return what keeps the replies to a request, if anything does."""
