@@ -20,7 +20,7 @@ from redis import Redis
 from app.core.cache import CacheManager, RedisBackend, cache_response
 from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
 from app.core.cache.backends.wire.pipeline import LARGE_BYTES
-from app.core.cache.backends.wire.requests import Get, Sealed
+from app.core.cache.backends.wire.requests import Get
 from app.core.cache.coherence.leases import LEASE_MS
 from app.core.cache.errors import UnavailableError
 from tests.cache.conftest import redis_backend
@@ -423,13 +423,16 @@ async def test_large_values_do_not_hold_up_small_ones(
 ) -> None:
     """Once known to be large, a value is not read over the connection that all reads share."""
     shared: list[bytes] = []
-    ask = MultiplexedConnection.ask
+    for name in ("ask", "read_nowait"):
+        method: Any = getattr(MultiplexedConnection, name)
 
-    def noted(multiplexed: MultiplexedConnection, sealed: Sealed, *rest: Any) -> Any:
-        shared.append(sealed.packed)
-        return ask(multiplexed, sealed, *rest)
+        def noted(
+            multiplexed: MultiplexedConnection, sent: Any, *rest: Any, method: Any = method
+        ) -> Any:
+            shared.append(sent.packed)
+            return method(multiplexed, sent, *rest)
 
-    monkeypatch.setattr(MultiplexedConnection, "ask", noted)
+        monkeypatch.setattr(MultiplexedConnection, name, noted)
     large = "x" * 2 * LARGE_BYTES
     await redis_manager.set("large", large)
     await redis_manager.set("small", 1)

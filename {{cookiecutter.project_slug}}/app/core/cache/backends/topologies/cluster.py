@@ -156,7 +156,7 @@ class Cluster:
         owned = {}
         for server in self._masters:
             try:
-                (nodes,) = await server.execute(_request("CLUSTER", "NODES"))
+                (nodes,) = await server.execute(Request([("CLUSTER", "NODES")], Use.READ))
             except UnavailableError:
                 self._refresh_slots()
                 raise
@@ -208,7 +208,7 @@ class Cluster:
         for address in [*known, *self._replicas]:
             server = self._server(address)
             try:
-                (ranges,) = await server.execute(_request("CLUSTER", "SLOTS"))
+                (ranges,) = await server.execute(Request([("CLUSTER", "SLOTS")], Use.READ))
             except UnavailableError:
                 continue
             if ranges and not isinstance(ranges, ResponseError):  # which is in the log, once
@@ -244,10 +244,6 @@ class Cluster:
             server = self._servers[address] = self._new_server(address)
             server.on_renewal = self._refresh_slots
         return server
-
-
-def _request(*command: str) -> Request:
-    return Request((command,), Use.READ)
 
 
 async def _all(parts: list[Coroutine[Any, Any, T]]) -> list[T]:
