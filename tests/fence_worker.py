@@ -258,7 +258,7 @@ def with_nonce(data: bytes, nonce: bytes) -> bytes:
     """Return a record with another nonce of its one tag, if it has one, and with its sum."""
     head, _, payload = data.partition(b"\n")
     start, _, rest = head.rsplit(b" ", 2)
-    rest = re.sub(rb'"nonces":\["\w+"\]', b'"nonces":["%b"]' % nonce, rest)
+    rest = re.sub(rb'("tags":\{"[^"]+":)"\w+"', rb'\1"%b"' % nonce, rest)
     return b"%b %08x %b\n%b" % (start, crc32(payload, crc32(rest)), rest, payload)
 
 
