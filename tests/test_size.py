@@ -19,7 +19,6 @@ TOO_LONG: Final = {
     "manager.py: CacheManager",
     "tests/cache/calls/test_closed_by_default.py",
     "tests/cache/coherence/test_fence.py",
-    "tests/cache/coherence/test_pending.py",
 }
 """What is longer than it may be. This list may shrink, and never grows."""
 

@@ -26,7 +26,7 @@ from app.core.cache.coherence.pending import (
     PendingInvalidations,
 )
 from app.core.cache.keys.patterns import KeyPattern
-from tests.cache.coherence.test_pending import KINDS, OF_ALL_NUMBERS, WAYS, Entries
+from tests.cache.coherence.pending_scenes import KINDS, OF_ALL_NUMBERS, WAYS, Entries
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import Direction, Fault, FaultProxy
 from tests.cache.faults import PATIENT, eventually, swept

@@ -1,113 +1,23 @@
-"""The journal: an invalidation that does not reach the backend is kept (promise P6)."""
+"""Invalidations that do not reach Redis are kept, and delivered late (promises P3 and P6)."""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from redis import Redis
 
-from app.core.cache import CacheManager, cache_response, invalidate_cache
-from app.core.cache.coherence.pending import SLOTS, InvalidationEvent, PendingInvalidations
+from app.core.cache import CacheManager
+from app.core.cache.coherence.pending import SLOTS, InvalidationEvent
 from app.core.cache.errors import UnavailableError
-from app.core.cache.keys.patterns import KeyPattern
-from tests.cache.conftest import SixMethods, redis_backend
+from tests.cache.coherence.pending_scenes import KINDS, OF_ALL_NUMBERS, WAYS, Entries, delivered
+from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import FaultProxy
 from tests.cache.faults import BUDGET, How, eventually, manager_behind, without_redis
 from tests.redis_server import RedisServer
-
-
-class Entries:
-    """Entries of each kind, that say what their source said when they were made."""
-
-    def __init__(self, manager: CacheManager) -> None:
-        self.manager = manager
-        self.source = "old"
-        self.runs = 0
-
-        @cache_response(manager, "function", key="{number}", tags=["tag:{number}", "tag"])
-        async def function(number: int) -> str:
-            return self.compute()
-
-        @cache_response(manager, "plain", key="{number}")
-        async def plain(number: int) -> str:
-            return self.compute()
-
-        self.function, self.plain = function, plain
-
-    def compute(self) -> str:
-        """Ask the source."""
-        self.runs += 1
-        return self.source
-
-    async def store(self, numbers: list[int]) -> None:
-        """Store one of each kind for each number."""
-        for number in numbers:
-            await self.manager.set(f"set:{number}", self.source)
-            await self.made(number)
-            await self.function(number)
-            await self.plain(number)
-
-    async def made(self, number: int) -> Any:
-        """Read what `get_or_set` makes."""
-        return await self.manager.get_or_set(f"made:{number}", self.compute, tags=[f"tag:{number}"])
-
-    async def read(self, kind: str, number: int) -> set[Any]:
-        """Return what can be read of an entry, in every way; `None` for a miss."""
-        key = f"{kind}:{number}"
-        if kind in ("function", "plain"):
-            return {await getattr(self, kind)(number)}
-        found = {await self.manager.get(key), (await self.manager.get_many([key])).get(key)}
-        if kind == "made":
-            return found | {await self.made(number)}
-        return found | ({"exists"} if await self.manager.exists(key) else set())
-
-    async def write(self, number: int, **covered: Any) -> None:
-        """Call a function that changes the source, and invalidates what it has to."""
-
-        async def write(number: int) -> None:
-            self.source = "new"
-
-        await invalidate_cache(self.manager, **covered)(write)(number)
-
-
-Way = tuple[Callable[[Entries, int], Awaitable[object]], set[str]]
-
-WAYS: Final[dict[str, Way]] = {
-    "delete": (lambda entries, n: entries.manager.delete(f"set:{n}"), {"set"}),
-    "delete_many": (
-        lambda entries, n: entries.manager.delete_many([f"set:{n}", f"made:{n}"]),
-        {"set", "made"},
-    ),
-    "a key": (lambda entries, n: entries.manager.invalidate(f"made:{n}"), {"made"}),
-    "a pattern": (
-        lambda entries, n: entries.manager.invalidate(f"*:{n}"),
-        {"set", "made", "function", "plain"},
-    ),
-    "a tag": (lambda entries, n: entries.manager.invalidate_tags(f"tag:{n}"), {"made", "function"}),
-    "set": (lambda entries, n: entries.manager.set(f"set:{n}", "new"), {"set"}),
-    "set over made": (lambda entries, n: entries.manager.set(f"made:{n}", "new"), {"made"}),
-    "set, for no time": (lambda entries, n: entries.manager.set(f"set:{n}", 1, expire=0), {"set"}),
-    "f.invalidate": (lambda entries, n: entries.function.invalidate(n), {"function"}),
-    "f.invalidate, without tags": (lambda entries, n: entries.plain.invalidate(n), {"plain"}),
-    "invalidate_cache": (
-        lambda entries, n: entries.write(n, keys=["set:{number}", "ma*e:{number}"]),
-        {"set", "made"},
-    ),
-    "invalidate_cache by tags": (
-        lambda entries, n: entries.write(n, tags=["tag:{number}"]),
-        {"made", "function"},
-    ),
-    "f.invalidate_all": (lambda entries, n: entries.function.invalidate_all(), {"function"}),
-    "clear": (lambda entries, n: entries.manager.clear(), {"set", "made", "function", "plain"}),
-}
-"""Ways to invalidate entries of a number, and the kinds of those that it covers."""
-OF_ALL_NUMBERS: Final = {"f.invalidate_all", "clear"}
-KINDS: Final = ("set", "made", "function", "plain")
 
 
 @pytest.fixture
@@ -144,11 +54,6 @@ def undeliverable(manager: CacheManager) -> Iterator[None]:
         for step in ("delete_many", "delete_matching", "invalidate_tag_keys", "set_bytes"):
             patch.setattr(manager.backend, step, fail)
         yield
-
-
-async def delivered(manager: CacheManager) -> None:
-    """Wait until nothing is to be delivered."""
-    await eventually(lambda: len(manager.invalidations.pending) == 0)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -465,210 +370,6 @@ async def test_p6_too_many_become_one_of_everything(
         assert redis_client.exists(sibling) == 1
     finally:
         redis_client.unlink(sibling)
-
-
-class Moody(SixMethods):
-    """A backend of six methods that raise while it is away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.away = False
-
-    def _come(self) -> None:
-        if self.away:
-            raise OSError("away")
-
-    async def get(self, key: str) -> Any | None:
-        self._come()
-        return await super().get(key)
-
-    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
-        self._come()
-        return await super().set(key, value, expire)
-
-    async def delete(self, key: str) -> bool:
-        self._come()
-        return await super().delete(key)
-
-    async def exists(self, key: str) -> bool:
-        self._come()
-        return await super().exists(key)
-
-    async def clear(self) -> bool:
-        self._come()
-        return await super().clear()
-
-
-class Swallowing(SixMethods):
-    """A backend that raises nothing while it is away: it says `None` or `False`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.away = False
-
-    async def get(self, key: str) -> Any | None:
-        return None if self.away else await super().get(key)
-
-    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
-        return not self.away and await super().set(key, value, expire)
-
-    async def delete(self, key: str) -> bool:
-        return not self.away and await super().delete(key)
-
-    async def exists(self, key: str) -> bool:
-        return not self.away and await super().exists(key)
-
-    async def clear(self) -> bool:
-        return not self.away and await super().clear()
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_p6_it_is_kept_for_a_backend_of_six_methods(way: str) -> None:
-    """Which raise while it is away; it is tried from time to time."""
-    manager = CacheManager(backend := Moody())
-    entries = Entries(manager)
-    invalidate, covered = WAYS[way]
-    await entries.store([1])
-    backend.away = True
-    assert not await invalidate(entries, 1)
-    entries.source = "new"
-    for kind in covered:
-        assert await entries.read(kind, 1) <= {None, "new"}
-    backend.away = False
-    for kind in covered:
-        assert await entries.read(kind, 1) <= {None, "new"}
-    await delivered(manager)
-    for kind in covered:
-        assert "old" not in await entries.read(kind, 1)
-    await manager.close()
-
-
-class Deliveries:
-    """Takes what is delivered, which may fail or be held up."""
-
-    def __init__(self) -> None:
-        self.made: list[set[str]] = []
-        self.fails = False
-        self.go_on = asyncio.Event()
-        self.go_on.set()
-
-    async def take(self, patterns: Collection[KeyPattern]) -> None:
-        self.made.append(set(map(str, patterns)))
-        await self.go_on.wait()
-        if self.fails:
-            raise UnavailableError("not now")
-
-
-@pytest.fixture
-async def journal() -> AsyncIterator[tuple[PendingInvalidations, Deliveries]]:
-    """Lend a journal, and where it delivers to."""
-    deliveries = Deliveries()
-    journal = PendingInvalidations(
-        deliveries.take,
-        KeyPattern(("app:", "")),
-        logger=logging.getLogger(__name__),
-        listener=lambda _: None,
-    )
-    yield journal, deliveries
-    await journal.close()
-
-
-async def test_p6_the_same_again_takes_no_second_slot(
-    journal: tuple[PendingInvalidations, Deliveries],
-) -> None:
-    """And is delivered once: all keys together, and each pattern."""
-    kept, deliveries = journal
-    for _ in range(3):
-        kept.add([KeyPattern(("app:a",)), KeyPattern(("app:b",)), KeyPattern(("app:c", ""))])
-    assert len(kept) == 3
-    await kept.deliver()
-    assert deliveries.made == [{"app:a", "app:b"}, {"app:c*"}]
-    assert len(kept) == 0
-
-
-async def test_p6_what_comes_during_a_delivery_is_delivered_after_it(
-    journal: tuple[PendingInvalidations, Deliveries],
-) -> None:
-    """Even if it is the same: the delivery under way may have been too early for it."""
-    kept, deliveries = journal
-    deliveries.go_on.clear()
-    kept.add([KeyPattern(("app:a",))])
-    delivering = asyncio.create_task(kept.deliver())
-    await eventually(lambda: deliveries.made)
-    kept.add([KeyPattern(("app:a",))])
-    deliveries.go_on.set()
-    await delivering
-    assert deliveries.made == [{"app:a"}] * 2
-    assert len(kept) == 0
-
-
-async def test_p6_what_was_not_delivered_stays(
-    journal: tuple[PendingInvalidations, Deliveries],
-) -> None:
-    """It is tried again by itself until it is."""
-    kept, deliveries = journal
-    deliveries.fails = True
-    kept.add([KeyPattern(("app:a",))])
-    await eventually(lambda: len(deliveries.made) == 2)
-    assert kept.covers("app:a")
-    assert not kept.covers("app:b")
-    deliveries.fails = False
-    await eventually(lambda: not kept.covers("app:a"))
-
-
-def test_p6_a_loop_that_ends_loses_nothing() -> None:
-    """Another one delivers it as soon as somebody asks."""
-    deliveries = Deliveries()
-    kept = PendingInvalidations(
-        deliveries.take,
-        KeyPattern(("app:", "")),
-        logger=logging.getLogger(__name__),
-        listener=lambda _: None,
-    )
-
-    async def add() -> None:
-        kept.add([KeyPattern(("app:a",))])
-
-    async def ask() -> None:
-        await eventually(lambda: not kept.covers("app:a"))
-
-    asyncio.run(add())
-    asyncio.run(ask())
-    assert deliveries.made == [{"app:a"}]
-
-
-NOT_BY_DELETE: Final = [
-    "a pattern",
-    "a tag",
-    "set",
-    "set over made",
-    "f.invalidate_all",
-    "clear",
-    "invalidate_cache by tags",
-]
-"""Ways of which a backend that swallows its failures tells: `False` of `delete` may mean no entry."""
-
-
-@pytest.mark.parametrize("way", NOT_BY_DELETE)
-async def test_p6_a_backend_that_says_false_has_not_done_it(way: str) -> None:
-    """What it did not do is kept, and done when it does something again."""
-    manager = CacheManager(backend := Swallowing())
-    entries = Entries(manager)
-    invalidate, covered = WAYS[way]
-    await entries.store([1])
-    assert {value for kind in KINDS for value in await entries.read(kind, 1)} >= {"old"}
-    backend.away = True
-    assert not await invalidate(entries, 1)
-    entries.source = "new"
-    for kind in covered:
-        assert "old" not in await entries.read(kind, 1)
-    backend.away = False
-    for kind in covered:
-        assert "old" not in await entries.read(kind, 1)
-    await delivered(manager)
-    for kind in covered:
-        assert "old" not in await entries.read(kind, 1)
-    await manager.close()
 
 
 async def test_p6_a_tag_counts_once(manager: CacheManager) -> None:
