@@ -24,7 +24,7 @@ from tests.cache.backends.callers import (
     line_to,
 )
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
-from tests.cache.faults import eventually, hold_up
+from tests.cache.faults import eventually, hold_up, soon
 from tests.redis_server import RedisServer
 
 
@@ -74,6 +74,27 @@ async def test_callers_share_one_connection(caller: Caller, proxy: FaultProxy) -
     await asyncio.gather(*(caller.ask(("PING",)) for _ in range(100)))
     await caller.ask(("PING",))
     assert proxy.connections == 1
+
+
+async def test_p5_a_connection_that_is_ended_while_it_is_opened_is_closed(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    """By what the connecting has found, for one: nobody else would ever close it."""
+    connector = Connector(password=redis_server.password, db=redis_server.db, timeout=FOREVER)
+    opened: list[str] = []
+
+    async def connect() -> Any:
+        connection = await connector.connect(redis_server.host, redis_server.port)
+        await connection.send_command("CLIENT", "ID")
+        opened.append(str(await connection.read_response()))
+        asking.multiplexed.end(BrokenConnectionError("another generation"))
+        return connection
+
+    asking = caller_over(connect)
+    with pytest.raises(BrokenConnectionError):
+        await soon(asking.ask(("PING",)))
+    await eventually(lambda: not {*opened} & {each["id"] for each in redis_client.client_list()})
+    assert len(opened) == 1
 
 
 async def test_p5_a_cancelled_caller_disturbs_nobody(caller: Caller) -> None:

@@ -226,13 +226,17 @@ class Pipeline(asyncio.BufferedProtocol):
 
     async def _open(self) -> None:
         try:
-            self._connection = await self._connect()
+            connection = await self._connect()
+            if self.is_over:  # it was ended meanwhile, perhaps by what the connecting has found
+                connection.drop()
+                return
+            self._connection = connection
             self._reader = hiredis.Reader(
                 protocolError=InvalidResponse,
                 replyError=BaseParser.parse_error,
                 notEnoughData=_INCOMPLETE,
             )
-            self._transport = self._connection.take_over(self)
+            self._transport = connection.take_over(self)
         except Exception as error:
             self.failed(error)
             self.end(error)
