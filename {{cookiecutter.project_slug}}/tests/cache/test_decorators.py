@@ -406,6 +406,8 @@ async def test_why_a_response_is_not_stored_is_logged(
         ({"expire": 1.5}, TypeError, r"expire=1\.5"),
         ({"ignore": ("nobody",)}, ValueError, "'nobody'.*number"),
         ({"ignore": "number"}, TypeError, "ignore='number'"),
+        ({"key": 7}, TypeError, "key=7"),
+        ({"shared": "no"}, TypeError, "shared='no' must be True or False"),
     ],
 )
 async def test_wrong_arguments_are_errors_when_decorating(

@@ -126,6 +126,13 @@ async def test_the_keys_are_those_of_the_decoration(manager: CacheManager) -> No
     assert await manager.exists("one") is False
 
 
+async def test_a_flag_that_is_none_is_refused(our_manager: CacheManager) -> None:
+    """A text such as "no" would else count as yes."""
+    options: dict[str, Any] = {"only_on_success": "no"}
+    with pytest.raises(TypeError, match="only_on_success='no' must be True or False"):
+        invalidate_cache(our_manager, "users*", **options)
+
+
 @pytest.mark.parametrize("keys", ["", [], ["user*", ""], [7]])
 async def test_wrong_keys_are_errors_when_decorating(our_manager: CacheManager, keys: Any) -> None:
     """An invalidation of nothing is a mistake."""

@@ -21,6 +21,8 @@ from .calls import (
     as_coroutine_function,
     attach,
     check_background,
+    check_flags,
+    check_key,
     check_manager,
     check_several,
     check_times,
@@ -108,12 +110,8 @@ def cache_response(
         raise ValueError(f"refresh={refresh!r} must be 'inline' or 'background'")
     check_times(expire, stale, early_refresh)
     check_several(ignore=ignore, vary=vary, cache_status=cache_status, tags=tags)
-    if key is not None and not (isinstance(key, str) or callable(key)):
-        raise TypeError(
-            f"key={key!r} must be a template, such as 'user:{{user_id}}', or a function"
-        )
-    if not isinstance(shared, bool):
-        raise TypeError(f"shared={shared!r} must be True or False")
+    check_key(key)
+    check_flags(shared=shared)
     options: dict[str, Any] = {
         "key_prefix": key_prefix,
         "ignore": ignore,
@@ -190,6 +188,7 @@ def invalidate_cache(
     """
     check_manager(cache_manager, "invalidate_cache", 'keys="users:*"')
     check_several(keys=() if keys is None else keys, tags=tags)
+    check_flags(only_on_success=only_on_success)
     patterns = [keys] if isinstance(keys, str) else list(keys or [])
     if not (patterns or tags) or not all(isinstance(key, str) and key for key in patterns):
         raise ValueError(f"keys={keys!r} must be a key or a list of keys, none of them empty")

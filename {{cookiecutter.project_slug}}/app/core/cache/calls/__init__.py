@@ -4,7 +4,14 @@ Nothing here talks to a server by itself.
 """
 
 from .cached_calls import CachedCalls
-from .checks import check_background, check_manager, check_several, check_times
+from .checks import (
+    check_background,
+    check_flags,
+    check_key,
+    check_manager,
+    check_several,
+    check_times,
+)
 from .dependencies import routes_of
 from .entries import Entries, Factory
 from .handles import Handles
@@ -30,6 +37,8 @@ __all__ = [
     "as_coroutine_function",
     "attach",
     "check_background",
+    "check_flags",
+    "check_key",
     "check_manager",
     "check_several",
     "check_times",

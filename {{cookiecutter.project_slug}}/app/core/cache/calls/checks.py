@@ -61,6 +61,21 @@ def check_several(**given: Any) -> None:
             )
 
 
+def check_flags(**given: Any) -> None:
+    """Raise `TypeError` for an argument that is neither True nor False."""
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name}={value!r} must be True or False")
+
+
+def check_key(key: Any) -> None:
+    """Raise `TypeError` for a `key` that can make none."""
+    if key is not None and not (isinstance(key, str) or callable(key)):
+        raise TypeError(
+            f"key={key!r} must be a template, such as 'user:{{user_id}}', or a function"
+        )
+
+
 def check_background(func: Callable[..., Any]) -> None:
     """Raise `ValueError` for a function that needs what is gone when it runs in the background."""
     signature, hints = signature_of(func), hints_of(func)
