@@ -187,10 +187,9 @@ class Fence:
             until = until or _in(self.lock_timeout)
             standing, nonces, _ = look
             flight, look, result = self.flights.get(key), None, None
+            ours = InFlight(key, tags)
             if found is not None:
-                result = await self.fills.refresh(
-                    InFlight(key, tags), call, standing or b"", nonces, found
-                )
+                result = await self.fills.refresh(ours, call, standing or b"", nonces, found)
             elif key in self.fills.apart:
                 result = await self.fills.alone(key, call)
             elif flight is not None and _may_join(flight, standing, nonces, online=online):
@@ -201,9 +200,7 @@ class Fence:
                 soon = min(until, _in(leases.LEASE_MS / 1000)) if leading else until
                 look, result = await self._wait_for(other, call, soon)
             else:
-                result = await self.fills.lead(
-                    InFlight(key, tags), call, standing, nonces, online=online
-                )
+                result = await self.fills.lead(ours, call, standing, nonces, online=online)
             if result is not None:
                 return result
             if _in(0) >= until:  # others are faster, time and again
