@@ -22,12 +22,12 @@ TESTS: Final = SERVICE / "tests" / "cache"
 
 BESIDE: Final = "beside the rooms"
 MOST: Final = {
-    BESIDE: 980,
-    "backends": 1900,
-    "calls": 1670,
-    "coherence": 1210,
+    BESIDE: 741,
+    "backends": 1908,
+    "calls": 1873,
+    "coherence": 1263,
     "http": 110,
-    "keys": 1060,
+    "keys": 1102,
     "reads": 720,
     "resilience": 257,
     "settings": 372,

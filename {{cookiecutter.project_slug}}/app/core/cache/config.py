@@ -32,12 +32,17 @@ class CacheFactory:
         """Return a new manager. It connects when it is first used, not here.
 
         Without `settings` they are read from the environment. Raises `CacheConfigError` for a wrong
-        value, for contradictions, and for packages that are missing or too old.
+        value, for contradictions, and for packages that are missing or too old, and `TypeError`
+        for what are no settings.
         """
         insist_on_the_rest()
         from .settings import CacheSettings, backend_of  # noqa: PLC0415 - see `__init__`
 
         settings = CacheSettings.load() if settings is None else settings
+        if not isinstance(settings, CacheSettings):
+            raise TypeError(  # it may hold a password
+                f"settings is a {type(settings).__name__}; give CacheSettings(...), or leave it out"
+            )
         manager = CacheManager(
             backend_of(settings),
             default_ttl=settings.cache_default_ttl,

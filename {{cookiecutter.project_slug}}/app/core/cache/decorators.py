@@ -76,10 +76,10 @@ def cache_response(
     by another one have it run each time.
 
     `key` replaces what stands behind `key_prefix`: a template such as `"user:{user_id}"`, whose
-    values are escaped, or a function that takes every call that the function takes, and returns a
-    string, which is taken as it is, or a tuple, whose parts are escaped and joined by colons. A
-    template names, and a function reads, every parameter that is not ignored and not handed over by
-    FastAPI. `templates` tells how a value stands in a key.
+    values are escaped, or a function that takes every call that the function takes. It returns a
+    string, of which `*` and `~` are escaped, or a tuple, whose parts are escaped and joined by
+    colons. A template names, and a function reads, every parameter that is not ignored and not
+    handed over by FastAPI. `templates` tells how a value stands in a key.
 
     `tags` name groups that can be invalidated together, with arguments as in `"user:{user_id}"`; a
     function among them derives tags from the result, at the cost of a round trip for each hit.

@@ -4,6 +4,7 @@ import itertools
 import logging
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,3 +143,11 @@ def test_what_holds_no_password_is_shown() -> None:
     for value in ["0", "-1", "1.5", "redis", "two words", "redis:6379", "a:1,b:2", "/run/ca.pem"]:
         assert shown(value) == repr(value)
     assert shown("tcp://10.96.0.1:6379") == "'tcp://10.96.0.1:6379'"
+
+
+@pytest.mark.parametrize("given", [{"redis_password": SECRET}, SECRET], ids=["dict", "text"])
+def test_p8_what_are_no_settings_is_told_without_what_is_in_it(given: Any) -> None:
+    """A dictionary of settings may hold a password."""
+    with pytest.raises(TypeError, match=r"^settings is a \w+; give CacheSettings") as caught:
+        CacheFactory.create_cache_manager(given)
+    assert SECRET not in str(caught.value)

@@ -1,6 +1,6 @@
 """Fills: how a call runs its function, and what becomes of what that returns.
 
-Every fill takes the same way, `fill`, and they differ in what their record may replace:
+Every fill takes the same way, `_fill`, and they differ in what their record may replace:
 
 - `lead`: the lease that this call has put at the key;
 - `refresh`: the old record, for which it has a claim; a failure leaves that where it is;
