@@ -76,10 +76,6 @@ class CacheBackend(ABC):
     it calls `clear`.
     """
 
-    keeps_bytes: bool = False
-    """Whether `get` and `set` are JSON over `get_bytes` and `set_bytes`, so that these can be used
-    directly. Otherwise the manager hands over and takes out copies of values."""
-
     connects: bool = True
     """Whether it may have connections, which belong to the event loop that they were made in."""
 
@@ -164,6 +160,13 @@ class CacheBackend(ABC):
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
         """Store `data` as it is, otherwise like `set`. By default: as text, a character a byte."""
         return await self.set(key, _RAW + data.decode("latin-1"), expire)
+
+    async def set_json(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
+        """Store the JSON of a value. By default: the value, so that `get` finds it, by `set`."""
+        value = codec.decode(data)
+        if isinstance(value, str) and value.startswith(_RAW):  # it would be read as bytes
+            return await self.set_bytes(key, data, expire)
+        return await self.set(key, value, expire)
 
     async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
         """Return what stands at each of `keys`; in one round trip where the backend can."""
@@ -274,8 +277,6 @@ def is_nonce(data: bytes | None) -> bool:
 class BytesBackend(CacheBackend):
     """A backend that keeps bytes: implement `get_bytes` and `set_bytes`, and values are JSON."""
 
-    keeps_bytes = True
-
     async def get(self, key: str) -> Any | None:
         """Return the value at `key`, or `None`, also for bytes that are no value of ours."""
         data = await self.get_bytes(key)
@@ -287,3 +288,6 @@ class BytesBackend(CacheBackend):
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
         """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
         return await self.set_bytes(key, codec.encode(value, codec.BY_HAND), expire)
+
+    async def set_json(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
+        return await self.set_bytes(key, data, expire)

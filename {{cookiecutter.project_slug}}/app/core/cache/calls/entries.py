@@ -137,10 +137,7 @@ class Entries:
         try:
             data = codec.encode(value, BY_HAND)
             refuse_large(self._store, data)
-            if backend.keeps_bytes:
-                storing = backend.set_bytes(key, data, expire)
-            else:
-                storing = backend.set(key, codec.decode(data), expire)
+            storing = backend.set_json(key, data, expire)
         except codec.UnstorableError as error:
             logger.warning("not stored at %s: %s", Shown(key), error)
             await invalidations.remove([key])
