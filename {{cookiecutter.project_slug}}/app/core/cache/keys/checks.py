@@ -65,6 +65,8 @@ def checked_own(
     for each in left:
         if each not in handed_over:
             places = [_place(one, hints) for one in parameters.keyed if one not in handed_over]
+            if isinstance(own, Template) and not {*own.text.split(":")} <= {*places}:
+                places = [own.text, _place(each, hints)]
             raise ValueError(
                 f"key= of {name} leaves out {each!r}, a parameter of it: calls that differ in it "
                 f"would get each other's results; name it, or an attribute of it, as in "

@@ -225,7 +225,13 @@ def _text(value: Any, _plain: type | None = None) -> str:
     if not isinstance(value, _PLAIN):
         kind = type(value).__qualname__
         raise UnkeyableError(f"a {kind} has no text that could stand in a key")
-    return str(value)
+    return _moment(value) if isinstance(value, (datetime, time)) else str(value)
+
+
+def _moment(value: datetime | time) -> str:
+    """Return the text of a time, with what `str` leaves out: its fold, and the name of its zone."""
+    zone = getattr(value.tzinfo, "key", None)
+    return " ".join(filter(None, [str(value), "fold" if value.fold else None, zone]))
 
 
 def _content(value: Any) -> object:
