@@ -6,8 +6,8 @@ are replaced by their digest.
 
 In a key, a value differs from a text that looks like it (`1` and `"1"`, `None` and `"None"`). If a
 value has the annotated type, only its text is in the key. Otherwise its type follows: `1~int`.
-Without an annotation, the type follows texts that look like a number, a date, a UUID, `None`,
-`True` or `False`: `1~str`. An escaped text never contains a tilde.
+Without an annotation, it follows a `Decimal`, a path, and a text that looks like a number, a date,
+a UUID, `None`, `True` or `False`: `1~str`. An escaped text never contains a tilde.
 """
 
 import itertools
