@@ -154,7 +154,7 @@ class CacheBackend(ABC):
             return value.removeprefix(_RAW).encode("latin-1")
         try:
             return codec.encode(value)
-        except codec.UnstorableError:  # put there by somebody else
+        except codec.UnstorableError:  # another program stored it
             return WRONG_TYPE
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:

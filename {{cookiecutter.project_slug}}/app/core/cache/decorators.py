@@ -60,8 +60,8 @@ def cache_response(
     """Cache the result of the function. The key holds the function's name and its arguments.
 
     Put the decorator between FastAPI's route decorator and the function. Every key begins with
-    `key_prefix`, so `invalidate_cache(keys="{key_prefix}*")` removes every entry. `expire` is in
-    seconds, or a `timedelta`; without it the manager's `default_ttl` holds.
+    `key_prefix`: if that is "users", `keys="users:*"` of `invalidate_cache` removes every entry.
+    `expire` is in seconds, or a `timedelta`; without it the manager's `default_ttl` holds.
 
     The key leaves out parameters that `ignore` names, such as a database session, and those of type
     `Response` or `BackgroundTasks`. Of a `Request` it holds method, path and query. `vary` adds to
@@ -92,13 +92,13 @@ def cache_response(
     dependency that ends with it. With `early_refresh`, for example 1.0, one caller computes a hot
     entry again shortly before it expires. An invalidated entry is never served.
 
-    A hit returns what the call would have returned. Not stored are exceptions, values that would
-    not come back equal, results of a call that scheduled a background task, and responses that set
-    a cookie, say `no-store` or `private`, or have a status that is neither 2xx nor in
-    `cache_status`. If an argument has no stable identity, the call runs uncached. A plain `def`
-    function runs in a thread; the decorated function must be awaited.
+    A hit returns what the call would have returned. Exceptions are not stored, nor are values that
+    would not come back equal, nor results of a call that scheduled a background task. A response is
+    not stored if it sets a cookie, says `no-store` or `private`, or has a status that is neither
+    2xx nor in `cache_status`. If an argument has no stable identity, the call runs uncached. A
+    plain `def` function runs in a thread; the decorated function must be awaited.
 
-    Each object has its own entries of a method. Put `cache_response` above `classmethod`.
+    Put it above `classmethod` and `staticmethod`. Each object has its own entries of a method.
 
     Raises `TypeError` or `ValueError` when it is applied: for invalid arguments, for a parameter
     whose type can have no identity, for a background refresh of a function that needs something

@@ -3,7 +3,7 @@
     router = APIRouter(route_class=CachedRoute)     # and app.router.route_class = CachedRoute
 
 FastAPI validates and encodes the result of an endpoint. On a route of this class that happens only
-on a miss: the rendered body is stored, and a hit sends it with the headers and the status that
+on a miss. The rendered body is stored. A hit sends it with the headers and the status that
 dependencies set for this request. FastAPI documents such route classes (`get_route_handler`).
 Middlewares run around the route as usual.
 

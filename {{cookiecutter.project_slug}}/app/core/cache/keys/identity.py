@@ -4,10 +4,10 @@ It consists of module and qualified name, the fields of the classes that the fun
 the variables that a closure captured. A factory of routers makes many functions with one name; they
 differ in what they captured: settings, a text, another function.
 
-The records of a function that was made inside another one name an owner. It holds more: the code,
-and a random token for each captured object without an identity, such as a client or an engine. The
-result may depend on that object, and other processes may have a different one. So only functions
-with the same object use these records. The keys are the same, so an invalidation removes them all.
+Records name an owner. Of a function that was made inside another one, it also holds the code and a
+random token for each captured object without an identity, such as a client or an engine. The result
+may depend on that object, and other processes may have a different one. So only functions with the
+same object use these records. The keys are the same, so an invalidation removes them all.
 """
 
 from collections import deque
@@ -163,7 +163,7 @@ class OfFunctions(dict[bytes, T]):
         self._full: set[str] = set()
 
     def keep(self, func: Any, place: bytes, value: T) -> bool:
-        """Keep a value, unless the place has one. Return `True` once a name, when it is full."""
+        """Keep a value at a free place; return whether its name is full for the first time."""
         if place in self:
             return False
         name = f"{func.__module__}.{func.__qualname__}"

@@ -28,7 +28,7 @@ def function_of(call: Any) -> Any:
 
 
 def parameters_used(call: Callable[..., Any]) -> set[str]:
-    """Return the parameters that the code reads, and all its texts if it reads its `**`."""
+    """Return the parameters that the code reads, and its string constants if it reads `**`."""
     code = getattr(function_of(call), "__code__", None)
     if code is None:
         return set()

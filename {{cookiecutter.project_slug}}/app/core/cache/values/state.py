@@ -1,8 +1,8 @@
 """Reads the whole state of an object, or refuses.
 
-The state of an instance is its `__dict__` and the slots of its classes. If that is more than the
-fields of its class, or if a part of it is in C and not visible, `UnkeyableError` is raised: with
-only a part of the state, two different instances would look equal.
+The state of an instance is its `__dict__` and the slots of its classes. `UnkeyableError` is raised
+if that is more than the fields of its class, or if a part of it is in C and not visible. With only
+a part of the state, two different instances would look equal.
 
 Instances of an ORM are refused: their state is in a session, and reading an attribute may query the
 database. So this module never reads attributes, but `__dict__` and slots.
