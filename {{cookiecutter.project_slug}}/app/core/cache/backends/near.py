@@ -29,7 +29,7 @@ from .wire.pipeline import LARGE_BYTES
 from .wire.requests import Hook, Request
 from .wire.tracking import Source
 
-_FOR_EVER = -1  # as PTTL says it
+_FOR_EVER = -1  # PTTL's reply for a key without expiry
 _OVERHEAD_BYTES = 300  # about what an entry takes besides its key and its data
 _LARGEST_PART = 8
 

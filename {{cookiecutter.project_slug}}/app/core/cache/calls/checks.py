@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from ..keys import Parameters
 from ..values import from_dependencies, hints_of, injected, signature_of
 
-_EARLIEST = 2.0  # of early refresh
+_EARLIEST = 2.0  # the largest factor of early refresh
 
 
 def check_manager(manager: Any, decorator: str, example: str) -> None:

@@ -167,7 +167,7 @@ class Entries:
     async def get_or_set_many(
         self, names: Mapping[str, str], load_missing: Callable[[list[str]], Any], age: Freshness
     ) -> dict[str, Any]:
-        """Return the values at whole keys, by their names; load those that are missing in one call."""
+        """Return the values at whole keys, by their names; load missing ones in one call."""
         fence, found = self._store.fence, await self.get_many(names)
         online, values = found is not None, found or {}
         calls = {

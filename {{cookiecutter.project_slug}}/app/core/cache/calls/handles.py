@@ -104,7 +104,7 @@ class Handles:
         return inspect.BoundArguments(self._whole, call.arguments)
 
     def _typo(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError | None:
-        """Return what is wrong with arguments besides those that are missing."""
+        """Return what is wrong with the given arguments; those that are missing do not count."""
         try:
             self._signature.bind_partial(*args, **kwargs)
         except TypeError as error:

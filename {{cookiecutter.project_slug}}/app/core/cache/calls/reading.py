@@ -231,7 +231,7 @@ class Reader:
 
     def _sent(self, record: Record) -> RenderedResponse:
         stored = sent.restore(record.about, record.payload)
-        if stored.status != 200:  # as most have
+        if stored.status != 200:  # most have 200
             self._refuse_status(stored.status)
         return stored
 

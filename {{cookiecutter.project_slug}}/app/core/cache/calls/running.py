@@ -1,4 +1,4 @@
-"""How a decorated function is run: awaited where it is asynchronous, in a thread where it is not."""
+"""How a decorated function is run: awaited if it is asynchronous, otherwise in a thread."""
 
 import functools
 import inspect

@@ -9,7 +9,7 @@ from ..stored import Shown
 from ..values import UnkeyableError, kind_of
 
 _MOST_SHOWN = 2000  # characters of a warning
-_MOST_KINDS = 32  # of reasons that are warned of, for each function
+_MOST_KINDS = 32  # warnings of one function
 
 
 class Warnings:

@@ -22,7 +22,7 @@ class Computed:
 
 @dataclass(slots=True)
 class Cached:
-    """What a record holds, and whether it is due to be computed anew."""
+    """What a record holds, and whether it is due to be computed again."""
 
     value: Any
     due: bool = False

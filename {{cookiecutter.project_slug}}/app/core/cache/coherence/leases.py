@@ -44,7 +44,7 @@ class Leases:
     # --- a fill --------------------------------------------------------------------------------
 
     async def acquire_lease(self, flight: InFlight, standing: bytes | None, nonces: Nonces) -> bool:
-        """Put a lease at the key; return whether the fill may begin, as it may if there is none."""
+        """Put a lease at the key; return whether that worked, or `True` if the backend is away."""
         if self._pending.covers(flight.key, *flight.tags):
             return True
         try:
@@ -106,7 +106,7 @@ class Leases:
         try:
             kept = await self._looks.ask(self._backend.renew(key, over, LEASE_MS))
         except UnavailableError:
-            kept = True  # for all we know
+            kept = True  # it may still be there
         if kept and flight.running:
             self.schedule_renewal(flight)
 

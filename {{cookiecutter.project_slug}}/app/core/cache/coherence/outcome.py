@@ -12,7 +12,7 @@ from ..loops import reset
 
 
 class Outcome(Enum):
-    """Where the result of a call came from: its word in the log, and in `Cache-Status` (RFC 9211)."""
+    """Where a result came from: the word in the log, and that in `Cache-Status` (RFC 9211)."""
 
     HIT = "hit", "hit"
     STALE = "stale", "hit"

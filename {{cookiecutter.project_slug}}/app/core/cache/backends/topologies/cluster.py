@@ -195,7 +195,7 @@ class Cluster:
             raise UnavailableError("no server of the cluster answers in time") from None
 
     def _refresh_slots(self) -> None:
-        """Read the map anew, in the background, unless that was just done."""
+        """Read the map again, in the background, unless that was just done."""
         if time.monotonic() - self._read_at > _PAUSE_SECONDS:
             self._reading.start()
 

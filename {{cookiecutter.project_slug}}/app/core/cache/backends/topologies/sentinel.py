@@ -176,7 +176,7 @@ class Master(Single):
         await super().close()
 
     async def _leave_the_replaced(self) -> None:
-        with suppress(Exception):  # of a sentinel: another one is asked in a second
+        with suppress(Exception):  # this sentinel fails; another one is asked in a second
             async with asyncio.timeout(_TRUSTED_SECONDS):
                 if await self._sentinels.name_another():
                     self._server.renew()

@@ -62,7 +62,7 @@ class Pipeline(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf  # a handle of uvloop that is due at once has no time
         self._grace_ends = 0.0
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # which TLS can slice
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # TLS slices it
         self._reader: Any = None
         self._lost = asyncio.Event()
 
