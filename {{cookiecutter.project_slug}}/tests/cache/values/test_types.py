@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import Enum, StrEnum
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -100,7 +100,23 @@ class Page(JSONResponse):
     """A subclass of a response."""
 
 
-Annotated = Colour | Mood | Point | Model | Page | Place
+def made() -> type:
+    """Make a class, as a factory does."""
+
+    @dataclasses.dataclass
+    class Made:
+        x: object
+
+    return Made
+
+
+if TYPE_CHECKING:
+    Made = Point
+else:
+    Made = made()
+
+
+Annotated = Colour | Mood | Point | Model | Page | Place | Made
 EXAMPLES: dict[str, Callable[[], list[Any]]] = {
     "`None`, `bool`, `int`, `float`, `str`": lambda: [
         *(None, True, 0, -(2**70), 1.5, -0.0, math.nan, math.inf, "", "ü\n", '{"$set":[]}'),
@@ -127,6 +143,7 @@ EXAMPLES: dict[str, Callable[[], list[Any]]] = {
     ],
     "class with `__cache_key__`": lambda: [Own(1)],
     "a class itself": lambda: [int, Point],
+    "object of a class that a function made": lambda: [Made(1)],
     "subclass of a built-in type": lambda: [Text("a"), Words()],
     "any other object: function, file, generator, ORM row, session": lambda: [
         *(object(), lambda: None, iter([]), map(str, ()), memoryview(b"a"), Exception("x")),

@@ -9,7 +9,7 @@ from redis import Redis
 from app.core.cache import (
     CacheManager,
 )
-from app.core.cache.backends import redis
+from app.core.cache.backends import redis_store
 from tests.cache.backends.near.scene import AsUser, Elsewhere, Source, Wire, left
 from tests.cache.conftest import redis_backend
 from tests.cache.faults import manager_behind
@@ -74,8 +74,8 @@ def as_user(redis_server: RedisServer, redis_client: Redis) -> Iterator[AsUser]:
 @pytest.fixture
 def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody look who was not told."""
-    monkeypatch.setattr(redis, "POLL_SECONDS", 1000.0)
-    monkeypatch.setattr(redis, "_LONGEST_WAIT_SECONDS", 1000.0)
+    monkeypatch.setattr(redis_store, "POLL_SECONDS", 1000.0)
+    monkeypatch.setattr(redis_store, "_LONGEST_WAIT_SECONDS", 1000.0)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from redis import Redis
 from app.core.cache import (
     CacheManager,
 )
-from app.core.cache.backends import redis
+from app.core.cache.backends import redis_store
 from app.core.cache.coherence import leases
 from tests.cache.backends.near.scene import KEY, AsUser, Wire, connection_of
 from tests.cache.conftest import redis_backend
@@ -136,7 +136,7 @@ async def test_p4_waiters_look_again_when_their_connection_breaks(
     near_size: int,
 ) -> None:
     """At once, and on the next one they watch again; nothing is left of the first."""
-    monkeypatch.setattr(redis, "_LONGEST_WAIT_SECONDS", 1000.0)
+    monkeypatch.setattr(redis_store, "_LONGEST_WAIT_SECONDS", 1000.0)
     leader = Leader(other)
     async with three(wire, redis_server, prefix, near_size) as (manager, *_):
         await manager.get("connect")
@@ -160,7 +160,7 @@ async def test_p4_waiters_look_from_time_to_time_who_may_not_be_told(
     more: tuple[str, ...],
 ) -> None:
     """Both permissions that the README names are needed to be told; else they look."""
-    monkeypatch.setattr(redis, "_LONGEST_WAIT_SECONDS", 1000.0)
+    monkeypatch.setattr(redis_store, "_LONGEST_WAIT_SECONDS", 1000.0)
     manager = as_user(*more, near_size=0)
     leader = Leader(CacheManager(redis_backend(redis_server, key_prefix=manager.key_prefix)))
     await manager.get("connect")
