@@ -1,8 +1,8 @@
 """How calls of `ContextVar.get` are seen while a function runs.
 
 From Python 3.12 on the interpreter tells of calls, in all tasks and threads of the run, and of a place in
-the code that calls something else only once: https://docs.python.org/3/library/sys.monitoring.html. It is
-asked while something is watched, and no longer.
+code that is not the application's own only once: https://docs.python.org/3/library/sys.monitoring.html. It
+is asked while something is watched, and no longer.
 
 Before, a profile function is set for each step of the run, and for those of its tasks, which a task factory
 makes: https://docs.python.org/3/library/sys.html#sys.setprofile. It gives way to a profiler, ends after
@@ -17,7 +17,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, Token, copy_context
 from functools import partial
-from types import BuiltinMethodType, CodeType, FrameType
+from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodDescriptorType
 from typing import Any, TypeVar
 
 from ..here import FOLDER, is_own
@@ -33,6 +33,7 @@ _monitoring: Any = getattr(sys, "monitoring", None)
 _MOST_CALLS = 1_000_000
 """What is watched of one step on Python 3.11: more would take longer than an operation may."""
 _READERS = frozenset({"get", "set", copy_context.__name__})
+_METHODS = (BuiltinMethodType, MethodDescriptorType)
 _TOOLS = (4, 3, 5)
 """The numbers of `sys.monitoring` that nothing in the standard library takes."""
 
@@ -99,7 +100,7 @@ def in_thread(call: Callable[[], T]) -> T:
 def follow(function: Any) -> None:
     """Take the package of a function for the application's own, though it may be installed."""
     if follow_home(function_of(function)) and _monitoring is not None:
-        _monitoring.restart_events()  # places in its code were of no interest before
+        _monitoring.restart_events()  # of places in its code nothing was to be told before
 
 
 def _reads(reader: str, code: CodeType) -> bool:
@@ -270,16 +271,30 @@ def _take(tool: int) -> bool:
 
 
 def _called(code: CodeType, _: int, called: Any, first: Any) -> Any:
-    """Note a call of `ContextVar.get`; ask to be told no more of a place that calls others."""
-    name = getattr(called, "__name__", "")
-    if name not in _READERS or not _reads(name, code):
+    """Note what a call in own code reads; ask to be told no more of a place in other code.
+
+    A place in own code may call something else next time, so it is told of each time.
+    """
+    if not is_own(code.co_filename):
         return _monitoring.DISABLE
-    if called is copy_context:
+    if type(called) is not FunctionType:  # which is told of when it calls
+        _note(called, first, sys._getframe(1))
+    return None
+
+
+def _note(called: Any, first: Any, frame: FrameType) -> None:
+    """Note what is read by a call, or by a builtin to which a variable or its `get` is handed."""
+    if type(called) is partial:
+        called, first = called.func, next(iter(called.args), first)
+    if type(first) is partial:
+        first = first.func
+    if called is copy_context or first is ContextVar.get:
         note_all()
-    variable = called.__self__ if type(called) is BuiltinMethodType else first
-    if type(variable) is ContextVar:
-        seen(variable, sys._getframe(1))
-    return None  # what is called at this place next may be something else
+    name = called.__name__ if type(called) in _METHODS else "get"
+    for each in (called, first):
+        variable = each.__self__ if type(each) is BuiltinMethodType else each
+        if type(variable) is ContextVar and name != "reset" and _reads(name, frame.f_code):
+            seen(variable, frame)
 
 
 _Hook: Any = _Profile if _monitoring is None else _Monitor
