@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from fastapi import HTTPException
 
@@ -272,6 +273,28 @@ async def test_p8_a_place_that_has_called_something_else_is_watched_on(
 def run_place(places: dict[str, Callable[[], Any]]) -> Any:
     """Ask by what stands there."""
     return places["it"]()
+
+
+async def test_p1_what_waits_in_ordinary_ways_is_stored(
+    manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What libraries give the event loop to call reads nothing of the application's."""
+
+    @cache_response(manager, "read")
+    async def read() -> list[int]:
+        queue: asyncio.Queue[int] = asyncio.Queue()
+        waiting = asyncio.create_task(queue.get())
+        await asyncio.gather(asyncio.sleep(0.001), asyncio.wait_for(queue.put(1), 10))
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group, asyncio.Lock():
+            group.create_task(asyncio.sleep(0))
+        async with anyio.create_task_group() as other:
+            other.start_soon(asyncio.sleep, 0)
+        with anyio.move_on_after(10):
+            return [await asyncio.shield(waiting)]
+        return []
+
+    assert await read() == [1]
+    assert "is not stored" not in caplog.text
 
 
 async def test_tasks_are_made_as_ever(manager: CacheManager) -> None:

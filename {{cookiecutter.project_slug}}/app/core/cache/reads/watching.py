@@ -20,10 +20,11 @@ from functools import partial
 from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodDescriptorType
 from typing import Any, TypeVar
 
-from ..here import FOLDER, is_own
 from ..here import follow as follow_home
+from ..here import is_own
 from ..loops import reset
 from .observed import Reads, current, is_watched, seen
+from .unwatched import hides_reads, is_for_later
 from .uses import function_of
 from .variables import note_all
 
@@ -138,10 +139,10 @@ class _Profile:
         if not self._is_on:
             return
         now = sys.getprofile()
+        if not _is_ours(now):  # the function has ended ours, or started a profiler
+            note_all()
         if now is None or _is_ours(now):
             sys.setprofile(self._before)
-        else:  # the function has started a profiler
-            note_all()
         if self._loop is not None and _is_ours(self._loop.get_task_factory()):
             self._loop.set_task_factory(self._factory)
 
@@ -199,27 +200,18 @@ def _profile() -> Callable[[FrameType, str, Any], object]:
             if type(variable) is ContextVar:
                 if called.__name__ in _READERS and _reads(called.__name__, frame.f_code):
                     seen(variable, frame)
-            elif called is copy_context and _is_for_a_thread(frame):
+            elif hides_reads(called, frame):
                 note_all()
         elif event != "call":
             return
+        elif is_for_later(frame, _Steps):
+            note_all()
         left -= 1
         if left < 0:
             sys.setprofile(None)
             note_all()
 
     return hook
-
-
-def _is_for_a_thread(frame: FrameType | None) -> bool:
-    """Whether a context is copied for other threads, by the application or by a library for it."""
-    if frame is not None and frame.f_code is asyncio.Handle.__init__.__code__:
-        return False  # for the event loop
-    while frame is not None and not frame.f_code.co_filename.startswith(FOLDER):
-        if is_own(frame.f_code.co_filename):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _is_ours(hook: object) -> bool:
