@@ -35,9 +35,9 @@ def is_for_later(frame: FrameType, watched: type) -> bool:
 
 
 def _is_for_a_thread(frame: FrameType | None) -> bool:
-    """Whether a context is copied for other threads, by the application or by a library for it."""
+    """Whether the application, or a library for it, copies a context, perhaps for a thread."""
     if frame is not None and frame.f_code is asyncio.Handle.__init__.__code__:
-        return False  # for the event loop
+        return False  # the event loop copies it for a callback
     while frame is not None and not frame.f_code.co_filename.startswith(FOLDER):
         if is_own(frame.f_code.co_filename):
             return True
