@@ -28,7 +28,7 @@ MOST: Final = {
     "coherence": 1263,
     "http": 110,
     "keys": 1102,
-    "reads": 720,
+    "reads": 764,
     "resilience": 257,
     "settings": 372,
     "stored": 900,

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import cProfile
 import functools
 import json
 import operator
@@ -156,6 +157,44 @@ def awaiting(work: Callable[[], str]) -> Callable[[], Awaitable[str]]:
     return run
 
 
+async def called_back(schedule: Callable[[Callable[..., object]], object]) -> str:
+    """Ask in what the event loop calls."""
+    found = asyncio.get_running_loop().create_future()
+    schedule(lambda *_: found.set_result(service().answered()))
+    return str(await found)
+
+
+def by_the_loop(name: str, *before: Any) -> Callable[[], Awaitable[str]]:
+    """Return what asks in a callback that is given to a method of the event loop."""
+    return lambda: called_back(
+        lambda read: getattr(asyncio.get_running_loop(), name)(*before, read)
+    )
+
+
+def with_a_profiler() -> str:
+    """Ask while a profiler runs that is ended again."""
+    profiler = cProfile.Profile()
+    profiler.enable()
+    answer = service().answered()
+    profiler.disable()
+    return answer
+
+
+def with_no_profile_function() -> str:
+    """Ask when nobody profiles any more."""
+    sys.setprofile(None)
+    return service().answered()
+
+
+def with_one_that_pauses() -> str:
+    """Ask while nobody profiles for a moment."""
+    before = sys.getprofile()
+    sys.setprofile(None)
+    answer = service().answered()
+    sys.setprofile(before)
+    return answer
+
+
 registry: Any = OrderedDict(service=Derived())
 
 
@@ -189,6 +228,20 @@ WAYS: dict[str, Callable[[], Any]] = {
     "a method caller of the variable": awaiting(lambda: operator.methodcaller("get")(who)),
     "the context": awaiting(in_the_context),
     "all of the context": awaiting(in_all_of_the_context),
+    "a task that is made by hand": lambda: asyncio.Task(service().awaited()),
+    "a callback": by_the_loop("call_soon"),
+    "a callback at a time": by_the_loop("call_later", 0),
+    "a callback from a thread": by_the_loop("call_soon_threadsafe"),
+    "a callback in a partial": lambda: called_back(
+        lambda read: asyncio.get_running_loop().call_soon(functools.partial(read))
+    ),
+    "a callback with an argument": by_the_loop("call_soon", lambda read: read()),
+    "a callback of a task": lambda: called_back(
+        asyncio.ensure_future(asyncio.sleep(0)).add_done_callback
+    ),
+    "a profiler": awaiting(with_a_profiler),
+    "no profile function": awaiting(with_no_profile_function),
+    "a profile function that pauses": awaiting(with_one_that_pauses),
     "a copy of the context": awaiting(lambda: copy_context().run(plain)),
 }
 

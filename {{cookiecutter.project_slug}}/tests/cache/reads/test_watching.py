@@ -2,14 +2,19 @@
 
 import asyncio
 import cProfile
+import functools
 import gc
+import itertools
+import operator
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from fastapi import HTTPException
 
@@ -172,6 +177,124 @@ async def test_p8_a_place_in_the_code_may_call_something_else_each_time(
         assert await as_users(lambda: cached(number)) == ["nobody"] * 4  # noqa: B023 - at once
     sources["it"].source = who
     assert await as_users(lambda: cached(9)) == ["alice", "bob"] * 2
+
+
+def version() -> str:
+    """Say what is the same for everybody."""
+    return "1.0"
+
+
+def called(read: Callable[[], str]) -> str:
+    """Call what it is given."""
+    return read()
+
+
+class Lazy:
+    """Calls what it was given: as an object, as a descriptor, as a cached property."""
+
+    def __init__(self, read: Callable[[], str]) -> None:
+        self.read = read
+
+    def __call__(self) -> str:
+        return self.read()
+
+    def __get__(self, _: object, __: object) -> str:
+        return self.read()
+
+
+class Fields:
+    """Has both as fields."""
+
+    first, second = Lazy(version), Lazy(who.get)
+
+    @functools.cached_property
+    def both(self) -> list[str]:
+        """Ask both."""
+        return [read() for read in READS.values()]
+
+
+READS: dict[str, Callable[[], str]] = {"version": version, "who": who.get}
+BUILTINS: dict[str, Callable[[], Any]] = {"version": str, "who": who.get}
+LATER: dict[str, Callable[[], Any]] = {"version": version, "who": lambda: who.get()}  # noqa: PLW0108
+LAZY = [Lazy(version), Lazy(who.get)]
+PARTIAL: Any = {"version": functools.partial(version), "who": functools.partial(who.get)}
+OF_ANY: Any = {"who": functools.partial(ContextVar.get, who), "get": who.get}
+VARIABLES = [who]
+CALLER: Any = {"who": operator.methodcaller("get")}
+
+PLACES: dict[str, Callable[[], Any]] = {
+    "a comprehension": lambda: {name: read() for name, read in READS.items()},
+    "a builtin first": lambda: [read() for read in BUILTINS.values()],
+    "a function that asks": lambda: [read() for read in LATER.values()],
+    "a helper": lambda: [called(version), called(READS["who"])],
+    "a map of a helper": lambda: list(map(called, READS.values())),
+    "a map of a lambda": lambda: [*map(lambda read: read(), READS.values())],  # noqa: C417
+    "a reduction": lambda: functools.reduce(lambda _, read: read(), READS.values(), ""),
+    "the key of an order": lambda: (
+        sorted(READS.values(), key=lambda read: read()) and called(who.get)
+    ),
+    "objects that are called": lambda: [each() for each in LAZY],
+    "objects with an attribute": lambda: [each.read() for each in LAZY],
+    "descriptors": lambda: [Fields().first, Fields().second],
+    "a cached property": lambda: Fields().both,
+    "a generator": lambda: ",".join(read() for read in READS.values()),
+}
+OF_BUILTINS: dict[str, Callable[[], Any]] = {
+    "a partial": lambda: [read() for read in PARTIAL.values()],
+    "a partial of the method": lambda: OF_ANY["who"](),  # noqa: PLW0108
+    "a map of a partial": lambda: [*itertools.starmap(PARTIAL["who"], [()])],
+    "a map of the method": lambda: [*map(ContextVar.get, VARIABLES)],
+    "a method caller": lambda: CALLER["who"](VARIABLES[0]),
+    "its own call": lambda: OF_ANY["get"].__call__(),  # noqa: PLW0108
+}
+"""Of these Python 3.11 does not tell."""
+if sys.version_info >= (3, 12):
+    PLACES |= OF_BUILTINS
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("way", PLACES)
+async def test_p8_a_place_that_has_called_something_else_is_watched_on(
+    manager: CacheManager, way: str, warm: bool
+) -> None:
+    """In the same run or before it, watched or not."""
+    places = {"it": PLACES[way]}
+
+    async def read() -> str:
+        return str(globals()["run_place"](places))
+
+    if warm:
+        await read()
+    answers = await as_users(cache_response(manager, "read")(read))
+    assert ["alice" in each for each in answers] == [True, False] * 2
+    assert ["bob" in each for each in answers] == [False, True] * 2
+
+
+def run_place(places: dict[str, Callable[[], Any]]) -> Any:
+    """Ask by what stands there."""
+    return places["it"]()
+
+
+async def test_p1_what_waits_in_ordinary_ways_is_stored(
+    manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What libraries give the event loop to call reads nothing of the application's."""
+
+    @cache_response(manager, "read")
+    async def read() -> list[int]:
+        queue: asyncio.Queue[int] = asyncio.Queue()
+        waiting = asyncio.create_task(queue.get())
+        await asyncio.gather(asyncio.sleep(0.001), asyncio.wait_for(queue.put(1), 10))
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group, asyncio.Lock():
+            group.create_task(asyncio.sleep(0))
+        async with anyio.create_task_group() as other:
+            other.start_soon(asyncio.sleep, 0)
+        with anyio.move_on_after(10):
+            return [await asyncio.shield(waiting)]
+        return []
+
+    assert await read() == [1]
+    assert "is not stored" not in caplog.text
 
 
 async def test_tasks_are_made_as_ever(manager: CacheManager) -> None:

@@ -31,7 +31,8 @@ IN_IDENTITY = frozenset(
 """The notes for the parts of a request that `identity` holds."""
 
 # These are the same for every request that reaches the function.
-_CONSTANT = frozenset({"type", "asgi", "app", "router", "route", "endpoint"})
+_CONSTANT = frozenset({"type", "asgi", "app", "router"})
+_OF_THE_ROUTE = frozenset({"route", "endpoint"})  # by which of its routes it is reached
 _WORDS = {"client": "the client's address", "headers": "all headers"}
 
 # Attributes of Starlette's connections: internals, and values that it computes from the scope.
@@ -183,7 +184,9 @@ class _WatchedScope(_EmptyDict):
         self._scope, self._noted = scope, noted
 
     def __getitem__(self, key: str) -> Any:
-        if key not in _CONSTANT:
+        if key in _OF_THE_ROUTE:
+            self._noted.update(("the method", "the path"))
+        elif key not in _CONSTANT:
             self._noted.add(_WORDS.get(key, f"the {key}"))
         return self._scope[key]
 

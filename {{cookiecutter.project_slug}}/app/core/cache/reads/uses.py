@@ -13,18 +13,18 @@ from itertools import pairwise
 from types import CodeType
 from typing import Any
 
-_USES = ("LOAD_FAST", "LOAD_DEREF", "STORE_", "DELETE_")
-_ROUNDABOUT = frozenset({"locals", "vars", "eval", "exec"})
+_OF_NO_VARIABLE = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
+_ROUNDABOUT = frozenset({"locals", "vars", "eval", "exec", "f_locals"})
 
 
-def function_of(call: Any) -> Any:
+def function_of(call: Any, *, unwrap: Callable[[Any], Any] = inspect.unwrap) -> Any:
     """Return the Python function that runs when `call` is called, if there is one."""
     while isinstance(call, partial):
         call = call.func
-    call = inspect.unwrap(call)
+    call = unwrap(call)
     if not hasattr(call, "__code__"):
         call = call.__init__ if inspect.isclass(call) else type(call).__call__
-    return inspect.unwrap(call)
+    return unwrap(call)
 
 
 def parameters_used(call: Callable[..., Any]) -> set[str]:
@@ -80,17 +80,33 @@ def looked_up(call: Callable[..., Any], parameter: str) -> set[str | int] | None
 
 
 def only_reads(call: Callable[..., Any], parameter: str, attribute: str) -> bool:
-    """Whether the code uses only one attribute of a parameter, for example `request.app`."""
-    if may_read_all(call) or hasattr(call, "__wrapped__"):  # its wrapper may do anything
+    """Whether the code uses only one attribute of a parameter, for example `request.app`.
+
+    Decorators count as a use, whatever they decorate, and so do functions and classes inside.
+    """
+    function = function_of(call)
+    if may_read_all(call) or function is not function_of(call, unwrap=_made_by_init):
         return False
-    for each in nested(function_of(call).__code__):
-        for this, following in pairwise(dis.get_instructions(each)):
-            named = this.argval if isinstance(this.argval, tuple) else (this.argval,)
-            if parameter in named and this.opname.startswith(_USES):
-                is_read = following.opname in ("LOAD_ATTR", "LOAD_METHOD")
-                if len(named) > 1 or not is_read or following.argval != attribute:
-                    return False
+    code = function.__code__
+    is_closed_over = any(parameter in each.co_freevars for each in nested(code))
+    if is_closed_over or parameter not in inspect.getargs(code).args:
+        return False
+    for this, following in pairwise(dis.get_instructions(code)):
+        named = this.argval if isinstance(this.argval, tuple) else (this.argval,)
+        if parameter not in named or this.opcode in dis.hasconst or this.opname in _OF_NO_VARIABLE:
+            continue
+        is_load = this.opname.startswith("LOAD_FAST") and len(named) == 1
+        is_attribute = following.opname in ("LOAD_ATTR", "LOAD_METHOD")
+        if not (is_load and is_attribute and following.argval == attribute):
+            return False
     return True
+
+
+def _made_by_init(call: Any) -> Any:
+    """Return a call, but `None` for a class whose objects more than `__init__` makes."""
+    is_class = inspect.isclass(call)
+    is_plain = is_class and (call.__new__, type(call).__call__) == (object.__new__, type.__call__)
+    return call if is_plain or not is_class else None
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:

@@ -1,8 +1,8 @@
 """Watches calls of `ContextVar.get` while a function runs.
 
 From Python 3.12 on it uses `sys.monitoring`, which reports calls in all tasks and threads. Places
-in the code that call something else are reported only once. Monitoring is on only while a run is
-watched. See https://docs.python.org/3/library/sys.monitoring.html.
+in code that is not the application's own are reported only once. Monitoring is on only while a run
+is watched. See https://docs.python.org/3/library/sys.monitoring.html.
 
 On Python 3.11 it sets a profile function for each step of the run, and of its tasks, which a task
 factory makes: https://docs.python.org/3/library/sys.html#sys.setprofile. It does not replace a
@@ -17,13 +17,14 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, Token, copy_context
 from functools import partial
-from types import BuiltinMethodType, CodeType, FrameType
+from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodDescriptorType
 from typing import Any, TypeVar
 
-from ..here import FOLDER, is_own
 from ..here import follow as follow_home
+from ..here import is_own
 from ..loops import reset
 from .observed import Reads, current, is_watched, seen
+from .unwatched import hides_reads, is_for_later
 from .uses import function_of
 from .variables import note_all
 
@@ -33,6 +34,7 @@ _monitoring: Any = getattr(sys, "monitoring", None)
 _MOST_CALLS = 1_000_000
 """The most calls that are watched in one step on Python 3.11; more would take too long."""
 _READERS = frozenset({"get", "set", copy_context.__name__})
+_METHODS = (BuiltinMethodType, MethodDescriptorType)
 _TOOLS = (4, 3, 5)
 """Tool ids of `sys.monitoring` that nothing in the standard library uses."""
 
@@ -137,10 +139,10 @@ class _Profile:
         if not self._is_on:
             return
         now = sys.getprofile()
+        if not _is_ours(now):  # the function has ended ours, or started a profiler
+            note_all()
         if now is None or _is_ours(now):
             sys.setprofile(self._before)
-        else:  # the function has started a profiler
-            note_all()
         if self._loop is not None and _is_ours(self._loop.get_task_factory()):
             self._loop.set_task_factory(self._factory)
 
@@ -198,27 +200,18 @@ def _profile() -> Callable[[FrameType, str, Any], object]:
             if type(variable) is ContextVar:
                 if called.__name__ in _READERS and _reads(called.__name__, frame.f_code):
                     seen(variable, frame)
-            elif called is copy_context and _is_for_a_thread(frame):
+            elif hides_reads(called, frame):
                 note_all()
         elif event != "call":
             return
+        elif is_for_later(frame, _Steps):
+            note_all()
         left -= 1
         if left < 0:
             sys.setprofile(None)
             note_all()
 
     return hook
-
-
-def _is_for_a_thread(frame: FrameType | None) -> bool:
-    """Whether the application, or a library for it, copies a context, perhaps for a thread."""
-    if frame is not None and frame.f_code is asyncio.Handle.__init__.__code__:
-        return False  # the event loop copies it for a callback
-    while frame is not None and not frame.f_code.co_filename.startswith(FOLDER):
-        if is_own(frame.f_code.co_filename):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _is_ours(hook: object) -> bool:
@@ -270,16 +263,30 @@ def _take(tool: int) -> bool:
 
 
 def _called(code: CodeType, _: int, called: Any, first: Any) -> Any:
-    """Note a call of `ContextVar.get`. Disable reports for places that call something else."""
-    name = getattr(called, "__name__", "")
-    if name not in _READERS or not _reads(name, code):
+    """Note what a call in the application's code reads. Disable reports for places in other code.
+
+    A place in the application's code may call something else next time, so it stays enabled.
+    """
+    if not is_own(code.co_filename):
         return _monitoring.DISABLE
-    if called is copy_context:
+    if type(called) is not FunctionType:  # its own calls are reported
+        _note(called, first, sys._getframe(1))
+    return None
+
+
+def _note(called: Any, first: Any, frame: FrameType) -> None:
+    """Note what is read by a call, or by a builtin to which a variable or its `get` is handed."""
+    if type(called) is partial:
+        called, first = called.func, next(iter(called.args), first)
+    if type(first) is partial:
+        first = first.func
+    if called is copy_context or first is ContextVar.get:
         note_all()
-    variable = called.__self__ if type(called) is BuiltinMethodType else first
-    if type(variable) is ContextVar:
-        seen(variable, sys._getframe(1))
-    return None  # the next call at this place may read another variable
+    name = called.__name__ if type(called) in _METHODS else "get"
+    for each in (called, first):
+        variable = each.__self__ if type(each) is BuiltinMethodType else each
+        if type(variable) is ContextVar and name != "reset" and _reads(name, frame.f_code):
+            seen(variable, frame)
 
 
 _Hook: Any = _Profile if _monitoring is None else _Monitor
