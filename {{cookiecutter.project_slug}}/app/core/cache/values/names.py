@@ -6,13 +6,17 @@ a class of each, or a dataclass, of which `typing` makes aliases.
 A class that was made in a function is not found by its name, and there may be others of that.
 """
 
+import inspect
 import sys
 import typing
+from collections.abc import Iterator
 from enum import Enum
+from types import FunctionType
 from typing import Any
 
 from .state import UnkeyableError
 
+LOCAL = "<"  # as in `<locals>` and `<lambda>`
 _HEAP = 1 << 9  # the flag of classes that were made by Python code
 
 
@@ -59,6 +63,31 @@ def is_found(value: Any) -> bool:
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is value
+
+
+def chain(func: Any) -> Iterator[Any]:
+    """Yield a function, what it wraps, and so on."""
+    while func is not None:
+        yield func
+        func = getattr(func, "__wrapped__", None)
+
+
+def is_alone(func: Any, *, is_defined: bool) -> bool:
+    """Whether a function is, with its decorators, the only one of its name.
+
+    So it is if its module has it under that name. While it is being decorated, it has not: then
+    its module must not have, either, what it wraps, which others may wrap, too.
+    """
+    *_, made = chain(func)
+    if not isinstance(made, FunctionType) or LOCAL in made.__code__.co_qualname:
+        return False
+    found: Any = sys.modules.get(made.__globals__.get("__name__", ""))
+    for name in made.__code__.co_qualname.split("."):
+        found = inspect.getattr_static(found, name, None)
+    under_name = list(chain(found))
+    if any(each is func for each in under_name):
+        return True
+    return not is_defined and not any(each is made for each in under_name)
 
 
 def refuse_unfound(annotation: Any) -> None:
