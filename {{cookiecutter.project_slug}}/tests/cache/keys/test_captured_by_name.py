@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -175,6 +176,30 @@ def an_attribute_of_its_own(manager: CacheManager, who: str) -> Read:
     return cache_response(manager, "one")(get)
 
 
+def a_module_that_is_not_imported(manager: CacheManager, who: str) -> Read:
+    """Capture a module that nobody finds by its name."""
+    module: Any = ModuleType("plugin")
+    module.name = who
+
+    @cache_response(manager, "one")
+    async def get(number: int) -> str:
+        return f"{module.name} {number}"
+
+    return get
+
+
+def a_logger_that_is_not_known(manager: CacheManager, who: str) -> Read:
+    """Capture a logger that `getLogger` does not return."""
+    logger: Any = type("Own", (logging.Logger,), {})("plugin")
+    logger.who = who
+
+    @cache_response(manager, "one")
+    async def get(number: int) -> str:
+        return f"{logger.who} {number}"
+
+    return get
+
+
 KINDS = [
     a_client_behind_wraps,
     a_text_behind_wraps,
@@ -188,6 +213,8 @@ KINDS = [
     a_local_class_by_name,
     an_attribute_of_a_function,
     an_attribute_of_its_own,
+    a_module_that_is_not_imported,
+    a_logger_that_is_not_known,
 ]
 
 
@@ -197,6 +224,24 @@ async def test_p8_functions_of_one_name_share_nothing(make: Callable[..., Read])
     backend = MemoryBackend()
     found = [await make(CacheManager(backend), who)(1) for who in ("alice", "bob", "alice")]
     assert found == ["alice 1", "bob 1", "alice 1"]
+
+
+class Lazy:
+    """What stands for an object that is made at the first use, and is not to be made yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"it is not there yet, and has no {name}")
+
+
+async def test_p5_what_was_captured_is_not_asked_what_it_wraps() -> None:
+    """It may do anything then: raise, begin to connect, or wrap ever more."""
+    captured = Lazy()
+
+    @cache_response(CacheManager(MemoryBackend()), "lazy")
+    async def get(number: int) -> int:
+        return number if captured is not None else 0
+
+    assert await get(1) == await get(1) == 1
 
 
 ORDINARY = """

@@ -28,7 +28,7 @@ from ..here import PACKAGE
 from .canonical import canonical, text
 from .hints import hints_of, signature_of
 from .kinds import dependencies_in
-from .names import LOCAL, chain, described, is_alone, is_found
+from .names import LOCAL, chain, described, is_alone, is_found, is_imported
 
 _LOCKS = {
     *("lock", "Lock", "RLock", "Event", "EventAdapter", "Condition", "Barrier"),
@@ -200,7 +200,12 @@ class _Writer:
             return self._by_parts(value)
 
     def _by_parts(self, value: Any) -> bytes:
-        parts = _parts(value)
+        try:
+            parts = _parts(value)
+        except RecursionError:
+            raise
+        except Exception:  # of a proxy of what is not there yet
+            parts = None
         if parts is None:
             return self._object(value)
         number = len(self._seen)
@@ -260,9 +265,10 @@ _PARTS: tuple[tuple[Any, Callable[[Any], list[Any] | None]], ...] = (
     (partial, lambda each: [each.func, each.args, each.keywords or None]),
     ((list, tuple), lambda each: list(each) if type(each) in (list, tuple) else None),
     (dict, lambda each: list(each.items()) if type(each) is dict else None),
-    ((logging.Logger, ContextVar), lambda each: [each.name]),
+    (logging.Logger, lambda each: [each.name] if logging.getLogger(each.name) is each else None),
+    (ContextVar, lambda each: [each.name]),
     (TypeVar, lambda each: [each.__name__]),  # which a method of a generic class captures
-    (ModuleType, lambda each: [each.__name__]),
+    (ModuleType, lambda each: [each.__name__] if is_imported(each) else None),
     (
         Depends,
         lambda each: [type(each), each.dependency, each.use_cache, getattr(each, "scopes", None)],

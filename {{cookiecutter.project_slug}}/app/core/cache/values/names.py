@@ -11,7 +11,7 @@ import sys
 import typing
 from collections.abc import Iterator
 from enum import Enum
-from types import FunctionType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from .state import UnkeyableError
@@ -65,11 +65,21 @@ def is_found(value: Any) -> bool:
     return found is value
 
 
+def is_imported(module: ModuleType) -> bool:
+    """Whether a module is the one that is found by its name."""
+    return sys.modules.get(module.__name__) is module
+
+
 def chain(func: Any) -> Iterator[Any]:
-    """Yield a function, what it wraps, and so on."""
-    while func is not None:
-        yield func
-        func = getattr(func, "__wrapped__", None)
+    """Yield a function, what it wraps, and so on; what is a proxy is not asked for that."""
+    seen: dict[int, Any] = {}
+    while func is not None and id(func) not in seen:
+        yield seen.setdefault(id(func), func)
+        if isinstance(func, (staticmethod, classmethod)):
+            func = func.__func__
+        else:
+            func = func.__func__ if isinstance(func, MethodType) else func
+            func = inspect.getattr_static(func, "__wrapped__", None)
 
 
 def is_alone(func: Any, *, is_defined: bool) -> bool:
