@@ -34,9 +34,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import on request what is large, what is optional, and what needs redis-py.
+    """Import large classes, optional ones, and those that need redis-py only when they are used.
 
-    Raises `CacheConfigError` for `RedisBackend` and `Tls` where redis-py is missing or too old, and
+    Raises `CacheConfigError` for `RedisBackend` and `Tls` if redis-py is missing or too old, and
     for a class whose file was deleted.
     """
     if name == "CachedRoute":

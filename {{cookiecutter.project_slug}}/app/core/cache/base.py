@@ -1,4 +1,4 @@
-"""What a cache backend is: six methods that it must have, and a few that it may do better."""
+"""The base class of backends: six methods to implement, and others that may be overridden."""
 
 import asyncio
 import re
@@ -17,13 +17,13 @@ DEFAULT_NEAR_BYTES = 64 * 1024 * 1024
 
 
 POLL_SECONDS = 0.09
-"""How often a process looks for what another one computes, if nobody tells it."""
+"""Seconds between two reads while another process computes, if nothing is pushed."""
 
 _RAW = "~raw "
-"""What bytes begin with where a backend keeps them as text."""
+"""The prefix of bytes that are kept as text, in a backend that only keeps values."""
 
 WRONG_TYPE = b"?"
-"""Stands for what is at a key and is no bytes at all: a Redis list, for one."""
+"""Stands for an entry that is not bytes, such as a Redis list."""
 
 Nonces = tuple[bytes | None, ...]
 NONCE_BYTES = 16
@@ -35,53 +35,49 @@ class NearEntry(Protocol):
 
     data: bytes
     memo: Any
-    """What its reader has made of it, to do that once."""
+    """What the reader decoded from `data`, so that this is done once."""
 
 
 class NearCache(Protocol):
-    """What a backend keeps of entries in this process: see `backends/near.py`."""
+    """The entries that a backend keeps in this process: see `backends/near.py`."""
 
     def get(self, key: str, /) -> NearEntry | None:
-        """Return the entry of `key`, or `None` if there is none that can be vouched for."""
+        """Return the entry of `key`, or `None` if there is none that is surely current."""
 
     def nonces(self, tags: Collection[str], /) -> "tuple[bytes, ...] | None":
         """Return the nonces at the keys `tags`, or `None` if not all of them are here."""
 
     def remember(self, key: str, kept: Any, memo: object, size: int, /) -> None:
-        """Remember with an entry what its reader has made of it, which takes `size` bytes, about."""
+        """Keep with an entry what its reader decoded from it, which takes about `size` bytes."""
 
     def changed(self, keys: Iterable[str], /) -> None:
-        """Remove what somebody says has changed."""
+        """Remove `keys`, because their entries have changed."""
 
     def forget(self, patterns: Collection[KeyPattern], /) -> None:
-        """Remove what this process invalidates, and keep no reply to what was asked before."""
+        """Remove what this process invalidates; discard replies to reads that were sent before."""
 
 
 class CacheBackend(ABC):
     """Where entries are kept. Subclass it and implement the six abstract methods.
 
-    Keys arrive complete, with the manager's prefix in front. Values are whatever JSON can say,
-    and the tagged types of `codec`; a backend that keeps Python objects must hand out copies.
-    A method may raise: the manager turns that into a miss, a `False` or `None`, and an invalidation
-    that raised is kept until it can be delivered.
+    Keys are complete: they begin with the manager's prefix. Values are JSON data and the tagged
+    types of `codec`; a backend that keeps Python objects must return copies. A method may raise:
+    the manager turns that into a miss, `False` or `None`, and repeats an invalidation that raised
+    until it is delivered.
 
-    The methods below the six work on every backend by means of the six. Override them where the
-    backend can do better.
+    The other methods call the six, so they work on every backend. Override them if the backend can
+    do better.
     """
 
     key_prefix: str = DEFAULT_KEY_PREFIX
-    """What this backend's keys begin with, without the colon: the reach of `clear`.
+    """The prefix of this backend's keys, without the colon. `clear` removes all keys below it.
 
-    On a backend that leaves `delete_matching` as it is, a manager sets it to its own prefix before
+    If the backend does not override `delete_matching`, the manager sets it to its own prefix before
     it calls `clear`.
     """
 
-    keeps_bytes: bool = False
-    """Whether `get` and `set` are JSON over `get_bytes` and `set_bytes`, so that these can be used
-    directly. Otherwise the manager hands over and takes out copies of values."""
-
     connects: bool = True
-    """Whether it may have connections, which belong to the event loop that they were made in."""
+    """Whether it may have connections. A connection belongs to the event loop that opened it."""
 
     @abstractmethod
     async def get(self, key: str) -> Any | None:
@@ -91,17 +87,17 @@ class CacheBackend(ABC):
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
         """Store `value` at `key` for `expire` seconds, or until it is evicted if `None`.
 
-        Return whether it is stored. With `expire` zero or negative it is not, and what stood
-        at the key is removed.
+        Return whether it is stored. With `expire` zero or negative it is not stored, and the key is
+        removed.
         """
 
     @abstractmethod
     async def delete(self, key: str) -> bool:
-        """Remove `key` and return whether there was something to remove."""
+        """Remove `key` and return whether it existed."""
 
     @abstractmethod
     async def exists(self, key: str) -> bool:
-        """Return whether `key` holds something that has not expired."""
+        """Return whether `key` exists and has not expired."""
 
     @abstractmethod
     async def clear(self) -> bool:
@@ -109,26 +105,26 @@ class CacheBackend(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back connections and memory. A closed backend opens again when it is used."""
+        """Release connections and memory. A closed backend opens again when it is used."""
 
     near: NearCache | None = None
-    """What it keeps of entries in this process, if anything; the manager looks there first."""
+    """The near cache, if there is one; the manager reads it first."""
 
     atomic: bool = False
-    """Whether the steps of the fence, from `look` to `invalidate_tag_keys`, are one step each."""
+    """Whether each method of the fence, from `look` to `invalidate_tag_keys`, is atomic."""
 
     def on_recovery(self, _step: Callable[[], Awaitable[None]], /) -> bool:
-        """Have a step awaited when a server that was unwell works again, before others ask it.
+        """Have `_step` awaited when a server that had failed works again, before other commands.
 
-        Return whether it will be. By default it never is: the manager tries from time to time.
+        Return whether the backend does that. By default it does not, and the manager polls.
         """
         return False
 
     def on_takeover(self, _step: Callable[[], None], /) -> bool:
-        """Have a step called when another server takes over, before it is asked for anything.
+        """Have `_step` called when another server takes over, before any command is sent to it.
 
-        It may not have got what the last one did in the end. Return whether that can be. By default
-        there is no other server.
+        Replication is asynchronous, so the new server may lack the last writes of the old one.
+        Return whether a failover can happen. By default it cannot.
         """
         return False
 
@@ -138,10 +134,10 @@ class CacheBackend(ABC):
         return True
 
     async def delete_matching(self, pattern: KeyPattern) -> bool:
-        """Remove every key that `pattern` covers; return whether that was done.
+        """Remove every key that `pattern` matches; return whether that was done.
 
-        By default a pattern with a wildcard clears everything: six methods cannot list keys, and
-        a cache may forget too much, but never too little.
+        By default a pattern with a wildcard clears everything. The six methods cannot list keys,
+        and removing too much is safe.
         """
         if pattern.exact_key is None:
             return await self.clear()
@@ -149,8 +145,8 @@ class CacheBackend(ABC):
         return True
 
     async def get_bytes(self, key: str) -> bytes | None:
-        """Return the bytes at `key`, or `None`. By default: what `set_bytes` stored, or else a value
-        that was set by hand, as JSON; `WRONG_TYPE` for what is no such value."""
+        """Return the bytes at `key`, or `None`. By default these are the bytes of `set_bytes`, or a
+        value of `set` as JSON; `WRONG_TYPE` for a value that JSON cannot express."""
         value = await self.get(key)
         if value is None:
             return b"null" if await self.exists(key) else None
@@ -158,93 +154,100 @@ class CacheBackend(ABC):
             return value.removeprefix(_RAW).encode("latin-1")
         try:
             return codec.encode(value)
-        except codec.UnstorableError:  # put there by somebody else
+        except codec.UnstorableError:  # another program stored it
             return WRONG_TYPE
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
-        """Store `data` as it is, otherwise like `set`. By default: as text, a character a byte."""
+        """Store bytes; otherwise like `set`. By default as text, one character for each byte."""
         return await self.set(key, _RAW + data.decode("latin-1"), expire)
 
+    async def set_json(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
+        """Store a value that is given as JSON. By default by `set`, so that `get` returns it."""
+        value = codec.decode(data)
+        if isinstance(value, str) and value.startswith(_RAW):  # `get_bytes` would take it for bytes
+            return await self.set_bytes(key, data, expire)
+        return await self.set(key, value, expire)
+
     async def get_many_bytes(self, keys: Sequence[str]) -> Nonces:
-        """Return what stands at each of `keys`; in one round trip where the backend can."""
+        """Return the bytes at each of `keys`; in one round trip if the backend can."""
         return tuple([await self.get_bytes(key) for key in keys])
 
     async def delete_many(self, keys: Sequence[str]) -> int:
-        """Remove `keys` and return how many of them there were."""
+        """Remove `keys` and return how many of them existed."""
         return sum([await self.delete(key) for key in keys])
 
-    # What the fence needs (see `fence`). Each is one atomic step where a backend can do that; the
-    # defaults are several, so that two processes may both compute, and an invalidation in another
-    # process may be overtaken. They raise `UnavailableError` where the backend cannot be asked.
+    # The fence needs these methods (see `fence`). They should be atomic. The defaults are not: two
+    # processes may both compute, and may store a value that a third one has just invalidated.
+    # They raise `UnavailableError` if the backend is not available.
 
     async def look(
         self, key: str, tags: Sequence[str] = (), deadline: float | None = None
     ) -> tuple[bytes | None, Nonces]:
-        """Return what stands at `key`, and the nonces at the keys `tags`, `None` for none.
+        """Return the bytes at `key` and the nonces at the keys `tags`; `None` for a missing key.
 
-        With a `deadline`, that of an `UnansweredError`, it is over by then.
+        It ends before `deadline`, if given: the one of an `UnansweredError`.
         """
-        del deadline  # six methods know of none
+        del deadline  # the six methods have none
         return await self.get_bytes(key), tuple([await self.get_bytes(tag) for tag in tags])
 
     def read_now(
         self, _key: str, _tags: Sequence[str] = (), /
     ) -> tuple[bytes | None, Nonces] | None:
-        """Return what `look` does, at once; `None` where that takes a coroutine, as by default."""
+        """Return what `look` would, without waiting; `None`, the default, if only `look` can."""
         return None
 
     def read_nowait(
         self, _key: str, _tags: Sequence[str] = (), /, *, by_hand: bool = False
     ) -> "asyncio.Future[Any] | None":
-        """Send a GET, and one for each tag, and return the future of what stands at `key`.
+        """Send a GET, and one for each tag, and return the future of the reply.
 
-        With tags that is a list: what stands at the key, and the nonces. With `by_hand` the reply is
-        proven to be the one to this question; else whoever gets it has to see that it is one about
-        this key. It may be an `UnansweredError`; any other one says that the backend cannot be asked.
-        Returns `None` if the fast path is not available; that is the default.
+        Without tags it is the bytes at `key`; with tags, a list of these and the nonces. With
+        `by_hand` the backend proves that the reply belongs to this GET; else the caller must check
+        that it is about this key. The future may raise `UnansweredError`; any other exception says
+        that the backend is not available. Returns `None`, the default, if there is no fast path.
         """
         del by_hand
         return None
 
     async def wait_for_change(self, key: str, _standing: bytes, /) -> bytes | None:
-        """Return what stands at `key`, after a while if that is still what stood there.
+        """Wait until `key` may no longer hold `_standing`, and return the bytes at `key`.
 
-        It may be that again. By default a while is `POLL_SECONDS`.
+        They may be the same as before. By default it waits `POLL_SECONDS`.
         """
         await asyncio.sleep(POLL_SECONDS)
         return (await self.look(key))[0]
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
-        """Put `data` at `key` for `ms` milliseconds if nothing stands there, else return that."""
+        """Store `data` at `key` for `ms` milliseconds if the key is free, else return its bytes."""
         standing = await self.get_bytes(key)
         if standing is None:
             await self.set_bytes(key, data, timedelta(milliseconds=ms))
         return standing
 
     async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
-        """Put `data` at `key` if what stands there begins with `over`; return whether it did."""
+        """Store `data` at `key` if its bytes begin with `over`; return whether it is stored."""
         standing = await self.get_bytes(key)
         if standing is None or not standing.startswith(over):
             return False
         return await self.set_bytes(key, data, timedelta(milliseconds=ms))
 
     async def renew(self, key: str, over: bytes, ms: int) -> bool:
-        """Let `key` live for `ms` from now if it begins with `over`; return whether it did."""
+        """Let `key` expire in `ms` if its bytes begin with `over`; return whether they did."""
         return await self.replace(key, over, over, ms)
 
     async def release(self, key: str, over: bytes) -> bool:
-        """Remove `key` if what stands there begins with `over`; return whether it did."""
+        """Remove `key` if its bytes begin with `over`; return whether it was removed."""
         standing = await self.get_bytes(key)
         if standing is None or not standing.startswith(over):
             return False
         return await self.delete(key)
 
     async def nonces_now(self, tags: Sequence[str]) -> Nonces:
-        """Return what stands at the keys `tags`, or of each its beginning that tells no nonce."""
+        """Return the bytes at the keys `tags`; of bytes that are no nonce, the start may do."""
         return await self.get_many_bytes(tags)
 
     async def nonces(self, tags: Sequence[str], ms: int) -> Nonces:
-        """Return the nonces at the keys `tags`; make those that are missing, or none, for `ms`."""
+        """Return the nonces at the keys `tags`; where there is none, store a new one for `ms`."""
         found: list[bytes | None] = []
         for tag in tags:
             nonce = new_nonce()
@@ -256,7 +259,7 @@ class CacheBackend(ABC):
         return tuple(found)
 
     async def invalidate_tag_keys(self, tags: Sequence[str], ms: int) -> bool:
-        """Put a new nonce at each of the keys `tags`; return whether that was done."""
+        """Store a new nonce at each of the keys `tags`; return whether that was done."""
         done = [await self.set_bytes(tag, new_nonce(), timedelta(milliseconds=ms)) for tag in tags]
         return all(done)
 
@@ -267,17 +270,15 @@ def new_nonce() -> bytes:
 
 
 def is_nonce(data: bytes | None) -> bool:
-    """Whether bytes are what `new_nonce` makes; all others somebody else has put there."""
+    """Whether bytes have the form of a nonce. Other bytes are not from this cache."""
     return data is not None and _NONCE.fullmatch(data) is not None
 
 
 class BytesBackend(CacheBackend):
     """A backend that keeps bytes: implement `get_bytes` and `set_bytes`, and values are JSON."""
 
-    keeps_bytes = True
-
     async def get(self, key: str) -> Any | None:
-        """Return the value at `key`, or `None`, also for bytes that are no value of ours."""
+        """Return the value at `key`, or `None`, also if its bytes are no stored value."""
         data = await self.get_bytes(key)
         try:
             return None if data is None else codec.decode(data)
@@ -285,5 +286,8 @@ class BytesBackend(CacheBackend):
             return None
 
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
-        """Store `value` as JSON; raises `UnstorableError` where it would not come back equal."""
+        """Store `value` as JSON; raises `UnstorableError` if it would not come back equal."""
         return await self.set_bytes(key, codec.encode(value, codec.BY_HAND), expire)
+
+    async def set_json(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
+        return await self.set_bytes(key, data, expire)

@@ -32,8 +32,8 @@ class CacheFactory:
         """Return a new manager. It connects when it is first used, not here.
 
         Without `settings` they are read from the environment. Raises `CacheConfigError` for a wrong
-        value, for contradictions, and for packages that are missing or too old, and `TypeError`
-        for what are no settings.
+        value, for contradictions, and for packages that are missing or too old. Raises `TypeError`
+        if `settings` is not a `CacheSettings`.
         """
         insist_on_the_rest()
         from .settings import CacheSettings, backend_of  # noqa: PLC0415 - see `__init__`
@@ -56,10 +56,10 @@ class CacheFactory:
 
     @classmethod
     def get_cache_manager(cls) -> CacheManager:
-        """Return the shared manager, which is made when it is first asked for.
+        """Return the shared manager. The first call makes it.
 
-        That is often at import, before logging is configured. The log line that names the backend is
-        then written by the first later call for which logging is on.
+        The first call is often at import, before logging is configured. Then the first later call
+        at which logging is on writes the log line that names the backend.
         """
         is_heard = logger.isEnabledFor(logging.INFO) and logger.hasHandlers()
         with cls._lock:
@@ -98,5 +98,5 @@ def _tell(manager: CacheManager) -> None:
 
 
 def get_cache_manager() -> CacheManager:
-    """Return the shared manager, which is made when it is first asked for."""
+    """Return the shared manager. The first call makes it."""
     return CacheFactory.get_cache_manager()

@@ -1,7 +1,7 @@
 """The decorators: `cache_response` caches what a function returns, `invalidate_cache` removes entries.
 
-A cached call reads downhill: decorator, calls, key, manager, backend, codec. Whatever goes wrong
-below the decorator, the function runs as if there were no cache.
+A cached call goes through these parts, in this order: decorator, calls, key, manager, backend,
+codec. If one of them fails, the function runs as if there were no cache.
 """
 
 import functools
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MISSING: Any = None  # `key_prefix` has no default but for the message about missing parentheses
+_MISSING: Any = None  # this default exists only for the message about missing parentheses
 
 
 def cache_response(
@@ -57,52 +57,52 @@ def cache_response(
     method: str = "GET",
     shared: bool = False,
 ) -> CacheDecorator:
-    """Cache what the function returns, under a key made of its name and its arguments.
+    """Cache the result of the function. The key holds the function's name and its arguments.
 
-    Put it between the route decorator of FastAPI and the function. `key_prefix` begins the key,
-    so that `invalidate_cache(keys="{key_prefix}*")` covers every entry. `expire` is in seconds;
-    without it the manager's `default_ttl` holds.
+    Put the decorator between FastAPI's route decorator and the function. Every key begins with
+    `key_prefix`: if that is "users", `keys="users:*"` of `invalidate_cache` removes every entry.
+    `expire` is in seconds, or a `timedelta`; without it the manager's `default_ttl` holds.
 
-    Parameters named in `ignore`, a database session for one, are no part of the key, and neither are
-    context variables there, the number of the request for one. Parameters of type `Response` or
-    `BackgroundTasks` never are. Of a `Request`, method, path and query are. A result for which
-    something of it, or a context variable, was read that is not in the key is not stored, and an
-    exception not shared. `vary` adds to the key: names of headers, context variables, and functions
-    without arguments. An endpoint whose dependencies take from the request what is in no argument of the key,
-    and in no variable of `vary`, runs uncached. `shared=True` says that the answer is the same for
-    everybody, whoever asks: then nothing of this paragraph keeps a result from being stored.
+    The key leaves out parameters that `ignore` names, such as a database session, and those of type
+    `Response` or `BackgroundTasks`. Of a `Request` it holds method, path and query. `vary` adds to
+    the key: names of headers, context variables, and functions without arguments. If the function
+    reads a context variable or a part of the request that is not in the key, the result is not
+    stored, and an exception is not shared. `ignore` may name context variables that do not count,
+    such as a request ID. An endpoint runs uncached if a dependency takes something from the request
+    that is neither in an argument of the key nor in `vary`. `shared=True` says that everybody gets
+    the same answer: then no rule of this paragraph keeps a result from being stored.
 
-    As an endpoint the function is cached for requests by `method` ("GET" stands for "HEAD", too); those
-    by another one have it run each time.
+    An endpoint is cached for requests with the HTTP method `method`; "GET" includes "HEAD". A
+    request with another method runs the function.
 
-    `key` replaces what stands behind `key_prefix`: a template such as `"user:{user_id}"`, whose
-    values are escaped, or a function that takes every call that the function takes. It returns a
-    string, of which `*` and `~` are escaped, or a tuple, whose parts are escaped and joined by
-    colons. A template names, and a function reads, every parameter that is not ignored and not
-    handed over by FastAPI. `templates` tells how a value stands in a key.
+    `key` replaces the part of the key after `key_prefix`. It is a template such as
+    `"user:{user_id}"`, whose values are escaped, or a function that accepts every call that the
+    cached function accepts. The function returns a string, in which `*` and `~` are escaped, or a
+    tuple, whose parts are escaped and joined by colons. The template names, or the function reads,
+    every parameter that is neither ignored nor filled in by FastAPI. See also `keys/templates.py`.
 
-    `tags` name groups that can be invalidated together, with arguments as in `"user:{user_id}"`; a
-    function among them derives tags from the result, at the cost of a round trip for each hit.
+    `tags` name groups of entries that can be invalidated together. A tag may name arguments, as in
+    `"user:{user_id}"`. A function in `tags` derives tags from the result; each hit then takes one
+    more round trip.
 
-    For `stale` seconds after an entry has expired it is still served, at once, while one caller
-    computes it anew, and also if that fails with a timeout, an exception or a status of 500 or more.
-    That caller waits for the function, which runs in his request; `refresh="background"` runs it in
-    a task of its own and is for functions that need nothing of the request: no session, no
-    dependency that ends with it. With `early_refresh`, 1.0 for one, a hot entry is computed anew
-    a little before it expires, by one of its callers. An invalidated entry is never served.
+    For `stale` seconds after expiry, callers get the old value at once while one caller computes
+    the new one. If that fails (timeout, exception, status of 500 or more), the old value stays. By
+    default that caller waits for the function, which runs in its request. `refresh="background"`
+    runs it in a task of its own; such a function must not need the request: no session, no
+    dependency that ends with it. With `early_refresh`, for example 1.0, one caller computes a hot
+    entry again shortly before it expires. An invalidated entry is never served.
 
-    A hit returns what the call would have returned. What cannot come back equal is not stored,
-    and neither are exceptions, results of a call that scheduled a background task, and responses
-    that set a cookie, say `no-store` or `private`, or whose status is neither 2xx nor in
-    `cache_status`. A call with an argument that has no stable identity runs the function. A plain
-    `def` function runs in a thread, and has to be awaited once it is decorated.
+    A hit returns what the call would have returned. Exceptions are not stored, nor are values that
+    would not come back equal, nor results of a call that scheduled a background task. A response is
+    not stored if it sets a cookie, says `no-store` or `private`, or has a status that is neither
+    2xx nor in `cache_status`. If an argument has no stable identity, the call runs uncached. A
+    plain `def` function runs in a thread; the decorated function must be awaited.
 
-    A method has entries of its own for each object; `cache_response` may stand above `classmethod`
-    and `staticmethod`.
+    Put it above `classmethod` and `staticmethod`. Each object has its own entries of a method.
 
-    Raises `TypeError` or `ValueError` when it is applied, for arguments that cannot be right, for
-    a parameter whose type can have no identity, for a refresh in the background that needs what
-    ends with the request, and for a second function that would share the entries of the first.
+    Raises `TypeError` or `ValueError` when it is applied: for invalid arguments, for a parameter
+    whose type can have no identity, for a background refresh of a function that needs something
+    that ends with the request, and for a second function that would share the first one's entries.
     """
     check_manager(cache_manager, "cache_response", 'key_prefix="users", expire=60')
     check_key_prefix(key_prefix)
@@ -171,20 +171,20 @@ def invalidate_cache(
     tags: Collection[str] = (),
     only_on_success: bool = False,
 ) -> Decorator:
-    """Remove what `keys` cover after the function has run, before its result is handed on.
+    """Remove the entries of `keys` and `tags` after the function has run, before it returns.
 
     Each of `keys` is a key or a pattern below the manager's prefix; `*` is the only wildcard. It
-    may name arguments of the function, as in `"user:{user_id}*"`; their values are escaped, so
-    that a `*` in one is no wildcard. Commit inside the function: what is committed after it has
-    returned can be read, and cached, in its old state.
+    may name arguments of the function, as in `"user:{user_id}*"`. Their values are escaped, so a
+    `*` in a value is no wildcard. Commit inside the function: if you commit after it has returned,
+    another request may read, and cache, the old state.
 
-    The entries are removed when the function raised or was cancelled, too: it may have written
-    before that, and forgetting too much costs a miss, keeping too much a wrong answer. For the
-    same reason an argument that has no text of its own stands for any. With `only_on_success`
-    nothing is removed then, nor for a response whose status is 400 or more, be it that which FastAPI
-    handed over: for a function that writes nothing where it fails.
+    The entries are also removed if the function raised or was cancelled, because it may have
+    written before that. Removing too much costs a miss; keeping too much gives a wrong answer. For
+    the same reason an argument that has no text of its own matches any value. `only_on_success` is
+    for a function that writes nothing if it fails. Then nothing is removed after an exception, nor
+    for a status of 400 or more, in the returned response or in the one that FastAPI passed in.
 
-    Raises `TypeError` or `ValueError` when it is applied, for keys that cannot be right.
+    Raises `TypeError` or `ValueError` when it is applied, for invalid keys, tags or flags.
     """
     check_manager(cache_manager, "invalidate_cache", 'keys="users:*"')
     check_several(keys=() if keys is None else keys, tags=tags)

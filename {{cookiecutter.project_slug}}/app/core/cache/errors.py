@@ -1,11 +1,11 @@
-"""The errors that rooms tell each other, and how messages show values.
+"""The exceptions that several rooms use, and how messages show values.
 
 ValueError
  └ CacheConfigError     the cache cannot work as it is set up
 RuntimeError
  └ NotAsyncioError      no event loop of asyncio runs here
 Exception
- ├ UnavailableError     a backend cannot be asked now
+ ├ UnavailableError     a backend is not available now
  └ UnansweredError      a read got no answer, and may be tried again
 """
 
@@ -30,20 +30,20 @@ class NotAsyncioError(RuntimeError):
 
 
 class UnavailableError(Exception):
-    """A backend cannot be asked now; its cause has been logged."""
+    """A backend is not available now; the cause has been logged."""
 
 
 class UnansweredError(Exception):
-    """A question got no answer, and there is time to ask again: see `CacheBackend.look`."""
+    """A read got no answer, and there is time to try again: see `CacheBackend.look`."""
 
     def __init__(self, why: str, deadline: float) -> None:
         super().__init__(why)
         self.deadline = deadline
-        """When the operation has to be over, in the event loop's time."""
+        """When the operation must have ended, in the event loop's time."""
 
 
 def shown(value: object) -> str:
-    """Return the value of a setting as messages show it: not at all if it may hold a password."""
+    """Return a setting's value for a message. A value that may hold a password is not shown."""
     if _HARMLESS.match(str(value)):
         return repr(value)
     return "(not shown: it may hold a password)"

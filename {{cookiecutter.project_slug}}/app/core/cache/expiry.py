@@ -1,16 +1,16 @@
-"""How long entries live, as callers give it."""
+"""The time to live of entries, from the form that callers give to milliseconds."""
 
 from datetime import timedelta
 
-# Redis counts in milliseconds and refuses what does not fit; a hundred years are for ever.
+# Redis counts in milliseconds and refuses numbers that are too large; 100 years are for ever.
 _LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000
 
 
 def milliseconds(expire: int | timedelta) -> int:
     """Return `expire`, given in seconds or as a timedelta, in whole milliseconds.
 
-    Zero and less mean "do not store" and come back as zero; times beyond a hundred years are cut.
-    Raises `TypeError` for anything that is neither, `bool` and `float` included.
+    Zero and less mean "do not store" and come back as zero. The most is 100 years.
+    Raises `TypeError` for any other type, also for `bool` and `float`.
     """
     if isinstance(expire, timedelta):
         ms = expire // timedelta(milliseconds=1)

@@ -1,7 +1,7 @@
-"""The versions that the cache needs of other packages, where a lack would not be seen at once.
+"""The oldest versions of other packages that the cache works with.
 
-They were found by running the tests with older ones. redis-py below 8.0 takes other options, so that
-each connection would fail; with older versions of the rest some results are wrong.
+They were found by running the tests with older versions. redis-py below 8.0 takes other options, so
+every connection would fail. With older versions of the other packages some results are wrong.
 """
 
 import re
@@ -31,7 +31,7 @@ def _insist(floors: Mapping[str, str]) -> None:
     for package, floor in floors.items():
         try:  # the package itself: to read its metadata takes milliseconds
             found = str(import_module(package).__version__)
-        except (ImportError, AttributeError):  # missing, or a folder of this name
+        except (ImportError, AttributeError):  # missing, or only a folder with this name
             found = ""
         if _numbers(found) < _numbers(floor):
             raise CacheConfigError(

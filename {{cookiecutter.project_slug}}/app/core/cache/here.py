@@ -1,4 +1,4 @@
-"""Whose code is whose: the cache's own, that of libraries, and that of the application."""
+"""Whether a file belongs to the cache, to a library, or to the application."""
 
 import os
 import site
@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 PACKAGE: Final = f"{__package__}."
-"""What the names of the cache's own modules begin with."""
+"""The prefix of the names of the cache's own modules."""
 
 
 def _here() -> str:
@@ -25,12 +25,12 @@ _LIBRARIES = tuple(
     )
 )
 _homes: tuple[str, ...] = ()
-"""Where the application itself is installed as a library is, if it is."""
+"""Folders of the application's packages that are installed like a library."""
 
 
 @lru_cache(maxsize=4096)
 def is_own(file: str) -> bool:
-    """Whether a file is part of the application: not of the cache, nor of an installed library."""
+    """Whether a file is the application's, and not the cache's or an installed library's."""
     if file.startswith((FOLDER, "<frozen ")):
         return False
     is_library = file.startswith(_LIBRARIES) or any(part in file for part in _INSTALLED)
@@ -38,9 +38,9 @@ def is_own(file: str) -> bool:
 
 
 def follow(function: Any) -> bool:
-    """Take the package of a function for the application's own, though it may be installed.
+    """Count the package of a function as part of the application, even if it is installed.
 
-    Return whether that changes anything.
+    Return whether that is new.
     """
     global _homes  # noqa: PLW0603 - one for the process
     file = getattr(getattr(function, "__code__", None), "co_filename", "")

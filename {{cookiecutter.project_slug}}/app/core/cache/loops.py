@@ -1,4 +1,4 @@
-"""The event loop: the one that runs, and one of its own for synchronous code."""
+"""The running event loop, and a separate one for synchronous code."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """Return the running event loop; raises `NotAsyncioError` where there is none of asyncio."""
+    """Return the running event loop; raises `NotAsyncioError` if asyncio runs none."""
     try:
         return get_running_loop()
     except RuntimeError:
@@ -27,7 +27,7 @@ def runs_loop() -> bool:
 
 
 def reset(variable: ContextVar[T], token: Token[T]) -> None:
-    """Set a variable back; do nothing in another context: that of a coroutine that was given up."""
+    """Reset a variable. Do nothing in another context, which an abandoned coroutine may have."""
     try:  # noqa: SIM105 - `suppress` takes half a microsecond, and this is on the path of hits
         variable.reset(token)
     except ValueError:
@@ -35,7 +35,7 @@ def reset(variable: ContextVar[T], token: Token[T]) -> None:
 
 
 def insist_on_asyncio(work: object = None) -> None:
-    """Raise `NotAsyncioError` where no event loop of asyncio is running; `work` is given up then."""
+    """Raise `NotAsyncioError` if asyncio runs no event loop; a coroutine `work` is closed then."""
     try:
         get_running_loop()
     except RuntimeError:
@@ -47,8 +47,8 @@ def insist_on_asyncio(work: object = None) -> None:
 def to_its_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run `work` in a new event loop, in a new thread; return its result, or raise what it raises.
 
-    The caller is blocked until then, and has the event loop that it had, or none, as before:
-    `asyncio.run` raises where a loop runs, and leaves none where there was one.
+    It blocks the caller, and does not touch the event loop of the caller's thread. `asyncio.run` in
+    that thread would raise if a loop is running, and would else unset the thread's loop.
     """
     result: Future[T] = Future()
 

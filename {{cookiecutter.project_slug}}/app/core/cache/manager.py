@@ -46,19 +46,19 @@ T = TypeVar("T")
 class CacheManager:
     """One cache: a backend, the prefix of its keys and the time to live of its entries.
 
-    `key_prefix` stands in front of every key, with a colon between; by default it is the
-    backend's. `default_ttl`, in seconds, holds where no `expire` is given. An entry of more than
-    `max_entry_bytes` is not stored. What decorators store is compressed if it has more than
-    `compress_over` bytes; with 0 nothing is. What was computed lives up to `ttl_jitter` of its time
-    shorter, so that what was stored together does not expire together. A call that finds somebody
-    else computing what it wants waits for `lock_timeout` seconds at most, then computes for itself.
+    Every key begins with `key_prefix` and a colon; by default it is the backend's. `default_ttl`,
+    in seconds, holds where no `expire` is given. Entries of more than `max_entry_bytes` are not
+    stored. Entries of decorators are compressed if they have more than `compress_over` bytes; 0
+    means never. TTLs of computed values are shortened at random by up to the share `ttl_jitter`
+    (0.02 = 2 %), so that entries do not all expire at once. While another caller computes the same
+    entry, a call waits for at most `lock_timeout` seconds, then computes for itself.
 
-    No method raises because the backend is away, slow or answers with an error: `get` then
-    returns the default, all others `False`. Wrong arguments raise `TypeError` or `ValueError`.
-    A key is text of 1 to 1024 bytes, and does not begin with `~`. A longer one is refused, and not
-    replaced by its digest: a pattern would not find it. A tag is any text.
-    An invalidation that could not be delivered is kept until it can be, and until then what it
-    covers is neither served nor stored; `on_event` is called with an `InvalidationEvent` for that.
+    No method raises because the backend is unreachable, slow or returns an error. Reads then find
+    nothing, other methods return `False` or 0. Wrong arguments raise `TypeError` or `ValueError`.
+    A key is text of 1 to 1024 bytes that does not begin with `~`. A longer key is refused, not
+    replaced by a digest, because no pattern would match that. A tag is any text. An invalidation
+    that cannot be delivered is kept. Until it is delivered, the entries are neither served nor
+    stored. `on_event` is called with an `InvalidationEvent` for that.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class CacheManager:
         self.functions: OfFunctions[Identity] = OfFunctions()
         """The decorated functions, by the place that they have among the keys."""
         self.readers: OfFunctions[Reader] = OfFunctions()
-        """What reads the entries of decorated functions, by what their records bear."""
+        """The readers of decorated functions' entries, by the owner that their records name."""
         self.families: set[str] = set()
         """The `key_prefix` of each decorated function."""
         self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
@@ -106,11 +106,10 @@ class CacheManager:
     async def get(self, key: str, default: Any = None) -> Any:
         """Return the value stored at `key`, or `default` if there is none.
 
-        With a `default` of one's own, a stored `None` can be told from a missing key. Values are
-        what `set`, `get_or_set` and decorated functions stored; `f.cache_key(...)` is the key of a
-        call. An entry that is more than a value, a response for one, is not there for `get`,
-        `get_many` and `exists`, and neither is one that is being computed. `delete` and
-        `invalidate` remove them all.
+        Give a `default` of your own to tell a stored `None` from a missing key. `get` returns the
+        values of `set`, `get_or_set` and decorated functions; `f.cache_key(...)` is the key of a
+        call. For `get`, `get_many` and `exists`, a stored response and an entry that is being
+        computed do not exist. `delete` and `invalidate` remove these, too.
         """
         full = whole_key(self.key_prefix, key)
         insist_on_asyncio()
@@ -122,9 +121,9 @@ class CacheManager:
     async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
         """Store `value` at `key` and return whether it is stored.
 
-        `expire` is in seconds; zero or less means that the value is not stored, and what stood at
-        the key is removed. The same happens to a value that would not come back equal or is too
-        large, with a warning that says why. It is stored as plain JSON, without a checksum.
+        `expire` is in seconds. If it is zero or less, the value is not stored and the key is
+        removed. The same happens if the value would not come back equal or is too large; a warning
+        says why. The value is stored as plain JSON, without a checksum.
         """
         full = whole_key(self.key_prefix, key)
         expire = self.default_ttl if expire is None else expire
@@ -142,11 +141,11 @@ class CacheManager:
         stale: int | timedelta | None = None,
         early_refresh: float = 0.0,
     ) -> Any:
-        """Return the value at `key`; if there is none, compute it by `factory()` and store it.
+        """Return the value at `key`; if there is none, call `factory()` and store its result.
 
-        However many callers there are, in however many processes, the factory runs once, and what
-        an invalidation overtook is not stored. `tags`, `stale` and `early_refresh` are as in
-        `cache_response`. A plain factory runs in a thread. Its exceptions are the caller's.
+        The factory runs once for all callers in all processes. If you invalidate the key while it
+        runs, its result is not stored. `tags`, `stale` and `early_refresh` are as in
+        `cache_response`. A plain factory runs in a thread. Its exceptions reach the caller.
         """
         full, tag_keys = (
             whole_key(self.key_prefix, key),
@@ -168,10 +167,10 @@ class CacheManager:
         load_missing: Callable[[list[str]], Any],
         expire: int | timedelta | None = None,
     ) -> dict[str, Any]:
-        """Return the values of `keys`; compute those that are missing by `load_missing(keys)`.
+        """Return the values of `keys`; `load_missing(keys)` computes those that are missing.
 
-        It returns a mapping, and is called once with the keys that nobody else computes; for the
-        others this caller waits. A key that it leaves out is left out of the result.
+        It is called once, with the keys that no other caller computes, and returns a mapping. For
+        the other keys this call waits. A key that is not in the mapping is not in the result.
         """
         fulls = {whole_key(self.key_prefix, key): key for key in listed(keys)}
         freshness = self.freshness(expire)
@@ -186,19 +185,19 @@ class CacheManager:
         return all(await asyncio.gather(*storing))
 
     async def delete_many(self, keys: Collection[str]) -> int:
-        """Remove `keys` and return how many of them there were."""
+        """Remove `keys` and return how many of them existed."""
         fulls = [whole_key(self.key_prefix, key) for key in listed(keys)]
         return await self.invalidations.remove(fulls) if fulls else 0
 
     async def delete(self, key: str) -> bool:
-        """Remove `key`, which is no pattern; return whether there was something to remove."""
+        """Remove `key`, which is not a pattern; return whether it existed."""
         full = whole_key(self.key_prefix, key)
         deleted = await self.invalidations.remove([full]) > 0
         logger.debug("deleted %s: %s", Shown(full), deleted)
         return deleted
 
     async def exists(self, key: str) -> bool:
-        """Return whether `get` has a value at `key`, be it `None`: the two never differ."""
+        """Return whether `get` would find a value at `key`; a stored `None` is one."""
         insist_on_asyncio()
         return await self._entries.get(whole_key(self.key_prefix, key)) is not None
 
@@ -207,11 +206,11 @@ class CacheManager:
         return await self.delete_matching(self.invalidations.everything)
 
     def clear_sync(self) -> bool:
-        """Do what `clear` does, from synchronous code: for fixtures of tests, and for scripts.
+        """Do what `clear` does, from synchronous code: for test fixtures and scripts.
 
-        It works in any thread, whether or not an event loop is running there, and leaves that as it
-        was. It blocks the caller until it is done, so code that can await uses `clear`. It returns
-        `False`, and keeps the invalidation for later, where the backend is away.
+        It works in any thread, whether or not an event loop is running there, and does not touch
+        that loop. It blocks the caller, so use `clear` where you can await. If the backend is
+        unreachable, it returns `False` and keeps the invalidation for later.
         """
         return to_its_end(self._clear_once)
 
@@ -223,35 +222,35 @@ class CacheManager:
                 await self._guarded(self.backend.close(), None)
 
     async def invalidate(self, pattern: str) -> bool:
-        """Remove every entry whose key `pattern` covers; return whether it was done.
+        """Remove every entry whose key `pattern` matches; return whether it was done.
 
-        `*` stands for any run of characters, every other character for itself. The pattern is
-        taken below the prefix, as a key is. One that is longer than a key may be covers none.
+        `*` stands for any number of characters; there is no other wildcard. As with a key, the
+        manager's prefix is put in front. A pattern that is longer than any key matches nothing.
         """
         return await self.delete_matching(pattern_below(self.key_prefix, pattern))
 
     def defer(self, pattern: str | KeyPattern) -> None:
-        """Remove every entry whose key `pattern` covers, but later: it counts as gone from now on.
+        """Remove every entry whose key `pattern` matches, later. From now on it is not served.
 
-        Of a `KeyPattern` that is the whole key.
+        A `KeyPattern` matches whole keys, a string the part after the prefix.
         """
         if not isinstance(pattern, KeyPattern):
             pattern = pattern_below(self.key_prefix, pattern)
         self.invalidations.defer([pattern])
 
     async def invalidate_tags(self, *tags: str) -> bool:
-        """Make every entry that has one of `tags` of no use; return whether that was done.
+        """Invalidate every entry that has one of `tags`; return whether that was done.
 
-        It takes one round trip, whatever the number of entries.
+        It takes one round trip, for any number of entries.
         """
         done = await self.invalidations.renew_tags(tag_keys_of(self.key_prefix, tags))
         logger.debug("%s tags %s", "invalidated" if done else "could not invalidate", Shown(tags))
         return done
 
     async def close(self) -> None:
-        """Close the connections of the running event loop. A use after that opens them again.
+        """Close the connections of the running event loop. The next use opens them again.
 
-        A last attempt is made to deliver what could not be delivered so far; what is left is logged.
+        It tries once more to deliver pending invalidations, and logs those that are left.
         """
         insist_on_asyncio()
         await self.fence.leases.tasks.settle()
@@ -272,7 +271,7 @@ class CacheManager:
         stale: int | timedelta | None = None,
         early_refresh: float = 0.0,
     ) -> Freshness:
-        """Return how entries age; raises `TypeError` or `ValueError` for what cannot be right."""
+        """Return how entries age; raises `TypeError` or `ValueError` for invalid arguments."""
         if early_refresh < 0:
             raise ValueError(f"early_refresh={early_refresh!r} must be 0 or more")
         if stale is not None:
@@ -281,17 +280,17 @@ class CacheManager:
         return freshness_of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
 
     async def delete_matching(self, pattern: KeyPattern) -> bool:
-        """Remove every entry whose whole key `pattern` covers; return whether it was done."""
+        """Remove every entry whose whole key `pattern` matches; return whether it was done."""
         done = await self.invalidations.remove_matching(pattern)
         logger.debug("%s %s", "invalidated" if done else "could not invalidate", Shown(pattern))
         return done
 
     async def _guarded(self, operation: Awaitable[T], failed: T) -> T:
-        """Await `operation` and return `failed` where it raises; an outage is logged once."""
+        """Await `operation`; if it raises, return `failed`. An outage is logged once."""
         insist_on_asyncio(operation)
         try:
             result = await operation
-        except UnavailableError:  # which the backend has noted itself
+        except UnavailableError:  # the backend has logged it
             return failed
         except Exception as error:
             self._outage.failed(error)

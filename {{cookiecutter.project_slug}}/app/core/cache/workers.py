@@ -25,10 +25,10 @@ def _warn() -> None:
 
 
 def is_one_of_several() -> bool:
-    """Return whether this process is one of several workers, as far as that can be known.
+    """Return whether this process is one of several workers, as far as that can be seen.
 
-    uvicorn and `fastapi run` have this supervisor for more than one worker only, and gunicorn's
-    arbiter knows the number. Of other servers, the option `--workers` counts.
+    uvicorn and `fastapi run` use the supervisor `multiprocess` only for more than one worker.
+    gunicorn's arbiter knows the number. For other servers the option `--workers` counts.
     """
     knows_itself = False
     frame = sys._current_frames().get(threading.main_thread().ident or 0)

@@ -49,6 +49,25 @@ class BackendContract:
         assert await manager.set("user:123", JOHN, expire=300) is True
         assert await manager.get("user:123") == JOHN
 
+    @pytest.mark.parametrize("begins", ["~raw ", "~raw lease/2 ", "cache/2 ", '"', "null", "\x00"])
+    async def test_p1_no_text_counts_as_what_the_cache_keeps_itself(
+        self, manager: CacheManager, begins: str
+    ) -> None:
+        """Whatever a text begins with, it comes back, by hand and from a cached function."""
+        texts = {f"text:{rest}": f"{begins}{rest}" for rest in ('{"admin":true}', "1", "")}
+        for key, text in texts.items():
+            assert await manager.set(key, text) is True
+            assert await manager.get(key) == text
+            assert await manager.get_or_set(key, lambda: "computed") == text
+
+        @cache_response(manager, "texts")
+        async def cached(key: str) -> str:
+            return texts[key]
+
+        assert await manager.get_many([*texts]) == texts
+        for key in (*texts, *texts):
+            assert await cached(key) == texts[key]
+
     @pytest.mark.parametrize("value", [None, False, 0, "", [], {}, 1.5, "ü", [1, {"a": [None]}]])
     async def test_any_json_value_comes_back_with_its_type(
         self, manager: CacheManager, value: Any

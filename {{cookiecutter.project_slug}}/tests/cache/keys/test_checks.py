@@ -57,6 +57,15 @@ async def test_p2_a_template_that_leaves_out_a_parameter_is_refused(
     cache_response(memory, "x", key="{user_id}", ignore=(left,))(function)
 
 
+async def test_a_template_that_leaves_out_a_parameter_is_shown_whole(memory: CacheManager) -> None:
+    """The advice keeps what the template has."""
+
+    async def shown(request: Request, page: int) -> None: ...
+
+    with pytest.raises(ValueError, match=r'key="v2:\{request\.url\.path\}:\{page\}"'):
+        cache_response(memory, "x", key="v2:{request.url.path}")(shown)
+
+
 async def test_p2_a_template_of_a_method_names_the_object(memory: CacheManager) -> None:
     """Or two objects would share their entries."""
     with pytest.raises(ValueError, match=r'leaves out .self.*key="\{self\.table\}:\{number\}"'):

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -42,6 +43,16 @@ class Colour(Enum):
 def test_a_value_is_escaped(value: object, text: str) -> None:
     """Everything that could end a part of a key, or be a pattern, is percent-encoded."""
     assert escape(value) == text
+
+
+@pytest.mark.parametrize("place", ["{at}", "day:{at}"])
+def test_p2_times_that_look_alike_have_keys_of_their_own(place: str) -> None:
+    """The hour that comes twice, and two zones that are as far from UTC."""
+    template, moment = Template(place, ["at"]), datetime(2026, 10, 25, 2, 30)  # noqa: DTZ001 - one of them has no zone
+    zones = [None, UTC, *map(ZoneInfo, ("UTC", "Europe/Berlin", "Europe/Paris"))]
+    times = [moment.replace(tzinfo=zone, fold=fold) for zone in zones for fold in (0, 1)]
+    values = [*times, *(each.timetz() for each in times)]
+    assert len({template.render({"at": value}) for value in values}) == len(values)
 
 
 def test_a_long_value_becomes_its_digest() -> None:

@@ -13,9 +13,9 @@ __all__ = ["MemoryBackend", "RedisBackend", "Tls"]
 
 
 def __getattr__(name: str) -> object:
-    """Import what needs redis-py when it is asked for: memory works without.
+    """Import a name that needs redis-py on its first use: `MemoryBackend` works without redis-py.
 
-    Raises `CacheConfigError` where redis-py is missing or too old.
+    Raises `CacheConfigError` if redis-py is missing or too old.
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,21 +12,21 @@ Address = tuple[str, int]
 
 
 def addresses(text: str, port: int) -> list[Address]:
-    """Read "host:port,host:port"; `port` holds where there is none.
+    """Read "host:port,host:port"; `port` is the default.
 
-    Raises `ValueError` for what is no such list; its message shows no password.
+    Raises `ValueError` for any other text; its message shows no password.
     """
     return [_address(each, port) for each in text.split(",")]
 
 
 def _address(text: str, port: int) -> Address:
     item, own_port = text.strip(), None
-    if item.count(":") > 1 and not item.startswith("["):  # an address of IPv6, without a port
+    if item.count(":") > 1 and not item.startswith("["):  # an IPv6 address without a port
         item = f"[{item}]"
     try:
         parts = urlsplit(f"//{item}")
         host, own_port = parts.hostname, parts.port
-    except ValueError:  # whose message may quote what is secret
+    except ValueError:  # its message may quote a password
         host = None
     if not host or not _HOST.fullmatch(host) or parts.netloc != item or "@" in item:
         host = None

@@ -1,4 +1,4 @@
-"""Commands about entries and tags, and what their replies say."""
+"""Commands for entries and tags, and how their replies are read."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,8 +12,8 @@ from ..errors import UnavailableError
 from ..stored import SHORT_KEY, start_of_record
 from .wire.requests import Command, Get, packed
 
-# One atomic step: compare the beginning of what stands at a key, and act if it is that. A key of
-# another type than string is `WRONG_TYPE`.
+# One atomic step: act only if the value of a key begins with given bytes. A key that holds no
+# string counts as `WRONG_TYPE`.
 IF_BEGINS = b"""
 local over, verb = ARGV[1], ARGV[2]
 local standing = redis.pcall('GETRANGE', KEYS[1], 0, #over - 1)
@@ -35,18 +35,18 @@ IF_BEGINS_SHA = sha1(IF_BEGINS, usedforsecurity=False).hexdigest()
 
 
 def get_of(key: str) -> Get:
-    """Return the GET of a key, by which its reply is known."""
+    """Return the GET of a key, with the beginnings of values that identify its reply."""
     return _get_of(key) if len(key) <= SHORT_KEY else _get_of.__wrapped__(key)
 
 
-@lru_cache(maxsize=4096)  # hot keys are asked for again and again
+@lru_cache(maxsize=4096)  # hot keys are read again and again
 def _get_of(key: str) -> Get:
     start = start_of_record(key)
     return Get.of(encoded(key), start, start.partition(b" ")[0] + b" ")
 
 
 def nonce_of(tag: str) -> tuple[bytes, bytes]:
-    """Return the key of a tag, and what reads its nonce, as it is sent."""
+    """Return the key of a tag, and the packed command that reads its nonce."""
     return _nonce_of(tag) if len(tag) <= SHORT_KEY else _nonce_of.__wrapped__(tag)
 
 
@@ -61,17 +61,17 @@ def encoded(key: str) -> bytes:
 
 
 def get_nonce(name: bytes) -> Command:
-    # Somebody may have put there what is large: no more is read than tells that it is no nonce.
+    # Another program may have put a large value there: one byte more than a nonce is enough.
     return ("GETRANGE", name, 0, NONCE_BYTES)
 
 
 def nonces_in(replies: Sequence[Any]) -> Nonces:
-    """Return what stands at keys of tags; nothing is an empty text to the command."""
+    """Return the nonces in replies to GETRANGE, which returns an empty text for a missing key."""
     return tuple([found_in(reply) or None for reply in replies])
 
 
 def found_in(reply: Any) -> bytes | None:
-    """Return what a GET found: `WRONG_TYPE` for a key of another type."""
+    """Return the value in the reply to a GET; `WRONG_TYPE` for a key of another type."""
     if isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE"):
         return WRONG_TYPE
     found: bytes | None = raise_on_error(reply)

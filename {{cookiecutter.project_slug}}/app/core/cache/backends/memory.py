@@ -15,14 +15,14 @@ _NEVER = float("inf")
 
 
 class MemoryBackend(BytesBackend):
-    """A bounded store in memory; the entry that was used longest ago leaves first.
+    """A bounded store in memory; the least recently used entry is evicted first.
 
-    It holds at most `max_entries` entries and `max_bytes` bytes of keys and values. A value that
-    alone is larger is not stored. Values are kept as the bytes that Redis would hold, so that a
-    reader gets a copy of its own, and both backends return the same. `clock` returns seconds.
+    It holds at most `max_entries` entries and `max_bytes` bytes of keys and values. An entry that
+    alone is larger is not stored. Values are kept as the bytes that Redis would hold, so that each
+    reader gets its own copy, and both backends return the same. `clock` returns seconds.
 
-    Safe to use from several threads and event loops. `close` forgets everything. Made in one of
-    several worker processes, it warns: what one of them invalidates the others go on serving.
+    Safe to use from several threads and event loops. `close` removes everything. It warns if there
+    are several worker processes: an invalidation in one of them does not reach the others.
     """
 
     atomic = True
@@ -64,7 +64,7 @@ class MemoryBackend(BytesBackend):
         return await self.delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
 
     async def close(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         with self._lock:
             self._entries.clear()
             self._bytes = 0
@@ -87,12 +87,10 @@ class MemoryBackend(BytesBackend):
     async def look(
         self, key: str, tags: Sequence[str] = (), deadline: float | None = None
     ) -> tuple[bytes | None, Nonces]:
-        """Return what stands at `key` and at `tags`."""
-        del deadline  # nothing is waited for
+        del deadline  # memory answers at once
         return self.read_now(key, tags)
 
     def read_now(self, key: str, tags: Sequence[str] = (), /) -> tuple[bytes | None, Nonces]:
-        """Return what stands at `key` and at `tags`; it is there at once."""
         with self._lock:
             return self._used(key), tuple([self._used(tag) for tag in tags]) if tags else ()
 

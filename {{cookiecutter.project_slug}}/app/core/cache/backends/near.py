@@ -1,18 +1,18 @@
-"""The near cache: entries in this process, for as long as Redis vouches for them (promise P3).
+"""The near cache: entries in this process, while Redis reports each change of them (promise P3).
 
-A server remembers what a connection has read, and tells it when that changes, in one order with its
-replies: https://redis.io/docs/latest/develop/reference/client-side-caching/. What is kept here was
-read over such a connection, belongs to it, and is served only
+Redis remembers which keys a connection has read, and sends it a message when one of them changes.
+Messages and replies come in one order: see
+https://redis.io/docs/latest/develop/reference/client-side-caching/. An entry belongs to the
+connection that read it, and is served only
 
-- until its server tells that the key has changed, has expired or was evicted,
-- until its own time is over,
-- while the connection has proved itself within the last second: by a PING, in whose reply's place
-  every message before it has arrived. One that broke, hangs or was delayed proves nothing.
+- until the server reports that the key has changed, has expired or was evicted,
+- until its TTL is over,
+- for `TRUST_SECONDS` (see `tracking`) after the last PING that was answered: that reply shows that
+  all earlier messages have arrived. A connection that is broken, hangs or is slow gets no reply.
 
-So what another process invalidates is served here for the time of one message, and whatever happens
-to the network, for `TRUST_SECONDS` (see `tracking`) at most. What this process invalidates it forgets before the
-invalidation returns, together with the replies that are on their way then: one of them may be older,
-and the message about it may still be to come.
+So an invalidation by another process takes effect here after one message, and after `TRUST_SECONDS`
+at the latest. An invalidation by this process removes entries before it returns. Replies that are
+under way then are not kept: they may be older, and the message about that may still be to come.
 """
 
 import math
@@ -29,24 +29,24 @@ from .wire.pipeline import LARGE_BYTES
 from .wire.requests import Hook, Request
 from .wire.tracking import Source
 
-_FOR_EVER = -1  # as PTTL says it
-_OVERHEAD_BYTES = 300  # of an entry, its key and its place among the others, about
+_FOR_EVER = -1  # PTTL's reply for a key without expiry
+_OVERHEAD_BYTES = 300  # about what an entry takes besides its key and its data
 _LARGEST_PART = 8
 
 
 class NearEntry:
-    """One entry: the bytes that stand at a key."""
+    """One entry: the bytes of a key."""
 
     __slots__ = ("data", "memo", "size", "source", "until")
 
     def __init__(self, data: bytes, until: float, source: Source, size: int) -> None:
         self.data, self.until, self.source, self.size = data, until, source, size
         self.memo: Any = None
-        """What its reader has made of it, to do that once."""
+        """What its reader has decoded, so that it is decoded once."""
 
 
 class NearCache:
-    """At most `max_entries` of at most `max_bytes` in all; who was not read for longest leaves.
+    """At most `max_entries` entries and `max_bytes` bytes; the least recently used is evicted.
 
     Safe to use from several threads and event loops.
     """
@@ -57,18 +57,18 @@ class NearCache:
         self._entries: OrderedDict[str, NearEntry] = OrderedDict()
         self._bytes = 0
         self.epoch = 0
-        """Another number after each invalidation by this process."""
+        """It grows with each invalidation by this process, and with each lost connection."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @property
     def size(self) -> int:
-        """How many bytes the entries take, about."""
+        """About how many bytes the entries take."""
         return self._bytes
 
     def get(self, key: str) -> NearEntry | None:
-        """Return the entry of `key`, or `None` if there is none that can be vouched for."""
+        """Return the entry of `key`, or `None` if there is none that may be served now."""
         kept = self._entries.get(key)
         if kept is None:
             return None
@@ -90,10 +90,10 @@ class NearCache:
         return nonces if len(nonces) == len(found) else None
 
     def keep(self, key: str, data: bytes, until: float, source: Source, epoch: int) -> None:
-        """Keep what was read over `source` by a question that was asked in `epoch`.
+        """Keep a value that was read over `source` by a request that was sent in `epoch`.
 
-        `until` is when it ends by itself, by `time.monotonic`. Nothing is kept if this process has
-        invalidated anything since the question, or if it would take more than an eighth of all.
+        `until` is when it expires, by `time.monotonic`. Nothing is kept if the epoch has changed
+        since, or if the entry would take more than an eighth of `max_bytes`.
         """
         size = len(data) + len(key) + _OVERHEAD_BYTES
         if size * _LARGEST_PART > self._max_bytes:
@@ -107,7 +107,7 @@ class NearCache:
             self._make_room()
 
     def remember(self, key: str, kept: NearEntry, memo: object, size: int) -> None:
-        """Remember with an entry what its reader has made of it, which takes `size` bytes, about."""
+        """Remember what the reader of an entry has decoded, which takes about `size` bytes."""
         with self._lock:
             kept.memo = memo
             if self._entries.get(key) is kept:
@@ -116,9 +116,9 @@ class NearCache:
                 self._make_room()
 
     def keeps(self, request: Request, source: Source) -> Hook:
-        """Return what keeps the replies to a request that is sent now over `source`.
+        """Return the hook that keeps the replies to a request that is sent now over `source`.
 
-        A value is kept if the request asks for its PTTL as well, a tag's nonce without.
+        A value is kept only if the request asks for its PTTL as well; a nonce needs no PTTL.
         """
         epoch, asked = self.epoch, time.monotonic()
 
@@ -141,13 +141,13 @@ class NearCache:
         return keep
 
     def changed(self, keys: Iterable[str]) -> None:
-        """Remove what the server says has changed."""
+        """Remove the keys that the server reports as changed."""
         with self._lock:
             for key in keys:
                 self._remove(key)
 
     def forget(self, patterns: Collection[KeyPattern]) -> None:
-        """Remove what this process invalidates, and keep no reply to what was asked before."""
+        """Remove what this process invalidates; keep no reply to a request that was sent before."""
         with self._lock:
             self.epoch += 1
             for pattern in patterns:
@@ -158,7 +158,7 @@ class NearCache:
                         self._remove(key)
 
     def lose(self, source: Source) -> None:
-        """Remove what was read over a connection that is over."""
+        """Remove the entries of a connection that is lost."""
         with self._lock:
             self.epoch += 1
             for key in [key for key, kept in self._entries.items() if kept.source is source]:

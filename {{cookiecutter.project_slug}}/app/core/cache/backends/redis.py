@@ -1,4 +1,4 @@
-"""Entries in Redis, or in what speaks its protocol: one server, Sentinel or Cluster."""
+"""Entries in Redis, or in a server that speaks its protocol: one server, Sentinel or Cluster."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,19 +28,19 @@ T = TypeVar("T")
 
 
 class RedisBackend(RedisStore):
-    """Entries in Redis, over connections of each event loop.
+    """Entries in Redis; each event loop has its own connections.
 
     `host` and `port`, or a `unix_socket`, name the server. With `cluster` it is one of several, and
-    `host` may be a list of addresses, "a:7000,b:7000". With `sentinels`, the server is the one that
-    they call `sentinel_master`. `tls` secures the connections, those to sentinels too.
+    `host` may be a list of addresses, "a:7000,b:7000". With `sentinels`, the server is the master
+    that they know as `sentinel_master`. `tls` secures all connections, those to sentinels too.
 
     No operation takes more than `operation_timeout` seconds, in all; of that, connecting takes no
     more than `timeout`. `max_connections` bounds the connections of each server and event loop;
-    further callers wait in line. None is made before the first use, so that an instance may be made
-    at import. A server that is unwell is left alone for a while: see `breaker`.
+    further callers wait in line. No connection is opened before the first use, so an instance may
+    be made at import. A server that is unwell is not asked for a while: see `breaker`.
 
-    The six methods of the contract do not raise because Redis is away, slow or answers with an
-    error; they return `None` or `False`. The others raise `UnavailableError`.
+    If Redis is away, slow or answers with an error, the six methods of the contract return `None`
+    or `False`. The others raise `UnavailableError`.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class RedisBackend(RedisStore):
         return found > 0
 
     async def clear(self) -> bool:
-        """Remove every key below `key_prefix`, walking with SCAN: never FLUSHDB."""
+        """Remove every key below `key_prefix`, by SCAN: never by FLUSHDB."""
         everything = KeyPattern((f"{self.key_prefix}:", ""))
         return await _or_default(False, self.delete_matching(everything))
 
@@ -114,7 +114,7 @@ class RedisBackend(RedisStore):
 
 
 async def _or_default(failed: T, operation: Awaitable[T]) -> T:
-    """Return the result of `operation`, or `failed` where the server is unwell."""
+    """Return the result of `operation`, or `failed` if the server is unwell."""
     try:
         return await operation
     except UnavailableError:

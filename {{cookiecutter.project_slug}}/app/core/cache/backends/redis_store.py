@@ -1,4 +1,4 @@
-"""What is asked of Redis for entries, leases and tags: commands over a topology."""
+"""Entries, leases and tags in Redis, as commands to the servers of a topology."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from .near import NearCache
 
 _LONGEST_WAIT_SECONDS = 0.5
-"""So long without a message, and a key that is watched is read again."""
+"""A watched key is read again after this time without a message."""
 
 _SCAN_COUNT = 1000  # keys that one SCAN looks at, and one UNLINK removes: about a millisecond each
 
 
 class RedisStore(BytesBackend):
-    """Bytes on the servers of a topology; raises `UnavailableError` where one is unwell."""
+    """Bytes on the servers of a topology; raises `UnavailableError` if one is unwell."""
 
     atomic = True
     near: "NearCache | None"
@@ -68,11 +68,11 @@ class RedisStore(BytesBackend):
         return sum(await self._unlink([encoded(key) for key in keys]))
 
     async def delete_matching(self, pattern: KeyPattern) -> bool:
-        """Remove every key that `pattern` covers, a walk with SCAN if it has a wildcard.
+        """Remove every key that `pattern` covers; if it has a wildcard, SCAN finds them.
 
-        SCAN returns every key that is present from its beginning to its end, and lets other
-        clients in between its steps (https://redis.io/docs/latest/commands/scan/). Each step has
-        the time of one operation.
+        SCAN returns each key that exists during the whole scan, and other clients are served
+        between its steps (https://redis.io/docs/latest/commands/scan/). Each step has the time
+        limit of one operation.
         """
         if pattern.exact_key is not None:
             await self.delete_many([pattern.exact_key])
@@ -86,26 +86,26 @@ class RedisStore(BytesBackend):
     async def look(
         self, key: str, tags: Sequence[str] = (), deadline: float | None = None
     ) -> tuple[bytes | None, Nonces]:
-        """Return what stands at `key` and at `tags`; `WRONG_TYPE` for a key of another type."""
+        """Return the bytes of `key` and of `tags`; `WRONG_TYPE` for a key of another type."""
         (standing,), nonces = await self._read([key], tags, deadline)
         return standing, nonces
 
     def read_nowait(
         self, key: str, tags: Sequence[str] = (), /, *, by_hand: bool = False
     ) -> "asyncio.Future[Any] | None":
-        """Send a GET; the near cache needs the PTTL as well, and is served by `look`."""
+        """Send a GET; with a near cache return `None`, as that needs the PTTL that `look` reads."""
         if self.near is not None:
             return None
         get = get_of(key)
         if not tags and not by_hand:
             return self._topology.read_nowait(get)
-        # A nonce does not name its tag, but it comes behind a reply that names its key.
+        # A nonce does not name its tag, but the reply before it names its key.
         return self._topology.read_nowait(Gets(get, [*map(nonce_of, tags)], sealed=by_hand))
 
     async def _read(
         self, keys: Sequence[str], tags: Sequence[str] = (), deadline: float | None = None
     ) -> tuple[list[bytes | None], Nonces]:
-        """Return what stands at `keys`, and the nonces at `tags`."""
+        """Return the bytes of `keys`, and the nonces at `tags`."""
         if not keys and not tags:
             return [], ()
         # GETs, not one MGET: on a cluster the keys live in different slots.
@@ -119,7 +119,7 @@ class RedisStore(BytesBackend):
         return [found_in(reply) for reply in values], nonces_in(nonces)
 
     async def wait_for_change(self, key: str, standing: bytes, /) -> bytes | None:
-        """Return what stands at `key`, if that is still `standing` when the server says so."""
+        """Return the bytes of `key`; if they are `standing`, after a change or half a second."""
         changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         request = Request([("GET", encoded(key))], Use.READ, changed=changed)
         try:
@@ -133,9 +133,8 @@ class RedisStore(BytesBackend):
         return now
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
-        """Put `data` at `key` if nothing stands there, else return that: SET NX GET."""
         standing = await self._one(("SET", encoded(key), data, "NX", "GET", "PX", ms), Use.STORE)
-        return None if standing == data else standing  # it was set by a first try that broke
+        return None if standing == data else standing  # our first try has set it
 
     async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
         return await self._if_begins(key, Use.STORE, over, "SET", data, ms)
@@ -144,9 +143,9 @@ class RedisStore(BytesBackend):
         return await self._if_begins(key, Use.STORE, over, "PEXPIRE", b"", ms)
 
     async def release(self, key: str, over: bytes) -> bool:
-        """Remove `key` if what stands there begins with `over`; without asking if it may not ask.
+        """Remove `key` if its bytes begin with `over`; if the script is refused, in any case.
 
-        A user without the permission for scripts stores nothing, but he must not leave leases.
+        A Redis user without permission for scripts can store nothing, but must not leave leases.
         """
         reply = await self._script(key, Use.REMOVE, over, "UNLINK")
         if isinstance(reply, ResponseError):
@@ -168,7 +167,7 @@ class RedisStore(BytesBackend):
             raise_on_error(reply)
         found = [*nonces_in(asked[len(names) :])]
         forged = [place for place, nonce in enumerate(found) if not is_nonce(nonce)]
-        if forged:  # who has seen another one meanwhile misses once more
+        if forged:  # a caller that has read another nonce meanwhile misses once more
             commands: list[Command] = [("SET", names[at], made[at], "PX", ms) for at in forged]
             await self._all(commands, Use.STORE)
             for at in forged:
@@ -176,7 +175,7 @@ class RedisStore(BytesBackend):
         return tuple(found)
 
     async def invalidate_tag_keys(self, tags: Sequence[str], ms: int) -> bool:
-        """Put a new nonce at each of the keys `tags`, at the first of them before the others."""
+        """Put a new nonce at each of the keys `tags`, at the first key before the others."""
         steps = [tags[:1], tags[1:]] if self._topology.one_slot else [tags]
         for step in steps:
             commands: list[Command] = [("SET", encoded(tag), new_nonce(), "PX", ms) for tag in step]

@@ -18,7 +18,7 @@ class Asked:
     connection: HTTPConnection | None = None
     injected: Response | None = None
     headers: frozenset[str] = frozenset()
-    """Names of headers, in lower case, of which arguments in the key are made."""
+    """Names of headers, in lower case, from which arguments in the key are made."""
 
 
 BY_HAND = Asked()
@@ -31,7 +31,7 @@ def handed_out(
     sending: ResponseCapture | None,
     asked: Asked,
 ) -> Any:
-    """Do what the function did besides, and return its result."""
+    """Make the changes of a hit to the response, and return the hit's value."""
     value, changes = hit
     if changes is not None:
         given = (*args, *kwargs.values())

@@ -1,7 +1,7 @@
 """The cached calls of one function: from a call to its key, to its entry, or to the function.
 
 All that can be known when the function is decorated is worked out then. At the call, a hit is a
-key, a read and a decoding (see `reading`); what is no hit goes to the fence (see `filling`).
+key, a read and a decoding (see `reading`); any other call goes to the fence (see `filling`).
 """
 
 import logging
@@ -65,13 +65,13 @@ class CachedCalls:
         self.store, self.run, self._func = store, run, func
         self.freshness, self.in_background = freshness, in_background
         self.decorated: Callable[..., Any] | None = None
-        """What the decorator has made of the function."""
+        """The decorated function."""
         self.unseen: list[Any] = []
-        """Decorators above it through which its calls are not seen: see `hidden`."""
+        """Decorators above it that hide which request a call belongs to: see `hidden`."""
         self.forms: set[str | None] = set()
-        """How routes of class `CachedRoute` render it, as far as they are known."""
+        """How routes of class `CachedRoute` render its results, as far as they are known."""
         self.form: str | None = None
-        """How its routes of class `CachedRoute` render it, if all of them do so in one way."""
+        """How its routes of class `CachedRoute` render its results, if all do so in one way."""
         self.warnings = Warnings(f"{func.__module__}.{func.__qualname__}", logger)
         self._is_logged = logger.isEnabledFor
         self.is_shared = shared
@@ -82,7 +82,7 @@ class CachedCalls:
         self._routes = Routes(method, self._is_this, self.keys.names, self.vary, self.ignored)
         self._handed_on: set[Variable] | None = None
         self._has_begun = self._is_open = False
-        """Whether it was called, and then whether no call by hand is looked at before its key is."""
+        """Whether it was called before; whether a call by hand goes to its key without a check."""
         self._take_place(func, key, f"{store.key_prefix}:{key_prefix}")
 
     def _read_the_key(
@@ -93,7 +93,7 @@ class CachedCalls:
         ignore: Collection[str | Variable],
         start: str,
     ) -> None:
-        """Work out what makes the key of a call."""
+        """Work out how the key of a call is made."""
         self.ignored = frozenset(each for each in ignore if isinstance(each, ContextVar))
         names = [each for each in ignore if not isinstance(each, ContextVar)]
         self.parameters = Parameters.of(func, ignore if isinstance(ignore, str) else names)
@@ -116,7 +116,7 @@ class CachedCalls:
     def _take_place(
         self, func: Callable[..., Any], key: str | KeyFunction | None, place: str
     ) -> None:
-        """Take a place among the keys, and make what reads the entries."""
+        """Take a place among the keys, and make the reader of the entries."""
         taken = text(place) + (text(key) if isinstance(key, str) else self.identity.who)
         take_place(self.store.functions, func, taken, self.identity, self.warnings)
         kinds, returned = responses.kinds_returned_by(func)
@@ -142,7 +142,7 @@ class CachedCalls:
         connection: HTTPConnection | None,
         injected: Response | None,
     ) -> Any:
-        """Answer a call of FastAPI's: for the request of `connection`, to which `injected` belongs."""
+        """Answer a call by FastAPI, for the request and the response that belong to it."""
         if self.parameters.connection is not None:
             connection = connection_among((), kwargs)
         if connection is None:
@@ -164,7 +164,7 @@ class CachedCalls:
         return await self.call(args, kwargs, sending=sending, asked=asked)
 
     def _is_for_all(self, asked: Asked, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a call may have an entry, as far as can be seen before its key is."""
+        """Whether a call may have an entry, as far as that is known before its key."""
         if asked is BY_HAND and self._is_write(args, kwargs):
             return False
         if not self._has_begun:
@@ -176,19 +176,19 @@ class CachedCalls:
 
     @property
     def handed_on(self) -> set[Variable]:
-        """The context variables that its code hands on, seen when it runs first."""
+        """The context variables that its code passes on; found at the first use."""
         if self._handed_on is None:
             self._handed_on = context_variables(self._func, handed_on=True)
         return self._handed_on
 
     def _begin(self) -> None:
-        """See at the first call whether what was captured is what it was at the decoration."""
+        """At the first call, compare the captured values with those at the decoration."""
         told = self.identity.settle()
         if self.identity.owner != self.reader.owner:
             self.reader.owner = self.identity.owner
             self._let_be_read()
         self._is_open = not may_have_request(self.parameters)
-        self._has_begun = True  # at last, for another thread may call meanwhile
+        self._has_begun = True  # last, for another thread may call meanwhile
         if told:
             self.warnings.once(SHARES_NOT, told)
 
@@ -196,7 +196,7 @@ class CachedCalls:
         return reaches(call, self.decorated)
 
     def _answers(self, scope: Mapping[str, Any]) -> bool:
-        """Whether requests of this method have entries; others have the function run each time."""
+        """Whether a request has an entry, by its method; else warn once, if that is unexpected."""
         why_not = self._routes.why_no_entry(scope)
         if why_not:
             self.warnings.once("runs uncached", why_not)
@@ -214,13 +214,13 @@ class CachedCalls:
 
         With `sending`, it may be a response that was sent before.
         """
-        # Nothing is called here that can be said at once: this is on the path of every hit.
+        # This is the path of every hit, so small steps are written out and not called.
         if (not self._is_open or self.unseen) and not self._is_for_all(asked, args, kwargs):
             return await self._uncached(args, kwargs)
         try:
             key = self.keys.key(args, kwargs, asked.connection)
             tags = self.tags.keys(args, kwargs) if self._is_tagged else ()
-        except Exception as error:  # of a `__cache_key__`, of `key=`, of an attribute in a template
+        except Exception as error:  # from a `__cache_key__`, `key=` or an attribute in a template
             self._tell(error, args, kwargs)
             return await self._uncached(args, kwargs)
         fence, own = self.store.fence, tags[:-1] if self.derives else tags
@@ -250,14 +250,14 @@ class CachedCalls:
         return call.finished(result, partial(self._note, key))
 
     def _is_write(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a route of Starlette calls its endpoint for a method that has no entries."""
+        """Whether Starlette calls this function, its endpoint, for a method without entries."""
         connection = connection_among(args, kwargs)
         if connection is None or not self._is_this(connection.scope.get("endpoint")):
             return False
         return not self._answers(connection.scope)
 
     async def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the function, whatever stands there, and store what it returns."""
+        """Run the function and store what it returns, whatever the key holds."""
         if not self._has_begun:
             self._begin()
         try:
@@ -279,7 +279,7 @@ class CachedCalls:
         self.warnings.logger.debug("%s %s", outcome.word, Shown(key))
 
     def _tell(self, error: Exception, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Warn of a call that has no key, unless the function itself says best what does not fit."""
+        """Warn of a call without a key, unless its arguments do not fit: the function says that."""
         try:
             self.parameters.signature.bind(*args, **kwargs)
         except TypeError:
@@ -288,7 +288,7 @@ class CachedCalls:
         self.warnings.once("runs uncached", why_no_key(error))
 
     def key_or_raise(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        """Return the key of a call; raise `TypeError` where it has none, or does not fit."""
+        """Return the key of a call; raise `TypeError` if it has none, or does not fit."""
         try:
             return self.keys.key(args, kwargs)
         except TypeError:

@@ -1,4 +1,4 @@
-"""What is refused when a function is decorated, with what to do about it."""
+"""Checks of arguments when a function is decorated; each error says what to do."""
 
 import inspect
 import math
@@ -11,11 +11,11 @@ from starlette.requests import HTTPConnection
 from ..keys import Parameters
 from ..values import from_dependencies, hints_of, injected, signature_of
 
-_EARLIEST = 2.0  # of early refresh
+_EARLIEST = 2.0  # the largest factor of early refresh
 
 
 def check_manager(manager: Any, decorator: str, example: str) -> None:
-    """Raise `TypeError` where something else stands in the place of the cache manager."""
+    """Raise `TypeError` if `manager` is no cache manager."""
     if hasattr(manager, "delete_matching") and hasattr(manager, "fence"):
         return
     if inspect.isroutine(manager):
@@ -52,7 +52,7 @@ def check_times(
 
 
 def check_several(**given: Any) -> None:
-    """Raise `TypeError` for an argument that holds several things, where one that is none stands."""
+    """Raise `TypeError` for an argument that must be a collection and is none."""
     for name, value in given.items():
         if not isinstance(value, Collection):
             example = f"{name}=({value!r},)" if value is not None else f"{name}=()"
@@ -69,7 +69,7 @@ def check_flags(**given: Any) -> None:
 
 
 def check_key(key: Any) -> None:
-    """Raise `TypeError` for a `key` that can make none."""
+    """Raise `TypeError` for a `key` that is neither a template nor a function."""
     if key is not None and not (isinstance(key, str) or callable(key)):
         raise TypeError(
             f"key={key!r} must be a template, such as 'user:{{user_id}}', or a function"
@@ -77,7 +77,7 @@ def check_key(key: Any) -> None:
 
 
 def check_background(func: Callable[..., Any]) -> None:
-    """Raise `ValueError` for a function that needs what is gone when it runs in the background."""
+    """Raise `ValueError` for a function whose arguments end before it runs in the background."""
     signature, hints = signature_of(func), hints_of(func)
     dependent, handed = from_dependencies(signature, hints), injected(signature, hints)
     for name in [*dependent, *handed]:
@@ -92,7 +92,7 @@ def may_have_request(parameters: Parameters) -> bool:
     """Whether an argument may be a request, by what the annotations say."""
     return not all(
         isinstance(hint := parameters.hints.get(name), type)
-        # An abstract class, or a protocol, may be that of anything.
+        # An object of any class may belong to an abstract class or a protocol.
         and type(hint).__module__ not in ("abc", "typing", "typing_extensions")
         and HTTPConnection not in hint.__mro__
         and hint not in HTTPConnection.__mro__
@@ -101,7 +101,7 @@ def may_have_request(parameters: Parameters) -> bool:
 
 
 def checked_statuses(statuses: Collection[int]) -> frozenset[int]:
-    """Return statuses; raise `ValueError` for what is none."""
+    """Return the statuses; raise `ValueError` for one that is no HTTP status."""
     for status in statuses:
         if not isinstance(status, int) or not 100 <= status <= 599:
             raise ValueError(f"cache_status has {status!r}, which is no HTTP status of 100 to 599")

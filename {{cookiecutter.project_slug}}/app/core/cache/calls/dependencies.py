@@ -1,8 +1,8 @@
 """What the dependencies of a route know and a key does not (promise P8).
 
-A dependency may learn who asks, and tell the function in a way that nobody sees. So the tree of
-dependencies that FastAPI keeps for a route is looked through, once: whatever it takes of the request has
-to be in the key, by an argument that is made of it, or by a header or a context variable in `vary=`.
+A dependency may learn who the client is, and pass that on to the function by a hidden way. So
+FastAPI's tree of dependencies for a route is searched once. All that it reads of the request must
+be in the key: by an argument that is made from it, or by a header or a context variable in `vary=`.
 """
 
 import copy
@@ -22,7 +22,7 @@ from ..reads import CONNECTION, Variable, context_variables, only_reads, steps
 from ..values import RETURN, hints_of
 
 _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
-"""Lists routes as they are where they are included; once, each inclusion was a route of its own."""
+"""Lists each route as it is included; in older FastAPI, each inclusion is a route of its own."""
 
 _FIELDS = ("path", "query", "header", "cookie", "body")
 _REQUEST = ("request_param_name", "websocket_param_name", "http_connection_param_name")
@@ -35,34 +35,34 @@ UNSEEN = (
 )
 
 Holding = tuple[str, Any]
-"""What is taken of a request: where it stands, and its name there.
+"""What a dependency reads of a request: the place, such as "header", and the name there.
 
-Of the request itself, and of a security scheme of one's own, nobody knows what is taken: the second part
-is then the dependency that takes it.
+If it takes the whole request, or is a security scheme of the user, nobody knows what it reads: then
+the second part is that dependency.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a cached function is to a route that calls it."""
+    """The part that a cached function has in a route that calls it."""
 
     is_endpoint: bool
     reason: str | None
-    """Why its results are not for everybody, if they are not."""
+    """Why its results are private, or `None`."""
     silent: tuple[tuple[str, str], ...] = ()
-    """Arguments which, where they are `None`, say nothing of what their dependency knows, and why not."""
+    """Arguments that, if `None`, hide what their dependency knows; and the reason for each."""
     headers: frozenset[str] = frozenset()
-    """The headers that arguments in the key are made of, in lower case."""
+    """The headers from which arguments in the key are made, in lower case."""
 
     def why_private(self, arguments: typing.Mapping[str, object]) -> str | None:
-        """Return why a call is not for everybody, or `None` if it may be."""
+        """Return why the result of a call is private, or `None` if it is for everybody."""
         if self.reason is not None:
             return self.reason
         return next((why for name, why in self.silent if arguments.get(name) is None), None)
 
 
 def overrides_of(app: Any) -> dict[Any, Any]:
-    """Return what an application has put in the places of dependencies."""
+    """Return the dependency overrides of an application."""
     return getattr(app, "dependency_overrides", None) or {}
 
 
@@ -73,10 +73,10 @@ def standing(
     vary: Vary,
     ignored: Collection[Variable] = (),
 ) -> Standing:
-    """Return what a function is to the route that answers a request.
+    """Return the part that a function has in the route that answers a request.
 
-    `is_ours` tells the function, `keyed` are its parameters whose arguments are in the key, and
-    `ignored` context variables decide about nothing.
+    `is_ours` recognises the function, `keyed` are the parameters whose arguments are in the key,
+    and `ignored` context variables have no influence on the result.
     """
     is_endpoint = is_ours(scope.get("endpoint"))
     route, app = scope.get("route"), scope.get("app")
@@ -98,7 +98,7 @@ def standing(
 
 
 class _Judged:
-    """A function in a tree of dependencies, and what is known there and not in its key."""
+    """A function in a tree of dependencies, and what the tree reads that is not in its key."""
 
     def __init__(self, own: Any, keyed: Collection[str], vary: Vary) -> None:
         self.reasons: list[str] = []
@@ -106,9 +106,9 @@ class _Judged:
         written = {holding for name, holding in _fields(own) if name in keyed}
         self.headers = {name for where, name in written if where == "header"}
         self._written = written | {("header", name) for name in vary.headers}
-        """What the key holds as it was sent."""
+        """What the key holds of the request, unchanged."""
         self._made = set(self._written)
-        """And what arguments in the key are made of."""
+        """That, and what arguments in the key are made from."""
         mute = []
         for each in own.dependencies:
             if each.name in keyed and _may_return_nothing(each.call):
@@ -117,11 +117,11 @@ class _Judged:
                 self._made |= _secrets(each)
         unknown = [(each, self._untold(each)) for each in mute]
         self.silent = [(each.name, _reason(_named(each), what)) for each, what in unknown if what]
-        for each in mute:  # a call of which such an argument is `None` is not judged by the rest
+        for each in mute:  # `silent` refuses a call where such an argument is `None`
             self._made |= _secrets(each)
 
     def judge(self, gates: Collection[Any], ignored: Collection[Variable]) -> None:
-        """Judge gates, which hand out nothing, and what comes to the function past the key."""
+        """Judge gates, which return nothing, and the function's arguments that the key lacks."""
         for name, holding in _fields(self._own):
             if holding[0] in _OF_WHO_ASKS and name not in self._keyed:
                 self._note(f"its parameter {name!r}", self._unknown({holding}, self._written))
@@ -139,13 +139,13 @@ class _Judged:
             self.reasons.append(_reason(who, what))
 
     def _unknown(self, taken: set[Holding], known: set[Holding]) -> str:
-        """Return what is not known, in words; the header `cookie` holds all cookies."""
+        """Return what is taken and not known, in words; the header `cookie` holds all cookies."""
         has_cookies = "cookie" in self._vary.headers
         unknown = [each for each in taken - known if not (has_cookies and each[0] == "cookie")]
         return ", ".join(sorted(map(_words, unknown)))
 
     def _untold(self, dependency: Any) -> str:
-        """Return what of a gate is in no key, unless it says that in context variables of `vary=`."""
+        """Return what a gate reads that is not in the key, unless `vary=` has all its variables."""
         variables = _variables(dependency)
         is_told = bool(variables) and variables <= self._vary.read
         return "" if is_told else self._unknown(_secrets(dependency), self._made)
@@ -160,18 +160,18 @@ def _reason(who: str, what: str) -> str:
 
 
 def reaches(call: object, function: object) -> bool:
-    """Whether a call is a function, or leads to it through decorators that say so."""
+    """Whether a call is a function, or a decorator around it that has `__wrapped__`."""
     return any(each is function for each in steps(call))
 
 
 def routes_of(app: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the routes of an application, each as it is where it is included, and as it was made."""
+    """Yield the routes of an application: each as it is included, and as it was made."""
     for context in _contexts(getattr(app, "routes", ())):
         yield context, getattr(context, "original_route", context)
 
 
 def _as_included(route: Any, app: Any) -> Iterator[Any]:
-    """Yield a route, and what it is wherever the application includes it."""
+    """Yield a route, and its form at each place where the application includes it."""
     if getattr(route, "dependant", None) is not None:
         yield route
         for context, original in routes_of(app):
@@ -190,7 +190,7 @@ def _subtree(dependant: Any) -> Iterator[Any]:
 
 
 def _overridden(tree: Any, overrides: dict[Any, Any]) -> Any:
-    """Return a tree with what the application has put in the places of dependencies."""
+    """Return a tree of dependencies with the overrides of the application in it."""
     if not overrides:
         return tree
     inner = []
@@ -205,7 +205,7 @@ def _overridden(tree: Any, overrides: dict[Any, Any]) -> Any:
 
 
 def _fields(dependant: Any) -> list[tuple[str, Holding]]:
-    """Return the names of parameters that FastAPI fills in from the request, and what with."""
+    """Return the parameters that FastAPI fills in from the request, and what each holds."""
     found = []
     for where in _FIELDS:
         for field in getattr(dependant, f"{where}_params"):
@@ -221,7 +221,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _secrets(dependency: Any) -> set[Holding]:
-    """Return what a dependency, and those that it depends on, may learn of who asks."""
+    """Return what a dependency, with those that it depends on, may learn about the client."""
     found = {holding for _, holding in _fields(dependency) if holding[0] in _OF_WHO_ASKS}
     call = dependency.call
     names = [getattr(dependency, attribute) for attribute in _REQUEST]
@@ -235,14 +235,14 @@ def _secrets(dependency: Any) -> set[Holding]:
 
 
 def _variables(dependency: Any) -> set[Variable]:
-    """Return the context variables that a dependency and those that it depends on name."""
+    """Return the context variables that the code of a dependency, and of those below it, names."""
     return set[Variable]().union(*(context_variables(each.call) for each in _subtree(dependency)))
 
 
 def _of_scheme(scheme: Any) -> Holding:
     """Return what a security scheme reads, by its model; see FastAPI's `fastapi.security`."""
     if not type(scheme).__call__.__module__.startswith("fastapi.security."):
-        return "scheme", scheme  # one that reads in a way of its own
+        return "scheme", scheme  # its own code reads the request
     model = scheme.model
     place = getattr(getattr(model, "in_", None), "value", None)
     if place in ("header", "query", "cookie"):
@@ -267,7 +267,7 @@ def _name(call: Any) -> str:
 
 
 def _may_return_nothing(call: Any) -> bool:
-    """Whether a dependency may return or yield `None` for all, by what its annotation says."""
+    """Whether a dependency returns or yields only `None` by its annotation, or has none."""
     function = call if inspect.isroutine(call) or inspect.isclass(call) else type(call).__call__
     if inspect.isclass(function):
         return False

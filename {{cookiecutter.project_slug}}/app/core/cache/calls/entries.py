@@ -1,4 +1,4 @@
-"""Entries that code computes itself, at keys of its own: those of `get_or_set`."""
+"""Entries at keys that the caller names: those of `get`, `set` and `get_or_set`."""
 
 import asyncio
 import inspect
@@ -26,11 +26,11 @@ OWNER = b"get_or_set"
 Factory = Callable[[], Any]
 
 LEFT_OUT: Any = object()
-"""What a factory returns that has no value: nobody who waits for it may have that."""
+"""Stands for a value that a factory does not have; it is not stored or shared."""
 
 
 class FactoryCall:
-    """One call of `get_or_set`, as the fence knows it: a key, its tags, and who computes it."""
+    """One call of `get_or_set`, as the fence knows it: a key, its tags, and a factory."""
 
     in_background = is_private = False
     owner: object = None
@@ -49,18 +49,18 @@ class FactoryCall:
         self._factory, self._freshness = factory, freshness
 
     def failed(self, value: Any) -> bool:
-        """Whether a result tells of a failure: a response may, like those of decorators."""
+        """Whether a result is a failure: a response may be one."""
         return is_failure(value[0])
 
     def read(self, data: bytes, nonces: Nonces) -> Cached | None:
-        """Return what stands at the key: what was computed, or what was set by hand."""
+        """Return the value of the key: one that was computed, or one that was set by hand."""
         if names_its_key(data):
             return self._reader.read(self._key, data, self._tags, nonces, self._freshness)
         found = value_at(self._store, self._key, data)
         return None if found is None else Cached((found.value, None))
 
     async def compute(self, nonces: Nonces) -> Computed:
-        """Ask the factory, and make a record of what it returns."""
+        """Call the factory, and make a record of what it returns."""
         began = time.monotonic()
         return self.made(await called(self._factory), nonces, time.monotonic() - began)
 
@@ -83,14 +83,14 @@ class FactoryCall:
 
 
 class EntryStore(Store, Protocol):
-    """What entries need of a manager."""
+    """The part of a manager that entries need."""
 
     backend: CacheBackend
     invalidations: Invalidations
 
 
 class Entries:
-    """The entries of one manager by whole keys: what was set by hand, and what was computed."""
+    """The entries of one manager by whole keys: those set by hand, and those computed."""
 
     def __init__(self, store: EntryStore) -> None:
         self._store = store
@@ -98,7 +98,7 @@ class Entries:
         store.readers[owner_digest(OWNER)] = self._reader
 
     async def get(self, key: str) -> Cached | None:
-        """Return the value at a key, on the shortest way; `None` if there is none."""
+        """Return the value at a key, by the fastest way; `None` if there is none."""
         fence, kept = self._store.fence, None
         if fence.near is not None and fence.may_read_near():
             kept = fence.near.get(key)
@@ -113,7 +113,7 @@ class Entries:
         return found if await fence.nonces(found.tags) == found.nonces else None
 
     async def get_many(self, keys: Collection[str]) -> dict[str, Any] | None:
-        """Return the values at keys that have one; `None` where the backend cannot be asked."""
+        """Return the values at keys that have one; `None` if the backend cannot be asked."""
         fence = self._store.fence
         there = await fence.look_many(keys)
         if there is None:
@@ -129,7 +129,7 @@ class Entries:
         }
 
     async def set(self, key: str, value: Any, expire: int | timedelta) -> bool:
-        """Store a value by hand; return whether it is stored. Remove what stood there if it is not."""
+        """Store a value by hand; return whether it is stored. If not, remove the old value."""
         backend, invalidations = self._store.backend, self._store.invalidations
         if milliseconds(expire) == 0:
             await invalidations.remove([key])
@@ -137,10 +137,7 @@ class Entries:
         try:
             data = codec.encode(value, BY_HAND)
             refuse_large(self._store, data)
-            if backend.keeps_bytes:
-                storing = backend.set_bytes(key, data, expire)
-            else:
-                storing = backend.set(key, codec.decode(data), expire)
+            storing = backend.set_json(key, data, expire)
         except codec.UnstorableError as error:
             logger.warning("not stored at %s: %s", Shown(key), error)
             await invalidations.remove([key])
@@ -170,7 +167,7 @@ class Entries:
     async def get_or_set_many(
         self, names: Mapping[str, str], load_missing: Callable[[list[str]], Any], age: Freshness
     ) -> dict[str, Any]:
-        """Return the values at whole keys, by their names; load those that are missing in one call."""
+        """Return the values at whole keys, by their names; load missing ones in one call."""
         fence, found = self._store.fence, await self.get_many(names)
         online, values = found is not None, found or {}
         calls = {

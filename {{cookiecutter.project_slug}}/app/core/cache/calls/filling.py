@@ -1,7 +1,7 @@
 """A call that is no hit: it runs the function, and its result may become an entry.
 
-What the function reads of the request and does to the response is watched, and decides whether the
-result may be stored for everybody who makes the same call.
+What the function reads of the request and changes in the response is recorded. This decides whether
+the result may be stored for everybody who makes the same call.
 """
 
 import time
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from .cached_calls import CachedCalls
 
 _MEANT = ("it read ", "its status is ", "its Cache-Control is ", "its Pragma is ", "it says that ")
-"""Reasons not to store which the function has given itself, or which were warned of before."""
+"""Reasons that need no warning: the function meant them, or they were warned of before."""
 
 
 class OneCall:
-    """One call, as the fence knows it. Its values are results, with changes to do for a hit."""
+    """One call, as the fence knows it. Its values are pairs: a result, and changes for a hit."""
 
     def __init__(  # noqa: PLR0917 - a call for itself: by position takes less time
         self,
@@ -55,12 +55,12 @@ class OneCall:
         self._tags, self._sending, self._asked = tags, sending, asked
         self.owner: object = calls
         self.is_private = False
-        """Whether what the function raised is this caller's own."""
+        """Whether the exception of the function is for this caller only."""
         self.watch: SideEffects | None = None
-        """What the function did, if it ran."""
+        """What the function read and changed, if it ran."""
         self.in_background = calls.in_background
         self.record: Callable[[Response], bytes | None] | None = None
-        """What makes a record of the response, if it is to be made of that."""
+        """Makes a record of the response, if the response is to be stored and not the result."""
 
     def read(self, data: bytes, nonces: Nonces) -> Cached | None:
         """Return what a record holds, or `None` if it is of no use."""
@@ -86,26 +86,26 @@ class OneCall:
         )
 
     def failed(self, value: Any) -> bool:
-        """Whether a result tells of a failure, so that an old one is better."""
+        """Whether a result is a failure, or the function has set the status of one."""
         return is_failure(value[0]) or (self.watch is not None and self.watch.has_failed())
 
     def _in_key(self) -> InKey:
-        """Return what the key holds: of the request, and of context variables.
+        """Return which parts of the request, and which context variables, the key holds.
 
-        A variable that is read when the key is made counts as in it, and so does an ignored one.
+        A variable that is read while the key is made counts as in it, and so does an ignored one.
         """
         calls, args, kwargs, reads = self._calls, self._args, self._kwargs, Reads()
         try:
-            if self.watch is None or self.watch.reads.found:  # else it is of no interest
+            if self.watch is None or self.watch.reads.found:  # else nobody needs them
                 during(reads, lambda: calls.keys.built(args, kwargs, self._asked.connection))
             return calls.keys.reads(args, kwargs), reads.found | calls.ignored
-        except Exception:  # of a `key=` that is another one the second time: then nothing is
+        except Exception:  # a `key=` that fails the second time: the key holds nothing
             return set(), calls.ignored
 
     def finished(self, result: Result, note: Callable[[Outcome], None]) -> Any:
-        """Return what its caller gets; where the response is to be stored, leave that to be done."""
+        """Return what the caller gets; if the response is to be stored, its route does that."""
         if result.outcome is Outcome.STALE and self.watch is not None:
-            self.watch.undo()  # what a refresh has done that failed
+            self.watch.undo()  # the changes of a refresh that failed
         if self._sending is not None and result.fill is not None and self.record is not None:
             self._sending.wait(result.fill, self.record, note, self.watch)
             return result.value[0]
@@ -151,8 +151,8 @@ class OneCall:
     async def _derive(self, value: Any, nonces: Nonces, about: dict[str, Any]) -> bool:
         """Note the tags that are derived from a result; return whether it may be stored.
 
-        First their nonces are read, then that of all tags, which changes before any of them does:
-        if it is what it was before the function ran, none of them was invalidated since.
+        First their nonces are read, then the nonce of all tags. That one changes before any other
+        nonce: if it is the same as before the function ran, none of the tags was invalidated since.
         """
         if not nonces:  # the backend is away
             return False
@@ -172,12 +172,12 @@ class OneCall:
         return True
 
     def _may_be_stored(self, value: object, watch: SideEffects, about: dict[str, Any]) -> bool:
-        """Return whether a result is for everybody; note what the function did besides."""
+        """Return whether a result is for everybody; note its changes of the injected response."""
         warnings = self._calls.warnings
         try:
             reason = self._why_not_stored(value, watch)
             changes = watch.changes()
-        except Exception as error:  # of a response that is none
+        except Exception as error:  # a response that does not behave like one
             warnings.once("is not stored", f"it cannot be examined: {error!r}")
             return False
         if reason is not None:
@@ -190,7 +190,7 @@ class OneCall:
         return True
 
     def _why_not_stored(self, value: object, watch: SideEffects) -> str | None:
-        """Return why this result is nobody else's, or `None`; a mistake is warned of once."""
+        """Return why this result is for this caller only, or `None`; warn once of a mistake."""
         statuses, varied = self._calls.statuses, self._varied()
         if isinstance(value, Response):
             if responses.is_stream(value):
@@ -206,13 +206,13 @@ class OneCall:
         return watch.why_not_stored(value, statuses, varied)
 
     def _varied(self) -> frozenset[str]:
-        """Return the headers of the request, in lower case, that the key holds."""
+        """Return the names of the request's headers, in lower case, that the key holds."""
         return self._asked.headers.union(self._calls.vary.headers)
 
     # --- records -------------------------------------------------------------------------------
 
     def _data(self, make: Callable[[], Record | None]) -> bytes | None:
-        """Return a record as it is stored, or `None`; a result that has none is warned of once."""
+        """Return a record as it is stored, or `None`; warn once of a result without one."""
         calls = self._calls
         if self._key in calls.store.fence.too_large:
             return None
@@ -220,22 +220,22 @@ class OneCall:
             record = make()
             if record is None:
                 return None
-            calls.reader.kinds.add(record.kind)  # a function need not do what its annotation says
+            calls.reader.kinds.add(record.kind)  # annotations may be wrong
             return stored_bytes(calls.store, self._key, calls.reader.owner, record)
         except codec.UnstorableError as error:
             calls.warnings.once("is not stored", str(error))
-        except Exception as error:  # the caller has a result, and no use for a failure to keep it
+        except Exception as error:  # a result that cannot be stored must still reach its caller
             calls.warnings.once("is not stored", f"it cannot be encoded: {error!r}")
         return None
 
     def _record(self, value: object, about: dict[str, Any]) -> Record:
-        """Return the record of what a function returned; raises `UnstorableError` for what has none."""
+        """Return the record of a result; raises `UnstorableError` if it cannot have one."""
         reader = self._calls.reader
         if not isinstance(value, Response):
             return Record(VALUE, codec.encode_checked(value, reader.classes), about)
         reason = responses.why_not_rebuilt(value, reader.classes)
         if reason is None:
-            if not isinstance(value, reader.returned):  # it need not do what its annotation says
+            if not isinstance(value, reader.returned):  # annotations may be wrong
                 reader.returned += (type(value),)
             described = responses.describe(value, reader.classes)
             return Record(RESPONSE, bytes(value.body), {**about, **described})
@@ -257,7 +257,7 @@ class OneCall:
         ms: int,
         response: Response,
     ) -> bytes | None:
-        """Return the record of a response, or that of the value where it says more."""
+        """Return the record of a response, or of the value if the response cannot be one."""
         return self._data(partial(self._record_sent, sending, of_value, about, ms, response))
 
     def _record_sent(

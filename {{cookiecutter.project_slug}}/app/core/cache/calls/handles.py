@@ -1,8 +1,8 @@
 """The entries of a cached function, by hand: `cache_key`, `invalidate`, `refresh`.
 
-They take the arguments of a call. Those that are no part of its key, ignored ones and what FastAPI
-hands to an endpoint, may be left out. What does not fit raises `TypeError`, and so does a call that
-has no key: nothing is ever removed but the entry that was meant.
+They take the arguments of a call. Arguments that are no part of its key may be left out: ignored
+ones, and those that FastAPI passes to an endpoint. Arguments that do not fit raise `TypeError`, and
+so does a call without a key: no other entry is ever removed than the one that was meant.
 """
 
 import copy
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _LeftOut:
-    """Stands for an argument that was left out: what makes the key does not look at it."""
+    """Stands for an argument that was left out: it is no part of the key."""
 
     def __repr__(self) -> str:
         return "..."
@@ -32,10 +32,10 @@ _LEFT_OUT = _LeftOut()
 
 
 class Handles:
-    """What can be done with the entries of one cached function.
+    """The functions that handle the entries of one cached function.
 
-    `is_method` says that its first parameter is an object or a class, which is part of a call as of
-    any other: `Class.method.invalidate(thing, 1)`.
+    `is_method` says that its first parameter is an object or a class. It belongs to a call like any
+    other argument: `Class.method.invalidate(thing, 1)`.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Handles:
                 self._signature.parameters.values(), self._whole.parameters.values(), strict=False
             )
         )
-        """Whether a call is what it looks like."""
+        """Whether calls by hand have the function's signature: then the key is made at once."""
         self._bound: tuple[Any, ...] = ()
 
     def bound_to(self, instance: object) -> "Handles":
-        """Return the handles of the method of an object, or of a class."""
+        """Return the handles of the method, bound to an object or to a class."""
         bound = copy.copy(self)
         bound._bound = (instance,)
         return bound
@@ -104,7 +104,7 @@ class Handles:
         return inspect.BoundArguments(self._whole, call.arguments)
 
     def _typo(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError | None:
-        """Return what is wrong with arguments besides those that are missing."""
+        """Return what is wrong with the given arguments; those that are missing do not count."""
         try:
             self._signature.bind_partial(*args, **kwargs)
         except TypeError as error:
@@ -113,7 +113,7 @@ class Handles:
 
     def _key(self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if self._is_plain:
-            with suppress(TypeError):  # which is told below
+            with suppress(TypeError):  # it is raised below, with more words
                 return self._calls.key_or_raise((*self._bound, *args), kwargs)
         call = self._call(what, args, kwargs)
         try:
@@ -123,10 +123,10 @@ class Handles:
 
 
 def _by_hand(signature: inspect.Signature, unused: Collection[str]) -> inspect.Signature:
-    """Return the parameters as they are given by hand: those that are unused may be left out.
+    """Return the signature of calls by hand: parameters that are `unused` may be left out.
 
-    Whatever follows the first of these is given by name if anything there counts, so that no argument
-    can be meant in two ways. Defaults are those that FastAPI fills in.
+    If any used one follows, the first unused one and all after it are given by name, so that each
+    argument has one meaning only. Defaults are those that FastAPI fills in.
     """
     taken, is_by_name = list[inspect.Parameter](), False
     parameters = list(signature.parameters.values())
@@ -148,7 +148,7 @@ def _by_hand(signature: inspect.Signature, unused: Collection[str]) -> inspect.S
 
 
 def _default(parameter: inspect.Parameter) -> Any:
-    """Return what a parameter is where it is not given; one of FastAPI may be filled in there only."""
+    """Return the default of a parameter; `empty` if only FastAPI knows what to fill in."""
     default = parameter.default
     if isinstance(default, FieldInfo):  # `Query(1)`
         is_known = not default.is_required() and default.default_factory is None

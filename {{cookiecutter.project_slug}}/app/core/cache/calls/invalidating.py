@@ -21,7 +21,7 @@ _Covered = tuple[list[list[KeyPattern]], list[str]]
 
 
 class Manager(Protocol):
-    """What is needed of a cache manager."""
+    """The part of a cache manager that is needed here."""
 
     key_prefix: str
     families: set[str]
@@ -31,11 +31,11 @@ class Manager(Protocol):
         """Remove the keys that a pattern covers."""
 
     async def invalidate_tags(self, *tags: str) -> bool:
-        """Make every entry of no use that has one of these tags."""
+        """Invalidate every entry that has one of these tags."""
 
 
 class InvalidatingCalls:
-    """Runs a function by `run`, and then removes what its templates cover."""
+    """Runs a function by `run`, and then removes the entries that its templates cover."""
 
     def __init__(
         self,
@@ -59,10 +59,10 @@ class InvalidatingCalls:
     async def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function, invalidate, and return its result."""
         insist_on_asyncio()
-        if self._is_first:  # all functions that are read are decorated by now
+        if self._is_first:  # by the first call, all cached functions are decorated
             self._is_first = False
             tell_of_void(self._manager, self._func, self._keys, logger)
-        # Before the function runs: it may change what it was given.
+        # Rendered before the function runs, for that may change its arguments.
         arguments = self._bound(args, without_hidden(kwargs)) if self._has_fields else {}
         covered = self._rendered(arguments or {})
         is_due = not self._only_on_success
@@ -70,7 +70,7 @@ class InvalidatingCalls:
             result = await self._run(*args, **kwargs)
             is_due = is_due or not _has_failed(result, *args, *kwargs.values())
         except TypeError:
-            # Of a call that does not fit, it is the function's own answer: it has not run.
+            # If the arguments do not fit, the function has not run.
             is_due = is_due and arguments is not None
             raise
         else:
@@ -89,9 +89,9 @@ class InvalidatingCalls:
             return None
 
     def _rendered(self, arguments: Mapping[str, object]) -> _Covered:
-        """Return patterns and tags. One with an argument that has no text covers everything.
+        """Return patterns and tags. A template that cannot be rendered covers everything.
 
-        Never raises: what is rendered here may be anything that a user sends.
+        Never raises, whatever a user sends as an argument.
         """
         covered, named = list[list[KeyPattern]](), list[str]()
         for template in (*self._keys, *self._tags):
@@ -106,9 +106,9 @@ class InvalidatingCalls:
         return covered, named
 
     async def _invalidate(self, covered: _Covered) -> None:
-        """Carry out invalidations; what follows one that was not delivered is not even tried.
+        """Carry out invalidations; after one that was not delivered, the others are deferred.
 
-        Never raises: the write is done, and its caller has to learn that.
+        Never raises: the function has run, and the caller must get its result.
         """
         manager, (keys, tags) = self._manager, covered
         try:
@@ -124,15 +124,15 @@ class InvalidatingCalls:
 
 
 def _has_failed(*things: object) -> bool:
-    """Whether there is a response among these that tells of a failure."""
+    """Whether one of these is a response with a status of 400 or more."""
     responses = [each for each in things if isinstance(each, Response)]
-    return any((each.status_code or 0) >= 400 for each in responses)  # FastAPI hands over `None`
+    return any((each.status_code or 0) >= 400 for each in responses)  # FastAPI's has `None`
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await `work` to its end even if the caller is cancelled meanwhile, and only then go.
+    """Await `work` to its end, even if the caller is cancelled; raise the cancellation after that.
 
-    A scope of AnyIO cancels every await inside it, a task of asyncio the one that it is in.
+    A cancelled scope of AnyIO cancels every await inside it, a cancelled task only its current one.
     """
     task = asyncio.ensure_future(work)
     with anyio.CancelScope(shield=True):

@@ -1,9 +1,9 @@
 """Cached functions in the body of a class: what `thing.method.invalidate(1)` needs.
 
-A plain function has one set of attributes, whatever it is bound to, so that `invalidate` there could
-not know `thing`. A `CachedMethod` can: bound to an object or a class, it has attributes that are bound
-likewise. In all else it is the function that it stands for. `inspect.isfunction` says so, too, for
-frameworks look for the methods of a class by that (class-based views of FastAPI among them).
+A plain function has the same attributes for every object, so its `invalidate` could not know
+`thing`. If a `CachedMethod` is bound to an object or a class, its attributes are bound, too. In all
+other ways it is like the function. `inspect.isfunction` is true for it, as frameworks find the
+methods of a class by that (class-based views of FastAPI among them).
 """
 
 import functools
@@ -21,7 +21,7 @@ _HANDLES = ("cache_key", "invalidate", "invalidate_all", "refresh")
 class CachedMethod:
     """A cached function that knows what it is bound to.
 
-    `kind` says to what: an object, as a plain method; its class, as a `classmethod`; or nothing.
+    `kind` is "instance" for a plain method, "class" for a `classmethod`, "static" for neither.
     """
 
     def __init__(self, cached: Callable[..., Any], handles: Handles, kind: Kind) -> None:
@@ -45,7 +45,7 @@ class CachedMethod:
         return self._cached(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what functions have besides: their code and their defaults."""
+        """Return the special attributes of functions, such as `__code__` and `__defaults__`."""
         if name.startswith("__") and name != "__wrapped__":
             return getattr(self._cached, name)
         raise AttributeError(f"{self.__qualname__} has no attribute {name!r}")
@@ -59,7 +59,7 @@ class CachedMethod:
 
 
 class _Bound:
-    """What a bound method calls, with the object in front."""
+    """The function of a bound method; the object comes as the first argument."""
 
     def __init__(self, method: CachedMethod, instance: object) -> None:
         self._method, self._instance = method, instance
@@ -85,7 +85,7 @@ class _Bound:
 
 
 def attach(function: Any, handles: Handles) -> None:
-    """Give a function, or a method that is not bound, the attributes by which its entries are handled."""
+    """Give a function, or a method that is not bound, the attributes `invalidate` and so on."""
     for name in _HANDLES:
         setattr(function, name, getattr(handles, name))
 

@@ -1,4 +1,4 @@
-"""A decorator in the wrong place: above the route's, where FastAPI never calls what it makes."""
+"""A decorator above that of the route, which is wrong: FastAPI never calls its function there."""
 
 import gc
 import inspect
@@ -12,10 +12,10 @@ _FEW = 5  # references to a function that is being decorated; a route has severa
 
 
 def is_endpoint(func: Callable[..., Any]) -> bool:
-    """Whether FastAPI has a function as an endpoint, or as a dependency, already.
+    """Whether a function is already an endpoint, or a dependency, of FastAPI.
 
-    A route's decorator returns the very function. So whoever refers to it is looked at, if there are
-    more of them than a function has that was just defined; that takes some milliseconds, once.
+    A route's decorator returns the function itself. So the objects that refer to it are searched,
+    if there are more than for a new function; that takes some milliseconds, once.
     """
     if not inspect.isfunction(func) or sys.getrefcount(func) <= _FEW:
         return False

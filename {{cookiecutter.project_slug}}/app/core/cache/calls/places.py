@@ -1,4 +1,4 @@
-"""The places of functions among the keys: no two different functions have one."""
+"""The places of functions among the keys: two different functions never have the same."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ def take_place(
     identity: Identity,
     warnings: Warnings,
 ) -> None:
-    """Take a place for a function; raise `ValueError` where a different function has it."""
+    """Take a place for a function; raise `ValueError` if a different function has it."""
     other = functions.get(place)
     if other is not None and not identity.is_same(other):
         raise ValueError(

@@ -1,7 +1,7 @@
 """How an entry is read: one way for cached functions, `get_or_set`, `get` and `get_many`.
 
-What a record says besides its payload is JSON: the tags that it has and the nonces that they had before
-its function ran, its age, and for a response the rest of it.
+Besides its payload, a record has JSON: its tags and the nonces that they had before the function
+ran, the times of its freshness, and for a response its status and headers.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -28,16 +28,16 @@ from ..values import KnownClasses
 VALUE, RESPONSE, SENT = b"value", b"response", b"sent"
 TAGS, INJECTED, FORM = "tags", "injected", "form"
 _ONLY_A_VALUE = frozenset({"until", "cost", "zlib", TAGS})
-"""What a record may say besides that is a value, and nothing more."""
+"""What the JSON of a record may hold if the record is only a value."""
 _NO_TAGS: Mapping[str, str] = {}
-_PLAIN = 2  # what a response that was sent says of itself: its form and its head
+_PLAIN = 2  # parts of the JSON of a rendered response: its form and its head
 
 Hit = tuple[Any, Changes | None]
-"""A value, and what the function did to the response that FastAPI handed it."""
+"""A value, and the function's changes to the response that FastAPI passed to it."""
 
 
 class Store(Protocol):
-    """What calls need of a manager."""
+    """The part of a manager that calls need."""
 
     key_prefix: str
     compress_over: int
@@ -48,11 +48,11 @@ class Store(Protocol):
 
 
 class Reader:
-    """What reads the entries of one function, or of `get_or_set`.
+    """Reads the entries of one function, or of `get_or_set`.
 
-    Its records bear `owner`. `kinds` are those that its results have, `returned` the classes of its
-    responses, and `statuses` those that are stored besides 2xx. With `by_hand`, a value may stand at
-    its keys that was set by hand.
+    Its records name `owner`. `kinds` are the kinds of its records, `returned` the classes of its
+    responses, and `statuses` those that are stored besides 2xx. With `by_hand`, its keys may hold
+    values that were set by hand.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class Reader:
         freshness: Freshness,
         form: str | None = None,
     ) -> Hit | None:
-        """Return what was seen at a key, if that is a hit; else the fence does what is to be done.
+        """Return the hit in a look at a key, or `None`: then the fence decides.
 
-        `tags` are those that were looked at with it. `form` says how a response is rendered.
+        `tags` are the tags of that look. `form` says how a response is rendered.
         """
         data, nonces, _ = look
         if type(data) is not bytes or len(data) > self._store.max_entry_bytes:
@@ -94,7 +94,7 @@ class Reader:
                     return codec.decode(plain, self.classes), None
             record = self._record(key, data)
             found = None if record is None else self._read(record, tags, nonces, freshness, form)
-        except Exception:  # damaged: the fence notes that
+        except Exception:  # damaged: the fence replaces it
             return None
         return found.value if found is not None and self._is_hit(found) else None
 
@@ -106,7 +106,7 @@ class Reader:
         freshness: Freshness,
         form: str | None = None,
     ) -> Hit | None:
-        """Return what the near cache has, if that is a hit; a record is read once for all."""
+        """Return the hit in the near cache, or `None`; a record is decoded once for all calls."""
         kept = near.get(key)
         if kept is None:
             return None
@@ -121,12 +121,12 @@ class Reader:
             elif not (memo[0] is self and memo[1] is form and memo[2] is tags) or (
                 memo[3] != nonces
             ):
-                memo = self._memo(key, kept, tags, nonces, form)  # it was read by somebody else
+                memo = self._memo(key, kept, tags, nonces, form)  # another reader has decoded it
             if memo[4] is not None:
                 return memo[4](), None
             record = memo[5]
             found = record and self._read(record, tags, nonces, freshness, form)
-        except Exception:  # damaged: the backend is looked at
+        except Exception:  # damaged: the backend is asked
             return None
         return found.value if found and self._is_hit(found) else None
 
@@ -138,7 +138,7 @@ class Reader:
         nonces: Nonces,
         form: str | None,
     ) -> tuple[Any, ...]:
-        """Return for whom an entry was read, what makes its value, or else its record, and a size."""
+        """Return for whom an entry is decoded, what makes its value, its record, and a size."""
         plain = None
         if VALUE in self.kinds and len(kept.data) <= self._store.max_entry_bytes:
             rest = _rest_of_tags(tags, nonces) if tags else b"{}"
@@ -158,7 +158,7 @@ class Reader:
         return self, form, tags, nonces, None, record, size
 
     def _is_hit(self, found: Cached) -> bool:
-        """Whether what was found can be had without asking the backend for more."""
+        """Whether a record is a hit: not due, and further tags only if the near cache has them."""
         if found.due or not found.tags:
             return not found.due
         near = self._store.fence.near
@@ -174,7 +174,7 @@ class Reader:
         *,
         form: str | None = None,
     ) -> Cached | None:
-        """Return what a record holds; `None` if it is none of this key, or has other nonces."""
+        """Return what a record holds; `None` if it is of another key, or has other nonces."""
         try:
             record = self._record(key, data)
             return None if record is None else self._read(record, tags, nonces, freshness, form)
@@ -182,7 +182,7 @@ class Reader:
             return None
 
     def only_value(self, key: str, data: bytes) -> Cached | None:
-        """Return the value of a record that is no more than one, with all its tags."""
+        """Return the value of a record that is only a value, with all its tags; else `None`."""
         record = self._record(key, data)
         if record is None or record.kind != VALUE or not _ONLY_A_VALUE.issuperset(record.about):
             return None
@@ -206,7 +206,7 @@ class Reader:
         if record.kind == SENT and (form is None or about.get(FORM) != form):
             return None  # another route renders it otherwise
         value = self._sent(record) if record.kind == SENT else self._value(record)
-        if not about or (record.kind == SENT and len(about) == _PLAIN):  # as most are
+        if not about or (record.kind == SENT and len(about) == _PLAIN):  # most are like this
             return Cached((value, None))
         changes = about.get(INJECTED)
         injected = None if changes is None else Changes.from_json(changes)
@@ -231,7 +231,7 @@ class Reader:
 
     def _sent(self, record: Record) -> RenderedResponse:
         stored = sent.restore(record.about, record.payload)
-        if stored.status != 200:  # as most have
+        if stored.status != 200:  # most have 200
             self._refuse_status(stored.status)
         return stored
 
@@ -247,7 +247,7 @@ def _first(hit: Hit) -> Any:
 def value_at(store: Store, key: str, data: bytes | None) -> Cached | None:
     """Return the value at a key: one that was set by hand, or one of `get_or_set` or a function.
 
-    `None` for all else: nothing, a lease, what is damaged, what a function stored that this process
+    `None` for all else: nothing, a lease, damaged bytes, an entry of a function that this process
     does not know, and an entry that is more than a value.
     """
     if data is None or len(data) > store.max_entry_bytes:
@@ -265,19 +265,19 @@ def value_at(store: Store, key: str, data: bytes | None) -> Cached | None:
 def _are_current(told: Mapping[str, str], tags: Collection[str], nonces: Nonces) -> bool:
     """Whether tags have the nonces that a record says they had.
 
-    What was computed while the backend was away, and is shared now, has none.
+    A record that was made while the backend was away, and is shared now, has no nonces.
     """
     return {tag: told[tag] for tag in tags if tag in told} == tags_of_record(tags, nonces)
 
 
 def tags_of_record(tags: Collection[str], nonces: Nonces) -> dict[str, str]:
-    """Return what a record says of these tags; there may be more nonces than tags."""
+    """Return what a record says of these tags; further nonces are left out."""
     texts = [(nonce or b"").decode("latin-1") for nonce in nonces]
     return dict(zip(tags, texts, strict=False))
 
 
 def _rest_of_tags(tags: tuple[str, ...], nonces: Nonces) -> bytes:
-    """Return what a record says that is a value with these tags, and nothing more: as JSON."""
+    """Return the JSON of a record that is only a value with these tags."""
     told = [b'%b:"%b"' % (_quoted(tag), now or b"") for tag, now in zip(tags, nonces, strict=False)]
     return b'{"%b":{%b}}' % (TAGS.encode(), b",".join(told))
 

@@ -1,7 +1,7 @@
 """One request to an endpoint whose response is stored as it was sent.
 
-The route opens it before FastAPI solves the request, and ends it before the response leaves. In
-between the endpoint runs, in the same task: it finds it there and leaves what is still to be done.
+The route opens a `ResponseCapture` before FastAPI solves the request, and ends it before the
+response leaves. The endpoint runs in between, in the same task: it finds it, and leaves its fill.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _sending: ContextVar["ResponseCapture | None"] = ContextVar("sending", default=N
 class ResponseCapture:
     """A request on its way to the endpoint that `calls` belong to.
 
-    `form` says how the route renders, and `status` is the one that it sets.
+    `form` says how the route renders, and `status` is the status that the route sets.
     """
 
     __slots__ = (
@@ -39,7 +39,7 @@ class ResponseCapture:
     )
 
     injected: Response
-    """What dependencies set headers and status on; FastAPI adds them to what it renders."""
+    """Dependencies set headers and a status on it; FastAPI adds them to what it renders."""
 
     def __init__(self, calls: object, form: str, status: int | None) -> None:
         self._calls, self.form, self.status = calls, form, status
@@ -58,7 +58,7 @@ class ResponseCapture:
         return self._calls is calls
 
     def response(self, stored: RenderedResponse) -> Response:
-        """Return the response to send where it was sent before."""
+        """Return the response to send for a stored one."""
         return sent.response_of(stored, self.injected)
 
     def wait(
@@ -68,9 +68,9 @@ class ResponseCapture:
         note: Callable[[Outcome], None],
         watch: SideEffects | None,
     ) -> None:
-        """Note what to do when the response is there: make a record of it, and tell what became.
+        """Keep a fill until the response is there: `record` makes its record, `note` the outcome.
 
-        What is read while it is rendered is added to what `watch` knows.
+        Reads while it is rendered are added to those in `watch`.
         """
         self._fill, self._record, self._note = fill, record, note
         if watch is not None:
@@ -78,14 +78,14 @@ class ResponseCapture:
             self._watching.begin()
 
     async def finish(self, response: Response) -> None:
-        """Store the response if it was rendered for that."""
+        """Store the response, if a fill waits for it."""
         if self._fill is not None:
             self._end()
             failed = is_failure(response)
             self._note(await self._fill.finish(self._record(response), failed=failed))
 
     def abandon(self, error: BaseException) -> None:
-        """Give up: there is no response."""
+        """End the fill without a response."""
         if self._fill is not None:
             self._end()
             self._fill.abandon(error)
@@ -95,9 +95,9 @@ class ResponseCapture:
             self._watching.end()
 
     def taken_from(self, response: Response, *, has_status: bool) -> RenderedResponse | None:
-        """Return what the response class made, or `None` where that cannot be told.
+        """Return what the response class rendered, or `None` if that cannot be known.
 
-        `has_status` says that the endpoint set the status, as it will do for a hit.
+        `has_status` says that the endpoint set the status; then a hit sets it, too.
         """
         by_dependency = self.injected.status_code and not has_status
         status = self.status if by_dependency else response.status_code
@@ -107,7 +107,7 @@ class ResponseCapture:
 def sending_to(calls: object, injected: Response) -> ResponseCapture | None:
     """Return the request on its way to the endpoint that `calls` belong to, if it has a route.
 
-    It is found once: what the function calls in its turn is no endpoint of this request.
+    It is found once: functions that the endpoint calls are no endpoints of this request.
     """
     sending = _sending.get()
     if sending is None or not sending.is_for(calls):

@@ -1,4 +1,4 @@
-"""What a cached function is to the routes that call it; each is looked at once."""
+"""The part that a cached function has in the routes that call it; each is examined once."""
 
 import operator
 from collections.abc import Callable, Collection, Mapping
@@ -12,10 +12,10 @@ _MOST = 1000
 
 
 class Routes:
-    """The routes that call one function, in whatever applications.
+    """The routes that call one function, in all applications.
 
-    Requests by `method` have entries. `is_ours` tells the function, `keyed` are the parameters whose
-    arguments are in the key, and `ignored` context variables decide about nothing.
+    Requests by `method` have entries. `is_ours` recognises the function, `keyed` are the parameters
+    whose arguments are in the key, and `ignored` context variables do not change the result.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class Routes:
         self._method, self._is_ours = method, is_ours
         self._keyed, self._vary, self._ignored = keyed, vary, ignored
         self._standings: dict[tuple[int, ...], tuple[tuple[object, ...], Standing]] = {}
-        """By the addresses of route, application and overrides, which are kept."""
+        """By the `id` of route, application and overrides; these are kept, so an `id` is unique."""
         self._last: tuple[object, object, Standing] | None = None
 
     def standing(self, scope: Mapping[str, Any]) -> Standing:
-        """Return what the function is to the route of a request."""
+        """Return the part that the function has in the route of a request."""
         app, endpoint = scope.get("app"), scope.get("route") or scope.get("endpoint")
         overrides = overrides_of(app)
         if not overrides:
@@ -58,7 +58,7 @@ class Routes:
     def why_no_entry(self, scope: Mapping[str, Any]) -> str | None:
         """Return why requests of this method have no entries, or `None` if they have.
 
-        That is an empty text where nobody expects entries.
+        The reason is an empty text for HEAD and OPTIONS, where nobody expects entries.
         """
         method = scope.get("method")
         if method == self._method or (method == "HEAD" and self._method == "GET"):

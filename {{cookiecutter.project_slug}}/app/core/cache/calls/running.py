@@ -1,4 +1,4 @@
-"""How a decorated function is run: awaited where it is asynchronous, in a thread where it is not."""
+"""How a decorated function is run: awaited if it is asynchronous, otherwise in a thread."""
 
 import functools
 import inspect
@@ -15,10 +15,10 @@ def as_coroutine_function(func: Callable[..., Any]) -> Callable[..., Awaitable[A
     """Return a function that runs `func` and returns its value.
 
     A plain wrapper around a coroutine function, as tracing decorators make it, is called in the event
-    loop and what it returns is awaited, as FastAPI does. Any other plain function runs in a thread;
-    should it return an awaitable, that is awaited here.
+    loop, and its result is awaited, as FastAPI does it. Any other plain function runs in a thread;
+    if it returns an awaitable, that is awaited in the event loop.
 
-    Raises `TypeError` for what is no function, and for generators.
+    Raises `TypeError` if `func` is no function or is a generator.
     """
     if not callable(func) or not hasattr(func, "__qualname__"):
         raise TypeError(f"{func!r} is no function; decorate the function itself")
@@ -42,7 +42,7 @@ async def in_a_thread(call: Callable[[], Any]) -> Any:
     made = _Made(call)
     try:
         await run_in_threadpool(made.run)
-    except BaseException:  # of the function, or a cancellation: then the thread may go on
+    except BaseException:  # if this is a cancellation, the thread may go on
         made.give_up()
         raise
     value = made.values.pop()
@@ -50,7 +50,7 @@ async def in_a_thread(call: Callable[[], Any]) -> Any:
 
 
 class _Made:
-    """What a call in a thread has returned. A coroutine that nobody awaits any more is closed."""
+    """The result of a call in a thread. A coroutine that nobody awaits any more is closed."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call, self._is_given_up = call, False
@@ -63,7 +63,7 @@ class _Made:
             self._close()
 
     def give_up(self) -> None:
-        """Close what it has returned, or will."""
+        """Close a coroutine that the call has returned, or will return."""
         self._is_given_up = True
         self._close()
 

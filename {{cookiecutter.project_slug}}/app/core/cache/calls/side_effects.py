@@ -1,4 +1,4 @@
-"""What a function reads of its surroundings, and does to the response, while it runs."""
+"""What a function reads besides its arguments, and changes in responses, while it runs."""
 
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
@@ -15,16 +15,16 @@ from ..stored import Changes, responses, snapshot
 _WATCHED = (HTTPConnection, *handed.KINDS)
 
 InKey = tuple[AbstractSet[str], AbstractSet[Variable]]
-"""What a key holds of a request, in the words in which it is noted, and which context variables."""
+"""What a key holds: parts of the request, by the words that note them, and context variables."""
 
 
 class SideEffects:
-    """What happens, during one run of a function, to what it was given.
+    """What one run of a function reads, and what it changes in its arguments.
 
-    Requests, responses and background tasks are known by what they are, not by annotations. The
-    function is given doubles of them, `args` and `kwargs`, that note what is read. `injected` is
-    FastAPI's response where the function has no parameter for it: a dependency may hand it over all
-    the same. With `is_shared` the answer is the same for everybody, whatever is read.
+    Requests, responses and background tasks are recognised by their class, not by annotations. In
+    `args` and `kwargs` there are doubles of them, which note what is read. `injected` is FastAPI's
+    response if the function has no parameter for it: a dependency may still pass it on. With
+    `is_shared` the answer is the same for everybody, whatever is read.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SideEffects:
     ) -> None:
         self._noted: set[str] = set()
         self.reads = Reads(None if is_shared else ignored)
-        """The context variables that it reads, but those `ignored`; those `handed_on` count as read."""
+        """Context variables that it reads, except `ignored`; those `handed_on` count as read."""
         for each in handed_on:
             self.reads.note(each)
         self._has_request = False
@@ -63,12 +63,12 @@ class SideEffects:
         self._has_request = self._has_request or is_request
         try:
             return (requests if is_request else handed).watched(value, self._noted)
-        except Exception:  # of a class that does not let itself be derived from
+        except Exception:  # a class that cannot be subclassed
             self._noted.add(requests.WHOLE)
             return value
 
     def unkeyed(self, in_key: Callable[[], InKey]) -> list[str | Variable]:
-        """Return what of the request, and which context variables, were read and are not in the key."""
+        """Return what was read, of the request and of context variables, and is not in the key."""
         if not self._noted and not self.reads.found:
             return []
         words, variables = in_key()
@@ -76,7 +76,7 @@ class SideEffects:
         return [*sorted(self._noted - words), *untold]
 
     def changes(self) -> Changes | None:
-        """Return what the function did to the injected response, if there is one."""
+        """Return the function's changes to the injected response, if there is one."""
         if self.injected is None:
             return None
         return Changes.between(self._before[id(self.injected)][1], self.injected)
@@ -100,7 +100,7 @@ class SideEffects:
                 return f"it replaced what a dependency had set: {', '.join(changes.mixed)}"
         if self.injected is None:
             return None
-        # What dependencies set is sent, but never repeated.
+        # Cookies that dependencies set are sent, and not stored.
         own = _without_cookies_of(self._before[id(self.injected)][1], self.injected)
         return responses.why_not_stored(own, statuses, varied)
 
@@ -116,16 +116,16 @@ class SideEffects:
             response.raw_headers[:] = before.raw_headers
 
     def is_private(self, in_key: Callable[[], InKey]) -> bool:
-        """Whether what the function raised may be for this caller only.
+        """Whether the exception of the function may be for this caller only.
 
-        An exception may hold the request, and its handler read that: so where the function was given
-        one, it is. What else an exception may hold, `exceptions` knows.
+        It is, if the function was given a request: the exception may hold it, and a handler may
+        read it. `exceptions` judges whatever else an exception may hold.
         """
         try:
             changes = [Changes.between(before, each) for each, before in self._before.values()]
             has_told = not all(each.names.isdisjoint(TELLING) for each in changes)
             return self._has_request or has_told or bool(self.unkeyed(in_key))
-        except Exception:  # of a response that is none
+        except Exception:  # a response that does not behave like one
             return True
 
 

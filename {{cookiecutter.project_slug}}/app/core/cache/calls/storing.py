@@ -1,12 +1,12 @@
-"""Records as they are stored, none of them too large."""
+"""The bytes of records to store, and their largest size."""
 
 from ..stored import Record, codec
 from .reading import Store
 
 
 def stored_bytes(store: Store, key: str, owner: bytes, record: Record) -> bytes:
-    """Return a record as it is stored; raises `UnstorableError` for one that is too large."""
-    refuse_large(store, record.payload, key)  # also if it becomes smaller
+    """Return the bytes of a record; raises `UnstorableError` for one that is too large."""
+    refuse_large(store, record.payload, key)  # even if compression would make it small enough
     data = record.to_bytes(key, owner, compress_over=store.compress_over)
     refuse_large(store, data, key)
     return data

@@ -11,10 +11,10 @@ S = TypeVar("S")
 
 
 class CachedFunction(Protocol[P, R_co]):
-    """A function that `cache_response` has decorated, and what can be done with its entries.
+    """A function that `cache_response` has decorated, with functions that handle its entries.
 
-    On a method they are bound as the method is: `thing.method.invalidate(1)`, which is the same as
-    `Class.method.invalidate(thing, 1)`. Parameters that are no part of the key may be left out.
+    On a method they are bound like the method: `thing.method.invalidate(1)` is the same as
+    `Class.method.invalidate(thing, 1)`. Arguments that are no part of the key may be left out.
     """
 
     __name__: str
@@ -38,15 +38,15 @@ class CachedFunction(Protocol[P, R_co]):
         """
 
     async def invalidate(self, *args: Any, **kwargs: Any) -> bool:
-        """Remove the entry of this one call; return whether that was done.
+        """Remove the entry of this call, and no other; return whether that was done.
 
-        Nothing else is removed: raises `TypeError` for a call that has no key, too.
+        Raises `TypeError` for a call that does not fit, and for one that has no key.
         """
 
     async def invalidate_all(self) -> bool:
         """Remove every entry of this function; return whether that was done.
 
-        With a `key=` of one's own, these are all entries below its `key_prefix`.
+        If the function has a `key=`, these are all entries below its `key_prefix`.
         """
 
     async def refresh(self, *args: Any, **kwargs: Any) -> R_co:

@@ -1,4 +1,4 @@
-"""What is told of the calls of one function: each kind of reason once."""
+"""Warnings about the calls of one function: each kind of reason once."""
 
 import logging
 from collections.abc import Collection
@@ -9,20 +9,20 @@ from ..stored import Shown
 from ..values import UnkeyableError, kind_of
 
 _MOST_SHOWN = 2000  # characters of a warning
-_MOST_KINDS = 32  # of reasons that are warned of, for each function
+_MOST_KINDS = 32  # warnings of one function
 
 
 class Warnings:
-    """The warnings about the function called `name`, and what else the log says of its calls."""
+    """The warnings, and the other log lines, about the calls of the function `name`."""
 
     def __init__(self, name: str, logger: logging.Logger) -> None:
         self._name, self.logger = name, logger
         self._told: set[str] = set()
 
     def once(self, what: str, why: str, about: Collection[str | Variable] = ()) -> None:
-        """Warn once for each kind of reason: of two messages that differ in values, the first.
+        """Warn once for each kind of reason: messages that differ only in values are one kind.
 
-        What they are `about` makes another kind.
+        Context variables that they are `about` make another kind.
         """
         variables = sorted(each.name for each in about if not isinstance(each, str))
         kind = f"{what}: {kind_of(why)}{variables or ''}"
@@ -75,7 +75,7 @@ def _why_no_part(words: list[str]) -> str:
 
 
 def called(read: str | Variable) -> str:
-    """Return how what was read is called."""
+    """Return the name of what was read."""
     return read if isinstance(read, str) else name_of(read)
 
 

@@ -9,13 +9,13 @@ SETTLE_SECONDS = 5.0
 
 
 class BackgroundTasks:
-    """The tasks of one manager, in whatever event loops."""
+    """The tasks of one manager, in all event loops."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do something in a task of its own."""
+        """Run `work` in a task of its own."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -28,4 +28,4 @@ class BackgroundTasks:
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._tasks.difference_update(tasks)  # `gather` does not let done ones call back
+            self._tasks.difference_update(tasks)  # their callbacks may still be due

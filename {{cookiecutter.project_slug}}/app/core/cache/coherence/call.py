@@ -15,21 +15,21 @@ class Computed:
     data: bytes | None
     ms: int
     keep: bool = True
-    """Whether the record may be stored, and not only be shared with those who wait for it."""
+    """Whether the record may be stored; if not, it is only shared with those who wait for it."""
     later: Callable[[], bytes | None] | None = None
-    """Where the caller brings the record when it has seen more (see `Fill`): what makes one now."""
+    """Makes the record now; given if the caller usually makes it later (see `Fill`)."""
 
 
 @dataclass(slots=True)
 class Cached:
-    """What a record holds, and whether it is due to be computed anew."""
+    """What a record holds, and whether it is due to be computed again."""
 
     value: Any
     due: bool = False
     tags: tuple[str, ...] = ()
     """Further tags, which only the record knows."""
     nonces: Nonces = ()
-    """What their nonces have to be."""
+    """The nonces that these tags must have."""
 
 
 class Call(Protocol):
@@ -40,13 +40,13 @@ class Call(Protocol):
     is_private: bool
     """Whether what its function raised is for this caller only."""
     owner: object
-    """Whose calls share an exception: those of one function."""
+    """Calls with the same owner share exceptions: those of one function."""
 
     def read(self, data: bytes, nonces: Nonces) -> Cached | None:
         """Return what a record holds, or `None` if it is of no use."""
 
     def failed(self, value: Any) -> bool:
-        """Whether a result tells of a failure, so that an old one is better."""
+        """Whether a result is a failure, so that an old one is better."""
 
     async def compute(self, nonces: Nonces) -> Computed:
-        """Run the function. Its exceptions are its followers', too, unless they are private."""
+        """Run the function. Followers get its exceptions, too, unless they are private."""

@@ -1,12 +1,12 @@
-"""An exception for each caller who shares a failure: equal, but his own.
+"""Copies of an exception: one for each caller that shares a failure.
 
-Whoever raises an exception adds to its traceback, and may add notes or change what it holds. One
+A caller that raises an exception adds to its traceback, and may add notes or change its state. One
 object for a hundred callers would grow with each of them, and each would log what all have added.
 
-Only plain exceptions are shared: a class that keeps its state in `args` and `__dict__`, and in these
-nothing but data, exceptions of this kind included, and no name of a header for one client. So are
-its cause and its context. They are copied without running any code of their classes. Whatever else
-an exception holds may be for one caller: then each caller runs the function for himself.
+Only plain exceptions are shared. They keep their state in `args` and `__dict__`, which hold only
+data and plain exceptions, and no name of a header for one client. Their cause and context are
+plain, too. They are copied without running any code of their classes. Any other exception may hold
+data for one caller only: then each caller runs the function for itself.
 """
 
 from datetime import date, timedelta
@@ -22,15 +22,15 @@ from ..stored import FOR_ONE
 TELLING = FOR_ONE | {
     *("cache-control", "pragma", "expires", "age", "vary", "connection", "content-range"),
 }
-"""Headers that are for one client, or say whether what they stand beside is."""
+"""Headers that are for one client, or that say whether the response is for one client."""
 
 _ATOMS = {NoneType, bool, int, float, complex, str, bytes, UUID, Decimal, date, timedelta}
 _CONTAINERS = {list, tuple, set, frozenset}
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement, or by an extension
 _POINTER = 8  # bytes, of the list of weak references that a class may add
 _NOT_PLAIN = {"headers", "__getattr__", "__getattribute__", "__del__"}
-"""By these a class may show headers that it does not hold, or run code at the end of a copy."""
-# Read and written by these, for a class may have attributes of its own that have these names.
+"""With these a class may show headers that it does not hold, or run code when a copy is deleted."""
+# These read and write the attributes even if a class defines attributes with the same names.
 _PARTS = [
     vars(BaseException)[name]
     for name in ("__dict__", "__cause__", "__context__", "__suppress_context__")
@@ -45,13 +45,13 @@ def copied(error: Exception) -> Exception | None:
     """
     try:
         copy: Exception = _copied(error, {})
-    except Exception:  # of data without an end, or deeper than what is left of the stack, too
+    except Exception:  # also for data that refers to itself, or is too deep for the stack
         return None
     return copy
 
 
 def without_own_frames(error: BaseException) -> None:
-    """Take the frames of the cache off the beginning of a traceback, if others follow them."""
+    """Remove the frames of the cache from the beginning of a traceback, if others follow them."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(FOLDER):
         traceback = traceback.tb_next
@@ -60,9 +60,9 @@ def without_own_frames(error: BaseException) -> None:
 
 
 def _copied(value: Any, done: dict[int, Any]) -> Any:
-    """Return a copy of data, or of an exception; what is `done` is copied once.
+    """Return a copy of data or of an exception; `done` has the copies so far, by `id`.
 
-    Raises `TypeError` for what is no data, or names a header for one client.
+    Raises `TypeError` for an object that is no data, and for the name of a header for one client.
     """
     cls = type(value)
     if id(value) in done:

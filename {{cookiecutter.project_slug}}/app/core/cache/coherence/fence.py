@@ -1,75 +1,75 @@
 """The fence: how one caller computes what many want, and how an invalidation overtakes it.
 
-What stands at a key is nothing, a lease, or a record, and it changes only like this:
+A key holds nothing, a lease, or a record, and it changes only like this:
 
                       acquire                     replace(over=lease)
         nothing ──────────────────▶ lease ──────────────────────────────▶ record
            ▲                          │ ▲                                    │
-           │   release, or its time   │ │  replace(over=the record's head),  │
-           ├──────────────────────────┘ │  where it is of no use any more    │
+           │   release, or expiry     │ │  replace(over=the record's head),  │
+           ├──────────────────────────┘ │  if it is of no use any more       │
            │                            └────────────────────────────────────┤
            └─────────────── invalidation (UNLINK), expiry, eviction ─────────┘
-        an explicit `set` puts its value there, whatever stood before; a record that is due (see
-        `freshness`) is replaced by the next one, over its own head, while it goes on being served
+        an explicit `set` replaces whatever the key holds; a record that is due (see `freshness`)
+        is served until the next one replaces it, over its head
 
 A lease is `lease/1 <token> <digest of tag nonces>`. Its token begins with the number of the manager
-that has put it there, and the rest is random. Its time is short; the leader renews it while the
-function runs. Each arrow is one atomic command on one key, so that one server and a cluster do the
-same. The idea is that of Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.
+that acquired it; the rest is random. It expires soon; the leader renews it while the function runs.
+Each arrow is one atomic command on one key, so that one server and a cluster do the same.
+The idea is that of Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.
 
 **Why no read is stale after an invalidation (P3).** Let an invalidation of K return, and a read of
-K start after that. The value that it returns comes from one of these:
+K start after that. The value that the read returns comes from one of these:
 
-1. A record at K. It was put there by `replace` over its leader's lease, which stood there without
-   a gap since before the function ran, for no two leases have one token. An invalidation removes
-   whatever stands at K, so it came either before that lease, and then the function started after
-   it, or after the record, and then the record is gone. A refresh replaces the very record that it
-   saw before its function ran, which bears a random number: the same holds.
-2. A flight of this process that it joins. It joins one whose function runs only if it has just
-   seen that flight's lease at K itself: then no invalidation came since the function started. One
-   whose function has not started may be joined by all.
-3. A lease of another process: it waits, and looks again.
-4. Its own computation. If it has waited long enough (see below), its record may replace the very
-   lease that it waited for: that stood at K before its function ran, and, as nobody puts a lease
-   twice, without a gap until then. So 1 holds for it as for that lease's own leader, whose record
-   then comes too late.
+1. A record at K. `replace` put it there over its leader's lease. No two leases have the same
+   token, so that lease was at K without a gap since before the function ran. An invalidation
+   removes whatever K holds. So it came before that lease, and then the function started after it,
+   or it came after the record, and then the record is gone. The same holds for a refresh: it
+   replaces the record that it saw before its function ran, which has a random number.
+2. A flight of this process that the read joins. If the flight's function runs already, the read
+   joins only if it has just seen that flight's lease at K: then no invalidation came since the
+   function started. Every read may join a flight whose function has not started.
+3. A lease of another process: the read waits, and looks again.
+4. Its own computation. If it has waited long enough (see below), its record may replace the lease
+   that it waited for. That lease was at K before its function ran, and without a gap until then,
+   as nobody acquires a lease twice. So 1 holds for this record as for the one of the lease's own
+   leader, which then comes too late.
 
-For tags the nonces say the same. They were read before the function ran, and the record keeps them;
-an invalidation sets new ones, so an older record is of no use, and neither is a lease or a flight
-with other nonces: it is replaced, or not joined.
+For tags, nonces do the same. They are read before the function runs, and the record keeps them. An
+invalidation sets new nonces. So a record with older ones is not served, a lease with older ones is
+replaced, and a flight with older ones is not joined.
 
-**Why the function runs once (P4).** `acquire` sets what is absent, so that one of many has the
-lease. In its process the others join its flight; in another they wait until something else stands at
-the key. A leader that dies leaves a lease that ends by itself after `LEASE_MS`, however long the
-function would have taken. A lease of this manager under which nothing is under way any more, or of
-which it never knew that it was put there, is recognised by its number and holds up nobody here: the
-next leader replaces it. If that were wrong, one more would compute, and the first not be stored.
+**Why the function runs once (P4).** `acquire` sets a key only if it is missing, so one of many
+callers gets the lease. Other callers of its process join its flight; those of another process wait
+until the key changes. If a leader dies, its lease expires after `LEASE_MS`, however long the
+function would have taken. If a lease of this manager has no fill any more, or was put there by a
+command whose reply was lost, its number shows that, and the next leader here replaces it. If that
+were wrong, one more call would compute, and the first result would not be stored.
 
-**Nobody waits for long (P5).** A call waits for others, be they flights or leases, for `lock_timeout`
-in all. Then it computes for itself, at once; the first of those who does so puts its record where
-the lease is, as said above, and sends those who still wait to look there. A lease that never ends
-by itself, as one put there by hand, is given an end on that occasion. Here P5 goes before P4: the
+**Nobody waits for long (P5).** A call waits for others, flights or leases, for `lock_timeout` in
+all. Then it computes for itself, at once. The first call that does so replaces the lease by its
+record, as in 4, and those who still wait look at the key again. A lease that never expires, for
+example one that was set by hand, gets an expiry on that occasion. Here P5 goes before P4: the
 function runs more than once.
 
-**What is nobody else's** is not waited for. If what a call has computed must neither be stored nor
-shared, its key is noted for a few seconds in this process: its callers then compute at once, each
-for himself, without a lease and without a flight, and nothing of that is stored or shared (Varnish
-calls it hit-for-miss). So each of them is a case of 4, and stops nobody elsewhere from filling the
-key. The first result that may be stored clears the note, and the next call leads.
+**Nobody waits for a private result.** If a result must neither be stored nor shared, this process
+notes its key for a few seconds. Callers then compute at once, each for itself, without a lease and
+without a flight, and nothing of that is stored or shared (Varnish calls it hit-for-miss). So each
+of them is a case of 4, and another process may still fill the key. The first result that may be
+stored clears the note, and the next call leads.
 
-**While the backend is away**, flights alone hold, within each process, and what this process
-invalidates meanwhile takes its flights out of the way. What a pending invalidation
-covers is treated as if the backend were away.
+**While the backend is away**, there are only flights, within each process. An invalidation by this
+process then removes the flights that it covers. A key that a pending invalidation covers is treated
+as if the backend were away.
 
-**A refresh that gets an answer** which is no failure ends the old record, whatever the answer is: the
-new record replaces it, and what has none (a 404, a result that must not be stored) removes it, by
-comparing its head as well (RFC 9111, 4.3.3). A failure leaves it (RFC 5861, stale-if-error).
+**A refresh that succeeds** ends the old record. The new record replaces it; an answer that is not
+stored (a 404, a result that must not be stored) removes it, if the key still has its head
+(RFC 9111, 4.3.3). A refresh that fails leaves it (RFC 5861, stale-if-error).
 
-**What an endpoint sends** is known only when FastAPI has rendered what the function returned. Its
-flight then goes on until that is done, as if the function took so much longer (see `Fill`).
+**The response of an endpoint** is known only when FastAPI has rendered the function's result. The
+flight goes on until then, as if the function took that much longer (see `Fill`).
 
-The story is told here: what stands at the key, and what follows from it. `fills` tells how a function
-is run and its result stored, `leases` has the steps at the backend, `single_flight` the flights.
+This file decides by what a key holds. `fills` runs functions and stores their results, `leases` has
+the steps at the backend, `single_flight` has the flights.
 """
 
 import asyncio
@@ -116,33 +116,33 @@ class Fence:
         self._backend, self._outage, self._pending = backend, outage, pending
         self.near = backend.near
         self.looks_now = type(backend).read_now is not CacheBackend.read_now
-        """Whether the backend may tell at once what stands at a key."""
+        """Whether the backend can read a key without waiting."""
         self.flights = SingleFlight(atomic=backend.atomic)
         self.looks = Looks(backend, outage, pending)
         self.leases = Leases(backend, self.looks, pending)
         self.fills = Fills(self.leases, self.flights)
         self.lock_timeout = lock_timeout
         self.too_large = Lately()
-        """Keys whose records were too large to be stored: it is of no use to make them again."""
+        """Keys whose records were too large to be stored: for a while, none are made for them."""
 
     def may_read_near(self) -> bool:
         """Whether the near cache may be read.
 
-        A function whose result may be stored makes it of what is newest, and asks the backend.
+        A function whose result may be stored must read the newest values: from the backend.
         """
         return not (self._pending.is_open or computes_here())
 
     def look_now(self, key: str, tags: tuple[str, ...]) -> Look | None:
-        """Return what stands at a key if the backend tells that at once, and all is well."""
+        """Return the look at a key if the backend has it at once and works; else `None`."""
         if self._pending.is_open or self._outage.since is not None:
             return None
         found = self._backend.read_now(key, tags)
         return None if found is None else (*found, True)
 
     async def look_many(self, keys: Collection[str]) -> dict[str, bytes | None] | None:
-        """Return what stands at keys in one round trip; `None` where the backend cannot be asked.
+        """Return the bytes of keys, in one round trip; `None` if the backend cannot be asked.
 
-        Keys of what a pending invalidation covers are left out.
+        Keys that a pending invalidation covers are left out.
         """
         keys = [key for key in keys if not self._pending.covers(key)]
         there: dict[str, bytes | None] = {}
@@ -157,7 +157,7 @@ class Fence:
         return there
 
     async def nonces(self, tags: tuple[str, ...]) -> Nonces | None:
-        """Return the nonces of tags; `None` where the backend cannot be asked."""
+        """Return the nonces of tags; `None` if the backend cannot be asked."""
         near = self.near if self.near is not None and self.may_read_near() else None
         return (near and near.nonces(tags)) or await self.looks.nonces_now(tags)
 
@@ -170,10 +170,10 @@ class Fence:
         online: bool = True,
         seen: Look | None = None,
     ) -> Result:
-        """Return the value for `key`: what is there, what a flight computes, or `call` itself.
+        """Return the value for `key`: from its record, from a flight, or computed by `call`.
 
-        Without `online` the backend is known to be away. What was `seen` just now is not looked at
-        once more.
+        Without `online` the backend is known to be away. `seen` is a look of just now, which is
+        not repeated.
         """
         leading = led_here()
         if leading and any(flight.key == key for flight in leading):
@@ -196,7 +196,7 @@ class Fence:
                 result = await self._follow(flight, call, leading, until, online=online)
             elif standing is not None and self._must_wait(standing, nonces):
                 other = InFlight(key, tags, nonces, lease=standing, started=True)
-                # Whoever has a lease may be waited for by the process that it waits for.
+                # This call is inside a fill, for which the other process may be waiting.
                 soon = min(until, _in(leases.LEASE_MS / 1000)) if leading else until
                 look, result = await self._wait_for(other, call, soon)
             else:
@@ -207,7 +207,7 @@ class Fence:
                 return await self.fills.alone(key, call)
 
     async def renew_now(self, key: str, tags: tuple[str, ...], call: Call) -> Result:
-        """Compute `call` and store it, whatever stands at the key."""
+        """Compute `call` and store it, whatever the key holds."""
         while True:
             standing, nonces, online = await self.looks.look(key, tags)
             flight = InFlight(key, tags)
@@ -216,7 +216,7 @@ class Fence:
                 return result
 
     async def _read(self, call: Call, look: Look) -> tuple[Cached | None, bool]:
-        """Return what a record holds that is of use, and whether the backend is there."""
+        """Return the content of a record that may be served, and whether the backend is there."""
         standing, nonces, online = look
         found = None if standing is None or is_lease(standing) else call.read(standing, nonces)
         if found is not None and found.tags:
@@ -225,7 +225,7 @@ class Fence:
         return found, online
 
     def _must_wait(self, standing: bytes, nonces: Nonces) -> bool:
-        """Whether another process computes under these nonces, as far as can be seen."""
+        """Whether the key's lease shows that another process computes under these nonces."""
         return is_of(standing, nonces) and not self.leases.is_orphan(standing)
 
     async def _follow(
@@ -237,9 +237,9 @@ class Fence:
         *,
         online: bool,
     ) -> Result | None:
-        """Join a flight for a while; return `None` where it is time to look again."""
+        """Join a flight for a while; return `None` if the key has to be looked at again."""
         if flight.started and not online:
-            for leader in leading:  # nobody could look after what it brings: it may be older
+            for leader in leading:  # the flight's result may be old, so theirs are not stored
                 leader.overtaken = True
         landed = await _before(until, flight.join())
         if landed is None:
@@ -249,7 +249,7 @@ class Fence:
     async def _wait_for(
         self, other: InFlight, call: Call, until: float
     ) -> tuple[Look | None, Result | None]:
-        """Wait for another process for a while; return what is known of the key then, or a result."""
+        """Wait for another process; return `AWAY` if the backend is, a result if it takes long."""
         here = await _before(until, self.leases.wait(other.key, other.lease or b""))
         if here is None:
             return None, await self._overdue(other, call)
@@ -259,7 +259,7 @@ class Fence:
         return await self.fills.overdue(other, call, atomic=self._backend.atomic)
 
     async def _share(self, landed: FillResult, flight: InFlight, call: Call) -> Result | None:
-        """Return what a flight has brought; `None` where its record is of no use to this call."""
+        """Return the result of a flight; `None` if its record is of no use to this call."""
         if landed.error is not None and flight.owner is call.owner:
             copy = copied(landed.error)
             if copy is not None:
@@ -276,7 +276,7 @@ def _in(seconds: float) -> float:
 
 
 async def _before(until: float, waiting: Awaitable[T]) -> T | None:
-    """Return what is waited for, or `None` if it has not come by then."""
+    """Return the awaited result, or `None` if it has not come by `until`."""
     try:
         async with asyncio.timeout_at(until):
             return await waiting
@@ -285,7 +285,7 @@ async def _before(until: float, waiting: Awaitable[T]) -> T | None:
 
 
 def _may_join(flight: InFlight, standing: bytes | None, nonces: Nonces, *, online: bool) -> bool:
-    """Whether a caller that has just seen this may have what the flight will bring."""
+    """Whether a caller with this look at the key may have the flight's result."""
     if not flight.started:
         return True
     if not online:

@@ -1,10 +1,10 @@
-"""Fills: how a call runs its function, and what becomes of what that returns.
+"""Fills: how a call runs its function, and what happens to the result.
 
-Every fill takes the same way, `_fill`, and they differ in what their record may replace:
+Every fill goes through `_fill`. The kinds of fills differ in what their record may replace:
 
-- `lead`: the lease that this call has put at the key;
-- `refresh`: the old record, for which it has a claim; a failure leaves that where it is;
-- `overdue`: the lease of another one, for whom it has waited long enough;
+- `lead`: the lease that this call has acquired;
+- `refresh`: the old record, for which it has a claim; a failure leaves the old record;
+- `overdue`: the lease of another caller, after waiting for it long enough;
 - `alone`: nothing.
 """
 
@@ -24,7 +24,7 @@ from .outcome import Outcome
 from .single_flight import AGAIN, PRIVATE, FillResult, InFlight, SingleFlight
 
 _leading: ContextVar[frozenset[InFlight]] = ContextVar("leading", default=frozenset())
-"""The computations whose functions have called, one from within the other, what runs here."""
+"""The computations whose functions, one inside the other, have called the code that runs now."""
 
 
 @dataclass(slots=True)
@@ -38,11 +38,11 @@ class Result:
 
 
 class Fill:
-    """A fill whose function has returned, and whose record its caller is still to bring.
+    """A fill whose function has returned, and whose caller still has to make the record.
 
-    Until then its computation goes on, and so does its lease: those who want the key wait, and an
-    invalidation overtakes it as it does while the function runs. The caller ends it, whatever
-    happens: by `finish` or by `abandon`.
+    Until then the computation and its lease go on: other callers of the key wait, and an
+    invalidation overtakes it as it does while the function runs. Whatever happens, the caller has
+    to call `finish` or `abandon`.
     """
 
     def __init__(self, fills: "Fills", flight: InFlight, made: Computed) -> None:
@@ -50,9 +50,9 @@ class Fill:
         fills.leases.schedule_renewal(flight)
 
     async def finish(self, data: bytes | None, *, failed: bool = False) -> Outcome:
-        """Store a record, or none, and hand it to those who wait for it.
+        """Store the record, if there is one, and share it with those who wait for it.
 
-        Without one, `failed` says that this tells of a failure: an older record is better.
+        Without a record, `failed` says that the response is a failure: then an old record stays.
         """
         try:
             if data is None and failed and self._flight.claim:
@@ -62,7 +62,7 @@ class Fill:
             self._fills.end(self._flight, _shared(data))
 
     def abandon(self, error: BaseException) -> None:
-        """Tell those who wait why there is none: what the caller got, unless it was cancelled."""
+        """Share the caller's error with those who wait; if it was cancelled, they look again."""
         result = FillResult.failed(error) if isinstance(error, Exception) else AGAIN
         answered = isinstance(error, Exception) and is_answer(error)
         if self._flight.claim and result is not AGAIN and not answered:
@@ -76,7 +76,7 @@ class Fills:
     def __init__(self, leases: Leases, flights: SingleFlight) -> None:
         self.leases, self.flights = leases, flights
         self.apart = Lately()
-        """Keys whose results were nobody else's."""
+        """Keys whose results were for one caller only."""
 
     async def lead(
         self,
@@ -89,8 +89,8 @@ class Fills:
     ) -> Result | None:
         """Take the lead and compute; return `None` if somebody else was first."""
         flight.owner = call.owner
-        # One that is under way keeps its place until it is known to have lost its lease: who saw the
-        # key before that lease came is no proof.
+        # A flight under way keeps its place until it has certainly lost its lease: this caller may
+        # have looked at the key before that lease came.
         if self.flights.get(flight.key) is None:
             self.flights.add(flight)
         try:
@@ -108,11 +108,10 @@ class Fills:
         return await self._fill(InFlight(key), call)
 
     async def overdue(self, other: InFlight, call: Call, *, atomic: bool) -> Result:
-        """Compute for a caller that has waited long enough for another one, of whatever process.
+        """Compute for a caller that has waited long enough for another one, of any process.
 
-        If the other's lease is still there afterwards, the record takes its place (see `fence`).
-        Where a backend is not `atomic`, it cannot compare and replace in one step, and nothing is
-        stored.
+        The record replaces the other's lease if that is still there then (see `fence`). A backend
+        that is not `atomic` cannot compare and replace in one step: then nothing is stored.
         """
         flight = InFlight(other.key, other.tags)
         if other.started and other.lease is not None and atomic:
@@ -123,9 +122,9 @@ class Fills:
     async def refresh(
         self, flight: InFlight, call: Call, standing: bytes, nonces: Nonces, found: Cached
     ) -> Result | None:
-        """Serve a record that is due; compute it anew, unless somebody else does or that fails.
+        """Refresh a record that is due; serve it if that fails or if somebody else refreshes it.
 
-        Return `None` if somebody else has just done so.
+        Return `None` if somebody else has just refreshed it.
         """
         old = Result(found.value, Outcome.STALE)
         claimed = await self.leases.claim(flight, standing, nonces)
@@ -137,7 +136,7 @@ class Fills:
         return await self._fill(flight, call, old)
 
     async def _fill(self, flight: InFlight, call: Call, old: Result | None = None) -> Result:
-        """Run the function and store what it returns; where that fails, an `old` result is better."""
+        """Run the function and store the result; if that fails, an `old` result is better."""
         fill: Fill | None = None
         result = AGAIN
         try:
@@ -178,7 +177,7 @@ class Fills:
         return (await self._led([flight], compute))[flight.key]
 
     async def store(self, flight: InFlight, made: Computed) -> Outcome:
-        """Store the record of a fill, if it has one; else take away the one that it replaces."""
+        """Store the record of a fill; if it has none, remove the record that it refreshes."""
         if made.data is None:
             if flight.claim and not flight.rest:
                 await self.leases.withdraw(flight)
@@ -187,8 +186,8 @@ class Fills:
         return Outcome.NOT_STORED
 
     def end(self, flight: InFlight, result: FillResult, *, withdrawing: bool = False) -> None:
-        """Note that a fill has ended, however; never waits, for its caller may be cancelled."""
-        if not runs_loop():  # it is collected after its loop was closed: the lease ends by itself
+        """End a fill, whatever its result is; never waits, for its caller may be cancelled."""
+        if not runs_loop():  # it is collected after its loop was closed: the lease expires
             return
         if not flight.rest:
             self._learn(flight.key, result)
@@ -196,7 +195,7 @@ class Fills:
         if other is flight:
             self.flights.remove(flight)
         elif other is not None and (flight.stored or result == PRIVATE):
-            other.tell(AGAIN)  # there is something to be seen
+            other.tell(AGAIN)  # its followers need not wait any longer
         self.leases.let_go(flight)
         if flight.claim:
             self.leases.tasks.start(self.leases.unclaim(flight, withdrawing=withdrawing))
@@ -205,7 +204,7 @@ class Fills:
         flight.complete(result)
 
     def _learn(self, key: str, result: FillResult) -> None:
-        """Note whether a result was one that may be stored."""
+        """Note in `apart` whether the result was for one caller only."""
         if result.data is not None:
             self.apart.discard(key)
         elif result.error is None and not result.again:
@@ -220,11 +219,11 @@ class Fills:
         *,
         online: bool,
     ) -> dict[str, Computed | None]:
-        """Compute, in one call, those of `keys` that nobody else computes; return what was made.
+        """Compute, in one call, those of `keys` that nobody else computes; return the results.
 
-        A key for which `compute` made nothing has `None`. Those that somebody else computes are
-        not among them, and neither are those that this context computes already. Without `online`
-        the backend is known to be away.
+        A key for which `compute` returned nothing has `None`. Keys that somebody else computes, or
+        that this context computes already, are left out. Without `online` the backend is known to
+        be away.
         """
         leading = {flight.key for flight in led_here()}
         flights = [
@@ -274,7 +273,7 @@ class Fills:
 
 
 def _shared(data: bytes | None) -> FillResult:
-    """Return how a computation ends that has made this."""
+    """Return how a computation with this record ends."""
     return PRIVATE if data is None else FillResult(data=data)
 
 
@@ -284,6 +283,6 @@ def computes_here() -> bool:
 
 
 def led_here() -> frozenset[InFlight]:
-    """Return the computations under way whose functions have called what runs here."""
+    """Return the computations under way whose functions have called the code that runs now."""
     leading = _leading.get()
     return frozenset(flight for flight in leading if flight.running) if leading else leading

@@ -1,11 +1,11 @@
-"""How long an entry is fresh, how long it may be served after that, and who computes it anew.
+"""How long an entry is fresh, how long it is served after that, and who computes it again.
 
-An entry lives for `expire`, less a little jitter, so that what was stored together does not expire
-together. With `stale` it stays for that much longer: it is served at once while one caller computes
-it anew (stale-while-revalidate), and when that fails it goes on being served (stale-if-error); both
-are those of RFC 5861. With early refresh a hot entry is computed anew a little before it expires, by
-one of its callers, the earlier the longer it takes: Vattani et al., "Optimal Probabilistic Cache
-Stampede Prevention", VLDB 2015.
+An entry lives for `expire`, less a little jitter, so that not all entries expire at once. With
+`stale` it stays for that much longer: it is served at once while one caller computes it again
+(stale-while-revalidate), and if that fails, it is still served (stale-if-error); see RFC 5861. With
+early refresh, one caller computes a hot entry again a little before it expires; the longer the
+function takes, the earlier. See Vattani et al., "Optimal Probabilistic Cache Stampede Prevention",
+VLDB 2015.
 """
 
 import math
@@ -24,7 +24,7 @@ from ..expiry import milliseconds
 from ..stored import Stated
 
 BACK_OFF_MS = 2000
-"""After a refresh has failed, the source is left alone for so long."""
+"""After a refresh has failed, no other one begins for so long."""
 
 _UNTIL, _COST = "until", "cost"
 _LATEST = 2**53  # milliseconds
@@ -34,8 +34,8 @@ _LATEST = 2**53  # milliseconds
 class Freshness:
     """How the entries of one function age, in milliseconds.
 
-    `jitter` is the part of `expire` by which an entry may live shorter; `early` is the factor of
-    early refresh, with 0 there is none. `now` tells the time in seconds.
+    `expire` is shortened at random by up to its share `jitter`. `early` is the factor of early
+    refresh, 0 for none. `now` returns the time in seconds.
     """
 
     expire: int
@@ -56,9 +56,9 @@ class Freshness:
         return {_UNTIL: until, _COST: math.ceil(cost * 1000)}, fresh + self.stale
 
     def limited(self, about: dict[str, Any], ms: int, said: Stated) -> int:
-        """Return how long an entry may live that would live for `ms`, by what its response says.
+        """Return for how many milliseconds, instead of `ms`, an entry may live by its response.
 
-        It is fresh no longer than the response says, and stale after that only where it may be.
+        It is fresh no longer than the response says, and served stale only if the response allows.
         """
         until = about.get(_UNTIL)
         fresh = ms if until is None else max(0, until - int(self.now() * 1000))
@@ -70,9 +70,9 @@ class Freshness:
         return ms if said.may_be_stale else min(ms, fresh)
 
     def is_due(self, about: Mapping[str, Any]) -> bool:
-        """Whether a record should be computed anew: it is stale, or it is early but hot.
+        """Whether a record should be computed again: it is stale, or chosen for early refresh.
 
-        Raises `ValueError` or `KeyError` for a record that tells no times.
+        Raises `ValueError` or `KeyError` for a record with wrong or missing times.
         """
         if _UNTIL not in about:
             return False
@@ -89,7 +89,7 @@ def freshness_of(
     """Read what a caller gave, in seconds or as timedeltas; raises `TypeError` for other types."""
     try:
         return _freshness_of(expire, stale, jitter, early)
-    except TypeError:  # of what has no hash, too
+    except TypeError:  # also for a value without a hash
         return _freshness_of.__wrapped__(expire, stale, jitter, early)
 
 
@@ -101,12 +101,12 @@ def _freshness_of(
 
 
 def is_answer(error: BaseException) -> bool:
-    """Whether an exception is the function's answer to this caller, and no failure to answer."""
+    """Whether an exception is an answer to this caller (a status below 500), and no failure."""
     return isinstance(error, HTTPException) and not is_of_the_server(error.status_code)
 
 
 def is_failure(value: object) -> bool:
-    """Whether a result tells of a failure: a response with a status of 500 or more."""
+    """Whether a result is a failure: a response with a status of 500 or more."""
     return isinstance(value, Response) and is_of_the_server(value.status_code)
 
 

@@ -1,4 +1,4 @@
-"""Invalidations: how they are carried out, and what becomes of those that cannot be delivered."""
+"""Invalidations: how they are carried out, and what happens to those that cannot be delivered."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from .walks import Walks
 LAST_ATTEMPT_SECONDS = 0.25
 """How long `close` tries to deliver invalidations that are still to be delivered."""
 RECOVERY_SECONDS = 1.0
-"""How long a server that works again waits for them before others ask it."""
+"""How long a server that works again may take to receive them before others ask it."""
 
 T = TypeVar("T")
 
@@ -73,9 +73,9 @@ class Invalidations:
     ) -> T:
         """Carry out an invalidation of `patterns`, and cancel the fills of this process.
 
-        Before it, so that none of them is stored after it where the backend cannot tell; and after
-        it, for those that began meanwhile. What cannot be delivered is pending, and so is what may
-        not have been, as the caller was cancelled.
+        They are cancelled before it, as a backend that is not atomic would store them after it, and
+        again after it, for fills that began meanwhile. If it fails, or the caller is cancelled, the
+        invalidation is pending.
         """
         insist_on_asyncio(invalidation)
         before = self.pending.sequence(patterns)
@@ -86,10 +86,10 @@ class Invalidations:
             self.defer(patterns)
             if not isinstance(error, Exception):
                 raise
-            if not isinstance(error, UnavailableError):  # which the backend has noted itself
+            if not isinstance(error, UnavailableError):  # the backend has noted it
                 self._outage.failed(error)
             return failed
-        if result is False:  # so says a backend that does not raise
+        if result is False:  # from a backend that does not raise
             self.defer(patterns)
             return result
         self._outage.worked()
@@ -99,7 +99,7 @@ class Invalidations:
         return result
 
     def defer(self, patterns: Collection[KeyPattern]) -> None:
-        """Deliver an invalidation later; what it covers counts as gone from now on."""
+        """Deliver an invalidation later; here the keys that it covers count as gone from now on."""
         self._forget_near(patterns)
         self.pending.add(patterns)
         self._cancel_fills(patterns, undelivered=True)
@@ -113,13 +113,13 @@ class Invalidations:
         await self.pending.close()
 
     async def _recover(self) -> None:
-        """Deliver what could not be delivered while the backend was away, for a while."""
-        with suppress(Exception):  # of another server, or too much: it is tried again later
+        """Deliver what could not be delivered while the backend was away; give up after a while."""
+        with suppress(Exception):  # another server fails, or time is up: it is tried again later
             async with asyncio.timeout(RECOVERY_SECONDS):
                 await self.pending.deliver()
 
     async def _deliver(self, patterns: Collection[KeyPattern]) -> None:
-        """Bring invalidations to the backend, those of tags first; raise where that fails."""
+        """Bring invalidations to the backend, those of tags first; raise if that fails."""
         keys = [pattern.exact_key for pattern in patterns if pattern.exact_key is not None]
         tags = [key for key in keys if is_tag_key(key, self._prefix)]
         entries = [key for key in keys if not is_tag_key(key, self._prefix)]
@@ -135,23 +135,23 @@ class Invalidations:
         self._forget_near(patterns)
 
     def _cancel_fills(self, patterns: Collection[KeyPattern], *, undelivered: bool = False) -> None:
-        """Cancel the fills that are in the way."""
+        """Cancel the fills that an invalidation covers."""
         self.flights.cancel_fills(self._touched(patterns), undelivered=undelivered)
 
     def _forget_near(self, patterns: Collection[KeyPattern]) -> None:
-        """Serve nothing of it from the near cache any more, nor what is on its way."""
+        """Remove the entries from the near cache; replies under way are not kept there."""
         if self._backend.near is not None:
             self._backend.near.forget(self._touched(patterns))
 
     def _touched(self, patterns: Collection[KeyPattern]) -> Collection[KeyPattern]:
-        """Return what an invalidation changes: with a tag, the nonce of all tags as well."""
+        """Return what an invalidation changes: for a tag, the common key of all tags as well."""
         has_tags = any(
             each.exact_key and is_tag_key(each.exact_key, self._prefix) for each in patterns
         )
         return [*patterns, _exact(all_tags_key(self._prefix))] if has_tags else patterns
 
     def _limit_clear(self) -> None:
-        """Tell a backend whose `clear` stands for patterns how far it may reach."""
+        """Give a backend that uses `clear` for patterns the prefix below which it may remove."""
         if type(self._backend).delete_matching is CacheBackend.delete_matching:
             self._backend.key_prefix = self._prefix
 
@@ -161,6 +161,6 @@ def _exact(key: str) -> KeyPattern:
 
 
 def _insist(done: object) -> None:
-    """Raise `UnavailableError` where a backend says, without raising, that it has done nothing."""
+    """Raise `UnavailableError` if a backend returned `False` instead of raising."""
     if done is False:
         raise UnavailableError("the backend says that it is not done")

@@ -1,4 +1,4 @@
-"""What was found out of keys lately, and holds for a few seconds only."""
+"""Notes of keys that hold for a few seconds only."""
 
 import threading
 import time
@@ -9,9 +9,9 @@ MOST = 4096
 
 
 class Lately:
-    """Keys of which something was found out within the last `seconds`, `most` of them.
+    """Keys that were noted within the last `seconds`, `most` of them.
 
-    Where there are more, the one that was noted longest ago is forgotten. Safe to use from several
+    If there are more, the one that was noted longest ago is forgotten. Safe to use from several
     threads. `clock` returns seconds.
     """
 

@@ -1,8 +1,7 @@
-"""Leases: what the fence does at the backend, a step at a time.
+"""Leases: the steps of the fence at the backend.
 
-None of these steps raises where the backend cannot be asked: it then counts as away, and so it does
-for what an invalidation still has to remove. What need not be waited for is done afterwards, in tasks
-of their own.
+No step raises because the backend cannot be asked: then it counts as away, and so it does for keys
+that a pending invalidation covers. Steps that nobody needs to wait for run in tasks of their own.
 """
 
 import asyncio
@@ -23,11 +22,11 @@ from .single_flight import InFlight
 T = TypeVar("T")
 
 LEASE_MS = 3000
-"""How long a leader that was killed holds up the others, in milliseconds."""
+"""How long the lease of a leader that was killed blocks the others, in milliseconds."""
 LEASE_RENEWAL_SECONDS = 1.0
 
 _LEASE = b"lease/1 "
-_HEAD = 96  # bytes of a record that tell it from any other: they hold its fill's own number
+_HEAD = 96  # bytes that identify a record: they hold the random number of its fill
 
 
 class Leases:
@@ -37,15 +36,15 @@ class Leases:
         self._backend, self._looks, self._pending = backend, looks, pending
         self._waits: dict[tuple[asyncio.AbstractEventLoop, str, bytes], asyncio.Future[bool]] = {}
         self.tasks = BackgroundTasks()
-        """What need not be waited for."""
+        """The steps that nobody needs to wait for."""
         self._mark, self._process = _new_mark(), os.getpid()
         self._held: set[bytes] = set()
-        """Our leases under which something is under way."""
+        """Our leases that have a fill under way."""
 
     # --- a fill --------------------------------------------------------------------------------
 
     async def acquire_lease(self, flight: InFlight, standing: bytes | None, nonces: Nonces) -> bool:
-        """Put a lease at the key; return whether it is there, or whether there is no backend."""
+        """Put a lease at the key; return whether that worked, or `True` if the backend is away."""
         if self._pending.covers(flight.key, *flight.tags):
             return True
         try:
@@ -73,28 +72,28 @@ class Leases:
         return taken
 
     def _ours(self) -> bytes:
-        """Return what our leases begin with, and those of no other manager or process."""
-        if self._process != os.getpid():  # it was forked: what has been put so far is its parent's
+        """Return how our leases begin, and those of no other manager or process."""
+        if self._process != os.getpid():  # after a fork: the leases so far are the parent's
             self._mark, self._process = _new_mark(), os.getpid()
             self._held.clear()
         return self._mark
 
     def is_orphan(self, standing: bytes | None) -> bool:
-        """Whether a lease is one of ours under which nothing is under way.
+        """Whether a lease is one of ours without a fill under way.
 
-        Nothing has to be known of it: it may have been put there by a command whose answer never
-        came, or one that the server carried out long after it was sent.
+        This also finds a lease that this process does not know of: the reply to its command was
+        lost, or the server carried out the command late.
         """
         is_ours = standing is not None and standing.startswith(self._ours())
         return is_ours and standing not in self._held
 
     def let_go(self, flight: InFlight) -> None:
-        """Note that nothing is under way under its lease any more, wherever that may stand."""
+        """Note that no fill is under way for its lease any more; it may still be at the key."""
         if flight.lease is not None:
             self._held.discard(flight.lease)
 
     def schedule_renewal(self, flight: InFlight) -> None:
-        """Renew the lease in a while, and again, as long as the function runs."""
+        """Renew the lease, or the claim, from time to time as long as the function runs."""
         if flight.lease is not None:
             flight.renewal = asyncio.get_running_loop().call_later(
                 LEASE_RENEWAL_SECONDS, lambda: self.tasks.start(self._renew(flight))
@@ -107,18 +106,18 @@ class Leases:
         try:
             kept = await self._looks.ask(self._backend.renew(key, over, LEASE_MS))
         except UnavailableError:
-            kept = True  # for all we know
+            kept = True  # it may still be there
         if kept and flight.running:
             self.schedule_renewal(flight)
 
     async def limit(self, flight: InFlight) -> None:
-        """Give an end to a lease that may have none; who needs it goes on to renew it."""
+        """Let a lease expire that may have no expiry; a leader that is alive renews it anyway."""
         with suppress(UnavailableError):
             if flight.over is not None:
                 await self._looks.ask(self._backend.renew(flight.key, flight.over, LEASE_MS))
 
     async def store(self, flight: InFlight, data: bytes, ms: int) -> bool:
-        """Put a record where the flight's lease, or what it may replace, still stands."""
+        """Store a record if the key still holds the flight's lease, or what it may replace."""
         over = flight.lease or flight.over
         if over is None or flight.overtaken or self._pending.covers(flight.key, *flight.tags):
             return False
@@ -133,13 +132,13 @@ class Leases:
         return stored
 
     async def give_back(self, key: str, lease: bytes) -> None:
-        """Take a lease away, for others: here it counts as gone as soon as it is let go."""
-        with suppress(UnavailableError):  # then it ends by itself
+        """Remove a lease, or what begins so; here a lease counts as gone since `let_go`."""
+        with suppress(UnavailableError):  # then it expires
             await self._looks.ask(self._backend.release(key, lease))
 
     async def withdraw(self, flight: InFlight) -> None:
-        """Take away the old record that a refresh was to replace, if it is still there."""
-        if flight.lease is not None:  # should it stay, the next one to see it asks the source again
+        """Remove the old record that a refresh was to replace, if it is still there."""
+        if flight.lease is not None:  # if this fails, the next caller refreshes it again
             await self.give_back(flight.key, flight.lease)
             self._forget_near(flight.key)
 
@@ -150,12 +149,11 @@ class Leases:
     # --- a refresh -----------------------------------------------------------------------------
 
     async def claim(self, flight: InFlight, standing: bytes, nonces: Nonces) -> bool | None:
-        """Claim to compute a record anew that is due; return whether that was possible.
+        """Claim the refresh of a record that is due; return whether that was possible.
 
-        `None` means that it has just been done: who had the claim before may have finished after
-        the record was seen. The claim is a key beside the record's, for the record has to be there
-        for the others. It says nothing about who may store: the new record takes the place of the
-        old one only if that is still there.
+        `None` means that the record has changed since it was read: somebody has just refreshed it.
+        The claim has a key of its own, for other callers still need the record. The claim does not
+        decide who may store: the new record replaces the old one only if that is still there.
         """
         claim, token = f"{flight.key}:~refresh", secrets.token_hex(8).encode()
         try:
@@ -172,7 +170,7 @@ class Leases:
         return True
 
     async def unclaim(self, flight: InFlight, *, withdrawing: bool = False) -> None:
-        """Take back the claim to a record, after the flight's rest; before that the record, or not."""
+        """Remove the claim after the flight's `rest`; if `withdrawing`, first remove the record."""
         if withdrawing:
             await self.withdraw(flight)
         with suppress(UnavailableError):
@@ -184,9 +182,9 @@ class Leases:
     # --- waiting -------------------------------------------------------------------------------
 
     async def wait(self, key: str, lease: bytes) -> bool:
-        """Wait until something else than `lease` stands at the key. One task of a process polls.
+        """Wait until the key no longer holds `lease`, or that is an orphan. One task polls for all.
 
-        Return whether that is so; if not, the backend is away.
+        Return `False` if the backend is away.
         """
         loop = asyncio.get_running_loop()
         polling = self._waits.get((loop, key, lease))
@@ -216,7 +214,7 @@ def is_lease(data: bytes | None) -> bool:
 
 
 def is_of(standing: bytes | None, nonces: Nonces) -> bool:
-    """Whether a lease stands there whose computation began under these nonces."""
+    """Whether the key holds a lease whose computation began under these nonces."""
     return standing is not None and is_lease(standing) and standing.endswith(_digest(nonces))
 
 

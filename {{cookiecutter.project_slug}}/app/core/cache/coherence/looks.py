@@ -1,4 +1,4 @@
-"""Looks: what stands at keys, on the shortest way, and what is seen while the backend is away."""
+"""Looks: what keys hold, read by the fastest way, also while the backend is away."""
 
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
@@ -13,16 +13,16 @@ from .pending import PendingInvalidations
 T = TypeVar("T")
 
 TAG_MS = 30 * 24 * 60 * 60 * 1000
-"""How long a tag's nonce is kept; an entry that lives longer ends with it."""
+"""How long a tag's nonce is kept, in milliseconds; an entry that lives longer ends with it."""
 
 Look = tuple[bytes | None, Nonces, bool]
-"""What stands at a key, its tags' nonces, and whether the backend is there."""
+"""The bytes of a key, the nonces of its tags, and whether the backend is there."""
 AWAY: Look = (None, (), False)
-"""What is seen of a key while the backend is away."""
+"""The look at any key while the backend is away."""
 
 
 class Looks:
-    """What one manager sees of its backend. Nothing here raises because that is away."""
+    """The looks of one manager at its backend. Only `ask` raises if the backend is away."""
 
     def __init__(
         self, backend: CacheBackend, outage: Outage, pending: PendingInvalidations
@@ -30,10 +30,10 @@ class Looks:
         self._backend, self._outage, self._pending = backend, outage, pending
 
     async def look(self, key: str, tags: tuple[str, ...] = (), *, by_hand: bool = False) -> Look:
-        """Return what stands at a key, and the nonces of tags, on the shortest way.
+        """Return the bytes of a key, and the nonces of tags, by the fastest way.
 
-        `by_hand` says that a value which was set by hand is expected: it does not name its key, so
-        the reply has to be proven to be the one to this question.
+        `by_hand` says that the value may have been set by hand: such a value does not name its key,
+        so a PING has to prove that the reply is the one to this request.
         """
         is_well = not self._pending.is_open and self._outage.since is None
         try:
@@ -69,18 +69,18 @@ class Looks:
         return standing, nonces, True
 
     async def read_many(self, keys: list[str]) -> Nonces | None:
-        """Return what stands at keys, or `None` where the backend cannot be asked."""
+        """Return the bytes of keys, or `None` if the backend cannot be asked."""
         try:
             return await self.ask(self._backend.get_many_bytes(keys))
         except UnavailableError:
             return None
 
     async def nonces_now(self, tags: tuple[str, ...]) -> Nonces | None:
-        """Return the nonces at the keys `tags`, or `None` where the backend cannot be asked."""
+        """Return the nonces at the keys `tags`, or `None` if the backend cannot be asked."""
         return await self._nonces(tags, self._backend.nonces_now(tags))
 
     async def nonces_made(self, tags: tuple[str, ...]) -> Nonces | None:
-        """Return the nonces at the keys `tags`, and make those that are missing."""
+        """Do as `nonces_now`, but make the nonces that are missing."""
         return await self._nonces(tags, self._backend.nonces(tags, TAG_MS))
 
     async def _nonces(
@@ -95,7 +95,7 @@ class Looks:
             return None
 
     async def ask(self, step: Awaitable[T]) -> T:
-        """Await a step of the backend; whatever it raises means that it cannot be asked."""
+        """Await a step of the backend; raise `UnavailableError` for whatever it raises."""
         try:
             result = await step
         except UnavailableError:

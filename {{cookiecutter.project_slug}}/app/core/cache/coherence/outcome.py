@@ -1,7 +1,7 @@
-"""What became of a call of a cached function, and the slot of a request that tells it.
+"""The outcome of a call of a cached function, and the slot of a request that holds it.
 
-Something around a request opens a slot, and the decorator notes the outcome there. The slot is one
-object that both see: the endpoint may run in another thread, or in a copy of the context.
+A middleware opens a slot around a request, and the decorator notes the outcome there. Both see the
+same object, even if the endpoint runs in another thread or in a copy of the context.
 """
 
 from contextvars import ContextVar
@@ -12,11 +12,11 @@ from ..loops import reset
 
 
 class Outcome(Enum):
-    """Where the result of a call came from: its word in the log, and in `Cache-Status` (RFC 9211)."""
+    """Where a result came from: the word in the log, and that in `Cache-Status` (RFC 9211)."""
 
     HIT = "hit", "hit"
     STALE = "stale", "hit"
-    """The entry was there, and is due to be computed anew."""
+    """The entry was there, and is due to be computed again."""
     SHARED = "shared", "fwd=miss; collapsed"
     """Another caller of this process computed it."""
     STORED = "stored", "fwd=miss; stored"

@@ -1,14 +1,14 @@
 """Invalidations that could not be delivered yet (promise P6).
 
-What they cover is neither served nor stored by this process, for the backend may hold what should be
-gone. Each key and pattern has one slot; when there are too many, one for everything takes their
-place. They are delivered when a server that was unwell works again, before others are let in, and
-besides from time to time; a slot is free again when its invalidation was delivered. A tag is a key.
+This process neither serves nor stores the keys that they cover, for the backend may still hold old
+entries. Each key and pattern has one slot; if there are too many, one slot for everything replaces
+them. They are delivered when a server works again, before other calls use it, and also from time to
+time; the slot of a delivered invalidation is free again. A tag is a key.
 
-Other processes that could reach the backend all the while know nothing of them.
+Other processes, which may reach the backend, know nothing of them.
 
-Servers replicate asynchronously: one that takes the place of another may lack the last writes. So
-what was delivered lately is delivered once more then.
+Replication is asynchronous: a server that replaces another one may lack the last writes. So recent
+invalidations are then delivered once more.
 """
 
 import logging
@@ -24,9 +24,9 @@ from ..resilience import BackgroundRetry
 
 SLOTS = 1000
 REPEATED_SECONDS = 20.0
-"""What was delivered within this time before the last one is delivered once more to another server.
+"""Another server gets again what was delivered so long before the last invalidation.
 
-A master that is replaced on demand goes on for seconds; a cluster's is missed after 15 by default.
+A master that is replaced on demand goes on for seconds; a cluster finds out after 15 by default.
 """
 
 
@@ -34,8 +34,8 @@ A master that is replaced on demand goes on for seconds; a cluster's is missed a
 class InvalidationEvent:
     """Something happened to invalidations that could not be delivered at once.
 
-    They were put off, they were delivered later, or the cache was closed without that: what other
-    processes read may then be stale until it expires.
+    They were deferred, they were delivered later, or the cache was closed before they were: then
+    other processes may serve stale entries until these expire.
     """
 
     kind: Literal["deferred", "delivered", "lost"]
@@ -72,9 +72,9 @@ class PendingInvalidations:
         self._keys: dict[str, int] = {}
         self._patterns: dict[KeyPattern, int] = {}
         self._deferred = 0
-        """How many invalidations were put off since there was none."""
+        """How many invalidations were deferred since none was pending."""
         self.is_open = False
-        """Whether there is one."""
+        """Whether an invalidation is pending."""
         self.is_repeated = False
         """Whether `repeat` may be called."""
         self._recent: OrderedDict[KeyPattern, float] = OrderedDict()
@@ -83,9 +83,9 @@ class PendingInvalidations:
         return len(self._keys) + len(self._patterns)
 
     def sequence(self, patterns: Collection[KeyPattern]) -> int:
-        """Return a number above that of every invalidation so far; these are delivered next.
+        """Return a number above that of every invalidation so far; call this before a delivery.
 
-        Another server may take over while they are under way, so they are remembered before.
+        It remembers `patterns`, as another server may take over during the delivery.
         """
         if self.is_repeated:
             self._remember(patterns)
@@ -106,7 +106,7 @@ class PendingInvalidations:
         self._kept(is_full=is_full)
 
     def repeat(self) -> None:
-        """Deliver once more what was delivered lately, in a while, and cover it until then."""
+        """Make recent invalidations pending again: they are delivered once more, in a while."""
         with self._lock:
             if not self._recent:
                 return
@@ -114,7 +114,7 @@ class PendingInvalidations:
         self._kept(is_full=is_full)
 
     def _keep(self, patterns: Collection[KeyPattern]) -> bool:
-        """Put what is to be delivered into slots; return whether those were too many."""
+        """Put invalidations into slots; return whether there were too many."""
         self.is_open = True
         self._sequence += 1
         for pattern in patterns:
@@ -174,7 +174,7 @@ class PendingInvalidations:
                 recent.popitem(last=False)
 
     def covers(self, *keys: str) -> bool:
-        """Whether one of `keys`, those of entries or of tags, may have to be gone."""
+        """Whether a pending invalidation covers one of `keys`, be it of an entry or of a tag."""
         if not self.is_open:
             return False
         self._retry.start()  # in case that it was lost with its event loop
@@ -195,7 +195,7 @@ class PendingInvalidations:
                     self.confirm(before, patterns)
 
     async def close(self) -> None:
-        """Stop what is under way in the running event loop; log what was not delivered."""
+        """Stop delivering in the running event loop; log what was not delivered."""
         await self._retry.stop()
         if len(self):
             self._logger.error(

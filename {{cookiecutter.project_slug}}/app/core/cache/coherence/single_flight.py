@@ -1,8 +1,8 @@
 """Computations of this process that are under way, and the callers that wait for them.
 
-A computation has one leader, who runs the function in its own task, and followers. A follower may be
-cancelled, or lose patience, and disturbs nobody. If the leader is cancelled, or finds that somebody
-else came first, the followers look again, and one of them leads.
+A computation has one leader, which runs the function in its own task, and followers. A follower
+that is cancelled, or stops waiting, disturbs nobody. If the leader is cancelled, or finds that
+somebody else came first, the followers look again, and one of them leads.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from .exceptions import copied
 class FillResult:
     """How a computation ended: with bytes to share, with an error, or with neither.
 
-    Neither means `again`, look once more, or else that the result is nobody else's, so that each
-    follower computes its own.
+    With neither, followers look once more if it is `again`; else the result is for the leader only,
+    and each follower computes its own.
     """
 
     data: bytes | None = None
     error: Exception | None = None
-    """It is raised by nobody: each follower raises a copy, with the traceback that it has now."""
+    """Nobody raises it: each follower raises a copy, with the traceback that it has now."""
     again: bool = False
 
     @classmethod
     def failed(cls, error: Exception) -> "FillResult":
-        """Return that a function has raised; an exception that is for one caller is told to nobody."""
+        """Return that a function has raised; an exception for one caller only is not shared."""
         copy = copied(error)
         return PRIVATE if copy is None else cls(error=copy)
 
@@ -47,17 +47,17 @@ class InFlight:
     tags: tuple[str, ...] = ()
     nonces: Nonces = ()
     owner: object = None
-    """Whose function runs: a key of one's own may be given to two of them."""
+    """Whose function runs: two functions may have the same `key=`."""
     lease: bytes | None = None
-    """What it put at the key, or the head of the old record; `None` while the backend is away."""
+    """Its lease at the key, or the head of the old record; `None` while the backend is away."""
     claim: str = ""
-    """The key of its claim to compute an old record anew, if that is what it does."""
+    """The key of its claim, if it refreshes an old record."""
     token: bytes = b""
-    """What stands at the key of its claim."""
+    """The value at the key of its claim."""
     over: bytes | None = None
-    """Another one's lease that its record may replace, if it has waited for that long enough."""
+    """The lease of another caller that its record may replace, after waiting long enough."""
     rest: int = 0
-    """How long nobody else may claim the record afterwards, in milliseconds."""
+    """How long nobody may claim the record afterwards, in milliseconds."""
     stored: bool = False
     """Whether its record is stored."""
     started: bool = False
@@ -65,10 +65,10 @@ class InFlight:
     overtaken: bool = False
     """Whether this process has invalidated the key since it began."""
     maybe_invalidated: bool = False
-    """Whether that may be: who cannot see its lease must not join it."""
+    """Whether it may be overtaken: a caller that does not see its lease must not join it."""
     renewal: asyncio.TimerHandle | None = None
     running: bool = True
-    """Whether it has not ended."""
+    """Whether it is still under way."""
     followers: dict[asyncio.Future[FillResult], None] = field(default_factory=dict)
     """In the order in which they came."""
 
@@ -84,7 +84,7 @@ class InFlight:
         try:
             return await future
         finally:
-            self.followers.pop(future, None)  # whoever has lost patience is not to pile up
+            self.followers.pop(future, None)  # those who stopped waiting must not pile up
 
     def complete(self, result: FillResult) -> None:
         """Note that it has ended, and tell the followers."""
@@ -94,7 +94,7 @@ class InFlight:
         self.tell(result)
 
     def tell(self, result: FillResult) -> None:
-        """Tell those who follow now; it goes on."""
+        """Tell the followers of now; the computation may go on."""
         followers, self.followers = self.followers, {}
         for follower in followers:
             if not follower.done():
@@ -123,11 +123,11 @@ class SingleFlight:
         return self._here().get(key)
 
     def add(self, flight: InFlight) -> None:
-        """Make `flight` the one of its key. Another one goes on, but nobody finds it any more."""
+        """Make `flight` that of its key. An earlier one goes on, but nobody joins it any more."""
         self._here()[flight.key] = flight
 
     def remove(self, flight: InFlight) -> None:
-        """Take `flight` away, unless another one has its place."""
+        """Remove `flight`, unless its key has another one by now."""
         here = self._here()
         if here.get(flight.key) is flight:
             del here[flight.key]
@@ -137,10 +137,10 @@ class SingleFlight:
         return sum(len(flight.followers) for _, flight in self._all())
 
     def cancel_fills(self, patterns: Collection[KeyPattern], *, undelivered: bool = False) -> None:
-        """Let nothing be stored that this process invalidates: keys and tags of `patterns`.
+        """Store no computation that an invalidation of `patterns` covers, by its key or by a tag.
 
-        An invalidation that is `undelivered` has not reached the backend. Where it has, the lease
-        tells better than this process whether the computation was overtaken.
+        If the invalidation is not `undelivered`, an atomic backend itself refuses to store it, by
+        its lease: then the computation is only marked.
         """
         for here, flight in self._all():
             keys = (flight.key, *flight.tags)

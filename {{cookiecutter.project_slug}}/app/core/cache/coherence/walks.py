@@ -1,8 +1,8 @@
-"""Walks over the keys of a pattern that are wanted at the same time, as one.
+"""Walks over the keys of a pattern, shared by callers that want them at the same time.
 
-A walk that has begun is of no use to who has written since: it may be past the key already. So who
-comes while one is under way waits for the next, and all who come meanwhile share that. However many
-callers there are, at most one walk of a pattern is under way and one waits, in each event loop.
+A walk that has begun may already be past a key that was written since. So a caller that comes
+during a walk waits for the next one, and all callers that come meanwhile share that. For each
+pattern, at most one walk is under way and one waits, in each event loop.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ class Walks:
         self._next: dict[_Place, asyncio.Task[bool]] = {}
 
     async def join(self, pattern: KeyPattern, walk: Walk) -> bool:
-        """Return what a walk of `pattern` returns that begins after this call.
+        """Return the result of a walk of `pattern` that begins after this call.
 
-        A caller who is cancelled leaves the others their walk.
+        If a caller is cancelled, the others still get theirs.
         """
         loop = running_loop()
         place = (loop, pattern)
@@ -39,7 +39,7 @@ class Walks:
 
     async def _follow(self, place: _Place, running: asyncio.Future[None], walk: Walk) -> bool:
         await asyncio.shield(running)
-        del self._next[place]  # who comes from here on comes too late for this one
+        del self._next[place]  # a caller that comes from here on needs the next walk
         return await self._walk(place, walk)
 
     async def _walk(self, place: _Place, walk: Walk) -> bool:
@@ -51,7 +51,7 @@ class Walks:
             done.set_result(None)
 
     def _ended(self, place: _Place, task: asyncio.Task[bool]) -> None:
-        if self._next.get(place) is task:  # it was cancelled before its turn, as its loop ends
+        if self._next.get(place) is task:  # it was cancelled before its turn: its loop ends
             del self._next[place]
         if not task.cancelled():
-            task.exception()  # is noted: who has waited for it may have been cancelled
+            task.exception()  # mark it as retrieved: the callers may have been cancelled

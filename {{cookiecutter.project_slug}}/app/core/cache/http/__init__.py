@@ -1,6 +1,6 @@
-"""What only HTTP needs: the route class, and the header `Cache-Status`.
+"""Optional parts for HTTP: the route class, and the header `Cache-Status`.
 
-Each file is optional: `route` with `forms`, `status`, and the whole folder. Nobody else needs them.
+You may delete `route` with `forms`, or `status`, or the whole folder. No other room imports them.
 """
 
 from typing import TYPE_CHECKING

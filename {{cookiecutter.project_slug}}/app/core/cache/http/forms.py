@@ -22,9 +22,9 @@ _OPTIONS = (
 def form_of(route: Any) -> str | None:
     """Return the fingerprint of a route, the same in every process, or `None` if it has none.
 
-    It changes with the JSON schema of the response model, so that code of two versions can run side
-    by side. A route has none if its model has no whole schema, or its options have no identity. A
-    change in the code of a serializer or of a response class is not seen.
+    It changes with the JSON schema of the response model, so that two versions of the code can run
+    side by side. A route has none if its model has no complete schema, or its options have no
+    identity. A change in the code of a serializer or of a response class is not noticed.
     """
     is_given = isinstance(route.response_class, type)
     cls = route.response_class if is_given else route.response_class.value
@@ -46,12 +46,12 @@ def form_of(route: Any) -> str | None:
 
 
 class _WholeSchema(GenerateJsonSchema):
-    """A schema that is the same in every process, and leaves nothing out."""
+    """A schema that is complete, and the same in every process."""
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
-        """Raise `TypeError`: Pydantic is about to leave something out."""
+        """Raise `TypeError`: the warning says that Pydantic leaves something out."""
         raise TypeError(f"{kind}: {detail}")
 
     def encode_default(self, dft: Any) -> Any:
-        """Write a default down. A set has another order in each process."""
+        """Return a default as text, with sets in the same order in every process."""
         return canonical(dft).hex()

@@ -2,17 +2,16 @@
 
     router = APIRouter(route_class=CachedRoute)     # and app.router.route_class = CachedRoute
 
-FastAPI validates and encodes whatever an endpoint returns. On a route of this class that happens
-once: the rendered body is stored, and a hit sends it with the headers and the status that
-dependencies set for this request. FastAPI documents such route classes (`get_route_handler`). All
-middlewares are outside.
+FastAPI validates and encodes the result of an endpoint. On a route of this class that happens only
+on a miss. The rendered body is stored. A hit sends it with the headers and the status that
+dependencies set for this request. FastAPI documents such route classes (`get_route_handler`).
+Middlewares run around the route as usual.
 
-The endpoint must be what `cache_response` made, with nothing above it but the route. On a miss it
-returns the function's value, FastAPI renders that, and the handler here stores the rendered response
-before it leaves.
+`cache_response` must be directly below the decorator of the route. On a miss the endpoint returns
+the function's value, FastAPI renders it, and the handler here stores the rendered response.
 
-The value is stored instead, as without this class, where a response cannot be stored as it is, or
-where one function has two routes that render differently.
+The value is stored instead, as without this class, if the response cannot be stored as it is, or if
+one function has two routes that render differently.
 """
 
 from collections.abc import Callable, Coroutine
@@ -27,7 +26,7 @@ from .forms import form_of
 
 
 class CachedRoute(APIRoute):
-    """A route that sends again what it sent for the same call of a cached endpoint."""
+    """A route that stores the rendered response of a cached endpoint, and sends it on a hit."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, and store what it renders."""
@@ -39,7 +38,7 @@ class CachedRoute(APIRoute):
 
         async def handle_cached(request: Request) -> Response:
             nonlocal is_known
-            if not is_known:  # only now: FastAPI makes the routes of an included router late
+            if not is_known:  # not earlier: FastAPI makes the routes of an included router late
                 _learn(calls, request.app)
                 is_known = True
             form = calls.form
@@ -61,7 +60,7 @@ class CachedRoute(APIRoute):
 def calls_of(endpoint: object) -> CachedCalls | None:
     """Return the cached calls of an endpoint that `cache_response` made, or `None`.
 
-    A function with another decorator above has the attribute, too: it is copied by `wraps`.
+    `functools.wraps` copies the attribute `calls` to a decorator above; that one returns `None`.
     """
     calls = getattr(endpoint, "calls", None)
     return calls if isinstance(calls, CachedCalls) and calls.decorated is endpoint else None

@@ -1,4 +1,4 @@
-"""The `Cache-Status` header (RFC 9211): tells what the cache did for a request. Optional."""
+"""The `Cache-Status` header (RFC 9211), which tells what the cache did for a request. Optional."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,9 +7,9 @@ from ..coherence import Slot
 
 
 class CacheStatusMiddleware:
-    """ASGI middleware that adds `Cache-Status` where a cached function took part in a response.
+    """ASGI middleware that adds `Cache-Status` if the request called a cached function.
 
-    `name` is how this cache calls itself in the header: a token as in RFC 9110, section 5.6.2.
+    `name` is the name of this cache in the header: a token as in RFC 9110, section 5.6.2.
     """
 
     def __init__(self, app: ASGIApp, name: str = "app") -> None:

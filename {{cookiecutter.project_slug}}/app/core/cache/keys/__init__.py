@@ -1,4 +1,4 @@
-"""From a function and the arguments of a call to a key, and to the names of its tags.
+"""Makes the key of a call, and the keys of its tags, from the function and the arguments.
 
 Nothing here reads or writes an entry.
 """

@@ -2,12 +2,12 @@
 
     {CACHE_KEY_PREFIX}:{key_prefix}:{function}:{digest}
 
-The digest covers the function (see `identity`) and every argument, after binding them to the
-signature and filling in the defaults: `f(1, b=2)` and `f(a=1, b=2)` are one call. Arguments are
-written down by `canonical`. With a key of one's own it is `{CACHE_KEY_PREFIX}:{key_prefix}:{key}`.
+The digest covers the function (see `identity`) and all arguments, bound to the signature with the
+defaults filled in: `f(1, b=2)` and `f(a=1, b=2)` have one key. `canonical` turns arguments into
+bytes. With `key=`, the key is `{CACHE_KEY_PREFIX}:{key_prefix}:{key}`.
 
-Hot entries are asked for again and again, so the last keys of short texts and small numbers are
-remembered: such arguments cannot change, and equal ones of equal types make one key.
+The last keys are remembered if all arguments are short texts or small numbers. These are immutable,
+and arguments that are equal and of equal types make the same key.
 """
 
 import inspect
@@ -37,10 +37,10 @@ from .templates import Template
 from .vary import Vary
 
 _DIGEST_BYTES = 16
-_LONGEST_READABLE = 80  # bytes of the function's name in a key
+_LONGEST_READABLE = 80  # characters of the function's name in a key
 _LONGEST_KEY_PREFIX = 100  # bytes
-_LONGEST_OWN_KEY = 900  # bytes; with a `key_prefix` the manager takes it
-_SURELY_SHORT = _LONGEST_OWN_KEY // 4  # so many bytes may a character have
+_LONGEST_OWN_KEY = 900  # bytes; with a `key_prefix` it is at most 1024, which the manager takes
+_SURELY_SHORT = _LONGEST_OWN_KEY // 4  # a character has at most 4 bytes
 
 _REMEMBERED = 4096  # keys, of all functions together
 _SMALL_KINDS = frozenset({str, int, bool, object, Any})
@@ -51,11 +51,11 @@ NO_VARY = Vary()
 class KeyBuilder:
     """Builds the keys of one function's calls.
 
-    `start` is what they begin with, `identity` tells the function from others of its name, and
-    `vary` is what they hold besides the arguments. With `own`, a template or a function of the same
-    parameters, the arguments make a key that can be read.
+    `start` is the beginning of the keys. `identity` distinguishes functions with the same name.
+    `vary` is what the keys hold besides the arguments. `own` is the `key=` of the decorator: a
+    template, or a function with the same parameters.
 
-    Raises `TypeError` when it is made, for a parameter whose type can have no identity.
+    The constructor raises `TypeError` for a parameter whose type can have no identity.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class KeyBuilder:
         """The parameters whose arguments are in the key."""
         everything = parameters.signature.parameters
         self.unused = frozenset(everything).difference(self.names)
-        """Those whose arguments are not, and that is sure."""
+        """The parameters whose arguments are certainly not in the key."""
         if isinstance(self._own, OwnKey):
-            is_wrapped = hasattr(own, "__wrapped__")  # what is around it may read anything
+            is_wrapped = hasattr(own, "__wrapped__")  # its wrapper may read anything
             self.unused = frozenset(() if is_wrapped else self._own.unread)
         self._pick = parameters.picking(self.names)
         self._takes_all = list(self.names) == list(everything)
@@ -100,10 +100,10 @@ class KeyBuilder:
         kwargs: Mapping[str, object],
         connection: HTTPConnection | None = None,
     ) -> str:
-        """Return the key of a call; `connection` is the request that it answers, if there is one.
+        """Return the key of a call. `connection` is the request for which FastAPI makes the call.
 
-        Raises `UnkeyableError`, which names the parameter, where an argument has no identity, and
-        `TypeError` where the arguments do not fit the signature.
+        Raises `UnkeyableError`, which names the parameter, if an argument has no identity, and
+        `TypeError` if the arguments do not fit the signature.
         """
         if self._parameters.response is not None:
             self._refuse_filled(args, kwargs)
@@ -112,7 +112,7 @@ class KeyBuilder:
                 if self._takes_all:
                     return _remembered(self, *args, **kwargs)
                 return _remembered(self, *self._pick(*args, **kwargs))
-            except Exception:  # it is not small, or has no hash, or no key, which is said once more
+            except Exception:  # not small, no hash, or no key, which `built` raises again
                 return self.built(args, kwargs, connection)
         return self.built(args, kwargs, connection)
 
@@ -122,7 +122,7 @@ class KeyBuilder:
         kwargs: Mapping[str, object],
         connection: HTTPConnection | None = None,
     ) -> str:
-        """Build the key of a call, whether it is remembered or not."""
+        """Build the key of a call, without the remembered keys."""
         if isinstance(self._own, OwnKey):
             return self._within(self._own.key(args, kwargs))
         values = self._pick(*args, **kwargs)
@@ -131,14 +131,14 @@ class KeyBuilder:
         return self._of(values, self._vary.write(connection or connection_among(args, kwargs)))
 
     def remembered(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-        """Build a key that can be remembered; raises `ValueError` where it cannot be."""
+        """Build a key to remember; raises `ValueError` if the arguments are not small."""
         values = self._pick(*args, **kwargs) if self._takes_all else args
         if not are_small(values):
             raise ValueError("too large to be remembered")
         return self._of(values)
 
     def reads(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> set[str]:
-        """Return what of a request is in the key of a call, in the words in which it is noted."""
+        """Return the parts of the request that the key holds, in the words of `reads.requests`."""
         connection = connection_among(args, kwargs)
         if self._own is None:
             keyed = self._pick(*args, **kwargs)
@@ -156,11 +156,11 @@ class KeyBuilder:
             named = {name: other(each) for name, each in kwargs.items()}
             return self._values(tuple(map(other, args)), named)
 
-        # Of the request itself, not of a double that the function which calls was given.
+        # Not a double, which this call may have got from another watched function.
         return held(ask, changed(connection, {}).scope)
 
     def _values(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[object, ...]:
-        """Return the values of which a key of one's own is made, and what they are for."""
+        """Return the values of a `key=`; if a function made them, the type of its result first."""
         if isinstance(self._own, OwnKey):
             made = self._own.made(args, kwargs)
             return (type(made), *(made if isinstance(made, tuple) else (made,)))
@@ -179,7 +179,7 @@ class KeyBuilder:
         return self.start + digest.hexdigest()
 
     def _within(self, own: str) -> str:
-        """Return a key of one's own below `start`; raises `UnkeyableError` if it is too long."""
+        """Put `start` in front of what `key=` made; raises `UnkeyableError` if it is too long."""
         if len(own) > _SURELY_SHORT and len(encoded(own)) > _LONGEST_OWN_KEY:
             raise UnkeyableError(
                 f"its key= makes more than {_LONGEST_OWN_KEY} bytes; give the values as a tuple, in "
@@ -188,7 +188,7 @@ class KeyBuilder:
         return self.start + own
 
     def _refuse_filled(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
-        """Raise `UnkeyableError` for a response that is no empty one, as FastAPI fills in."""
+        """Raise `UnkeyableError` for a `Response` with a body: FastAPI fills in an empty one."""
         name = self._parameters.response or ""
         response = handed.original(self._parameters.arguments(args, kwargs).get(name))
         if isinstance(response, Response) and vars(response).get("body"):
@@ -205,7 +205,7 @@ class KeyBuilder:
 
 
 def _may_be_small(parameter: inspect.Parameter, hints: Mapping[str, object]) -> bool:
-    """Whether there can be small arguments of a parameter, by its annotation."""
+    """Whether the annotation of a parameter allows small arguments."""
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         return False
     return not _SMALL_KINDS.isdisjoint(some_kinds(hints.get(parameter.name, object)))
@@ -217,12 +217,12 @@ def _remembered(builder: KeyBuilder, /, *args: object, **kwargs: object) -> str:
 
 
 def _of_the_stack(value: object) -> str:
-    """Write down what has an identity as an argument only: what FastAPI fills in."""
+    """Write down objects that FastAPI fills in: they have an identity only as arguments."""
     if isinstance(value, HTTPConnection):
         return identity(value)
     if isinstance(value, SecurityScopes):
         return f"x{canonical_text((value.scopes,))}"
-    return canonical_text((value,))  # which says what it is that has none
+    return canonical_text((value,))  # raises with the reason
 
 
 def connection_among(args: Iterable[object], kwargs: Mapping[str, object]) -> HTTPConnection | None:

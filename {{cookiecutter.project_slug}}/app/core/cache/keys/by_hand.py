@@ -1,4 +1,4 @@
-"""Keys, patterns and tags as code gives them by hand, below the prefix of a manager."""
+"""Keys, patterns and tags that callers give; the manager's prefix is put in front."""
 
 from collections.abc import Collection
 
@@ -7,11 +7,11 @@ from .patterns import KeyPattern
 from .tags import tag_key, tag_start
 
 LONGEST_KEY = 1024
-"""How many bytes a key may have, without the prefix."""
+"""The most bytes of a key, without the prefix."""
 
 
 def whole_key(prefix: str, key: str) -> str:
-    """Return a key with its prefix; raise `TypeError` or `ValueError` for what can be none."""
+    """Return `key` with its prefix; raise `TypeError` or `ValueError` for an invalid key."""
     if not isinstance(key, str) or not key:
         raise TypeError(f"key={key!r} must be a string that is not empty")
     if key[0] == "~":
@@ -19,9 +19,9 @@ def whole_key(prefix: str, key: str) -> str:
             f"key='{Shown(key)}' begins with '~', as the cache's own keys do: put a name and a "
             f"colon in front, 'user:{Shown(key)}'"
         )
-    if len(key) > LONGEST_KEY // 4:  # so many bytes may a character have
+    if len(key) > LONGEST_KEY // 4:  # a character has at most 4 bytes
         size = len(key.encode("utf-8", "surrogatepass"))
-        if size > LONGEST_KEY:  # it would be kept in many places
+        if size > LONGEST_KEY:  # long keys take memory in many places
             raise ValueError(
                 f"key='{Shown(key)}' has {size} bytes, more than {LONGEST_KEY}: put a digest "
                 f"in place of what may be long, hashlib.sha256(text.encode()).hexdigest()"
@@ -30,20 +30,20 @@ def whole_key(prefix: str, key: str) -> str:
 
 
 def pattern_below(prefix: str, pattern: str) -> KeyPattern:
-    """Return the pattern of whole keys; raise `TypeError` for what is none."""
+    """Return the pattern with the prefix; raise `TypeError` if it is no text or empty."""
     if not isinstance(pattern, str) or not pattern:
         raise TypeError(f"key={pattern!r} must be a string that is not empty")
     return KeyPattern.parse(pattern, prefix=f"{prefix}:")
 
 
 def tag_keys_of(prefix: str, tags: Collection[str]) -> tuple[str, ...]:
-    """Return the keys of tags; raise `TypeError` for what is no list of texts."""
+    """Return the keys of tags; raise `TypeError` if `tags` is not a list of texts."""
     start = tag_start(prefix)
     return tuple([tag_key(start, tag) for tag in listed(tags, "tags")])
 
 
 def listed(texts: Collection[str], name: str = "keys") -> Collection[str]:
-    """Return several texts; raise `TypeError` for one text, and for what is no list of them."""
+    """Return `texts`; raise `TypeError` for a single text, and if it is no collection."""
     if isinstance(texts, str):
         raise TypeError(f"{name}={texts!r} is a string; give a list: [{texts!r}]")
     if not isinstance(texts, Collection):

@@ -1,4 +1,4 @@
-"""What is refused of keys when a function is decorated, with what to do about it."""
+"""Checks of keys when a function is decorated. Each error says what to do."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ _LONGEST_KEY_PREFIX = 100  # bytes
 
 
 def check_key_prefix(key_prefix: str) -> None:
-    """Raise for a `key_prefix` that is no text, empty, too long, or has `*`, `~` or braces."""
+    """Raise if `key_prefix` is not a text, is empty or too long, or has `*`, `~` or braces."""
     if not isinstance(key_prefix, str):
         missing = "is missing: give a text" if key_prefix is None else "is no string: give one"
         raise TypeError(
@@ -50,7 +50,7 @@ def check_key_prefix(key_prefix: str) -> None:
 def checked_own(
     func: Callable[..., object], parameters: Parameters, own: Template | KeyFunction
 ) -> Template | OwnKey:
-    """Return what makes a key of one's own; refuse what leaves out a parameter that counts."""
+    """Return the checked `key=`; raise `ValueError` if it leaves out a parameter that counts."""
     hints, name = hints_of(func), func.__qualname__
     handed_over = injected(parameters.signature, hints)
     checked: Template | OwnKey
@@ -65,6 +65,8 @@ def checked_own(
     for each in left:
         if each not in handed_over:
             places = [_place(one, hints) for one in parameters.keyed if one not in handed_over]
+            if isinstance(own, Template) and not {*own.text.split(":")} <= {*places}:
+                places = [own.text, _place(each, hints)]
             raise ValueError(
                 f"key= of {name} leaves out {each!r}, a parameter of it: calls that differ in it "
                 f"would get each other's results; name it, or an attribute of it, as in "
@@ -74,14 +76,14 @@ def checked_own(
 
 
 def _place(name: str, hints: Mapping[str, Any]) -> str:
-    """Return what may stand for an argument in a template: itself, or an attribute of it."""
+    """Return an example of an argument in a template: the argument, or an attribute of it."""
     kinds = some_kinds(hints.get(name, object))
     is_one = all(is_written(kind) or kind is object for kind in kinds) and name not in METHODS
     return f"{{{name if is_one else f'{name}.{attribute_of(name, kinds[0])}'}}}"
 
 
 def refuse_unkeyable(func: Callable[..., object], name: str, annotation: object) -> None:
-    """Raise `TypeError` for a parameter of which no argument can have an identity."""
+    """Raise `TypeError` for a parameter if no argument of its type can have an identity."""
     kinds = some_kinds(annotation)
     if kinds and not any(map(_may_have_identity, kinds)):
         remedies = of_parameter(name, kinds[0])
@@ -99,7 +101,7 @@ def _may_have_identity(kind: type) -> bool:
         kind in (object, SecurityScopes)
         or has_identity(kind)
         or is_typeddict(kind)
-        # What is abstract says nothing of its instances, and types of Pydantic stand for others.
+        # An abstract class does not tell about its subclasses; types of Pydantic stand for others.
         or inspect.isabstract(kind)
         or kind.__module__ in ("collections.abc", "typing")
         or getattr(kind, "_is_protocol", False)

@@ -1,4 +1,4 @@
-"""Keys of `invalidate_cache` that cover no entry of a decorated function, as it seems."""
+"""Warns of `keys=` in `invalidate_cache` that seem to match no entry of a decorated function."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from .templates import Template
 
-_MOST = 10_000  # prefixes that are known; of more, nothing is told
+_MOST = 10_000  # known prefixes; if there are more, there are no warnings
 
 
 class Manager(Protocol):

@@ -1,8 +1,8 @@
-"""Keys that a function of one's own makes: `key=lambda user_id, page: ("user", user_id, page)`.
+"""Keys that a `key=` function makes: `key=lambda user_id, page: ("user", user_id, page)`.
 
-It gets the arguments as the cached function would, defaults filled in, so that one call has one key
-however it is written. Whether it takes every such call, and reads every parameter, is seen when the
-function is decorated.
+It gets the arguments of the cached function, with the defaults filled in, so that one call has one
+key however it is written. Decoration checks that it accepts every call of the cached function, and
+that it reads every parameter.
 """
 
 import inspect
@@ -17,14 +17,14 @@ from .templates import escape, tame
 KeyFunction = Callable[..., object]
 _PLACED, _NAMED = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 _Way = tuple[list[inspect.Parameter], list[inspect.Parameter]]
-"""The parameters whose arguments are given by place, and those whose are given by name."""
+"""The parameters that are passed by position, and those that are passed by name."""
 
 
 class OwnKey:
-    """A `key=` function, as it is called for the calls of one cached function.
+    """A `key=` function, adapted to the signature of one cached function.
 
-    All arguments are given by name or, if it does not take that, by place. Raises `TypeError` when it
-    is made, for a function that is asynchronous or a generator, and for one that does not take every
+    It gets all arguments by name or, if it does not accept that, by position. The constructor
+    raises `TypeError` for a function that is asynchronous, is a generator, or does not accept every
     call of the cached function.
     """
 
@@ -56,19 +56,19 @@ class OwnKey:
         is_known = own is not None and not may_read_all(make)
         names = set(signature.parameters)
         self.names = names & self._read(taken, parameters) if is_known else set()
-        """The parameters of the cached function that it reads, whatever it calls them."""
+        """The parameters of the cached function that it reads, under any name."""
         self.unread = names - self.names if is_known else set()
-        """Those that it does not read. Of code that cannot be seen nobody knows either."""
+        """Those that it certainly does not read; both sets are empty if its code is not visible."""
 
     def key(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-        """Return the key of a call; raises `UnkeyableError` where it makes none."""
+        """Return the key of a call; raises `UnkeyableError` if the function makes none."""
         made = self.made(args, kwargs)
         if isinstance(made, tuple) and made:
             return ":".join(map(escape, made))
         if isinstance(made, str) and made:
             return tame(made)
         if inspect.isawaitable(made):
-            getattr(made, "close", lambda: None)()  # or Python says that nobody awaited it
+            getattr(made, "close", lambda: None)()  # else Python warns that it was never awaited
             raise UnkeyableError("key= returned an awaitable, and a key is needed at once")
         what = "an empty string" if made == "" else f"a value of type {type(made).__qualname__}"
         raise UnkeyableError(
@@ -76,7 +76,7 @@ class OwnKey:
         )
 
     def made(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
-        """Return what the function makes of a call; raises `UnkeyableError` for what it raises."""
+        """Return the result of the `key=` function; raises `UnkeyableError` if that raises."""
         placed, named = self._bind(*args, **kwargs)
         try:
             return self._make(*placed, **named)
@@ -84,7 +84,7 @@ class OwnKey:
             raise UnkeyableError(f"key= raised {type(error).__qualname__}: {error}") from error
 
     def _read(self, taken: Mapping[str, Any], parameters: list[inspect.Parameter]) -> set[str]:
-        """Return what is read of what its parameters take; of several in one, what is looked up."""
+        """Return which parameters it reads; of its `*args` and `**kwargs`, the items looked up."""
         read: set[str] = set()
         for name in taken.keys() & parameters_used(self._make):
             names = taken[name]
@@ -100,7 +100,7 @@ class OwnKey:
 
 
 def _ways(parameters: list[inspect.Parameter], own: inspect.Signature | None) -> list[_Way]:
-    """Return the ways in which arguments may be given, the best one first."""
+    """Return the ways to pass the arguments, the best one first."""
     placed = [each for each in parameters if each.kind is not _NAMED]
     by_place = placed, [each for each in parameters if each.kind is _NAMED]
     if own is None or any(each.kind is _PLACED for each in parameters):
@@ -109,8 +109,8 @@ def _ways(parameters: list[inspect.Parameter], own: inspect.Signature | None) ->
 
 
 def _taken(way: _Way, own: inspect.Signature | None) -> dict[str, Any] | None:
-    """Return the names of what each parameter of a function takes, or `None` if that does not fit."""
-    if own is None:  # a built-in function, of which nothing is known: it is told at the call
+    """Return which arguments each parameter of `key=` gets, or `None` if they do not fit."""
+    if own is None:  # a built-in without a signature: a wrong call raises later
         return {}
     placed, named = way
     stars = {each.kind for each in (*placed, *named)} & {_PLACED, _NAMED}

@@ -1,9 +1,9 @@
-"""What of a request a key of one's own holds.
+"""Finds out which parts of a request a `key=` holds.
 
-A `key=` may take only a part of a header, or whether there is one. Requests that differ would then
-share the key. So a thing of the request counts as held only if it stands whole as one of the values
-that make the key, and if the key, made again of requests in which it is another text, has that text in
-the same place. If a part of anything is read, nothing counts, for it may decide about the rest.
+A `key=` may take only a piece of a header, or only whether it exists. Then different requests would
+share the key. So a part of the request counts as held only if two things are true. Its whole text
+is one of the values that make the key. And if the key is made again for requests with another text,
+that text is in the same place. If only a piece of any part is read, nothing counts as held.
 """
 
 import ast
@@ -15,14 +15,14 @@ from urllib.parse import quote
 
 Scope = Mapping[str, Any]
 Ask = Callable[[Scope, set[str]], tuple[object, ...]]
-"""Returns the values that make the key where the request's scope has this in it; notes what is read."""
+"""Makes the key's values again, with these changes of the scope, and notes what is read."""
 
-# In such a text is all that a function may drop, fold, decode, or split at. It may begin a path.
+# It has all that a function may drop, fold, decode, or split at. `/` is for a path.
 _ODD = "/Zq  kX\xe9\xb2%41+,.;:=&'\"*~_-aa"
 
 
 class _Thing(NamedTuple):
-    """A text of a request, `None` for a header that is absent, and what puts others in its place."""
+    """A text of a request (`None`: no such header), and a function that replaces it."""
 
     own: str | None
     change: Callable[[Any], Scope]
@@ -30,7 +30,7 @@ class _Thing(NamedTuple):
 
 
 def held(ask: Ask, scope: Scope) -> set[str]:
-    """Return what of a request the key holds, in the words in which it is noted: all that is read."""
+    """Return all that the `key=` reads of a request if the key holds all of it, else nothing."""
     noted: set[str] = set()
     try:
         made = ask({}, noted)
@@ -39,13 +39,13 @@ def held(ask: Ask, scope: Scope) -> set[str]:
             things = list(_things(word, scope))
             if not things or not all(_is_whole(thing, made, ask, noted) for thing in things):
                 return set()
-    except Exception:  # of another text no key can be made, or the thing is no text
+    except Exception:  # another text makes no key, or the part is not a text
         return set()
     return words if noted == words else set()
 
 
 def _things(word: str, scope: Scope) -> Iterator[_Thing]:
-    """Yield the texts that a word stands for; none for what cannot be held."""
+    """Yield the texts that a word stands for; none if the key cannot hold such a part."""
     if word in ("the method", "the path"):
         name = word.removeprefix("the ")
         yield _Thing(scope[name], lambda text: {name: text})
@@ -57,7 +57,7 @@ def _things(word: str, scope: Scope) -> Iterator[_Thing]:
     elif word.startswith("the header "):
         name = ast.literal_eval(word.removeprefix("the header "))
         lines = [value for key, value in scope["headers"] if key.lower() == name.encode("latin-1")]
-        if len(lines) <= 1:  # of several, nobody can tell which one a function takes
+        if len(lines) <= 1:  # of several lines, the function may take any
             own = lines[0].decode("latin-1") if lines else None
             others = (None, f"Bearer {own}", f" {own} ")
             yield _Thing(own, partial(_with_header, scope, name), others)

@@ -1,13 +1,13 @@
-"""Which function it is: what keeps the entries of two functions apart that have one name.
+"""The identity of a function. It keeps apart the entries of functions that have the same name.
 
-A function is known by its module and qualified name, by the shape of what it returns, and by what
-it captured if it is a closure. A factory of routers makes many functions of one name; they differ in
-what they captured: settings, a text, another function.
+It consists of module and qualified name, the fields of the classes that the function returns, and
+the variables that a closure captured. A factory of routers makes many functions with one name; they
+differ in what they captured: settings, a text, another function.
 
-Its records bear more: the code of a function that was made inside another one, and a token of each
-object without identity that it captured, as a client or an engine. That may decide about the result,
-and nobody can tell in another process whether it is the same there. So such records are of use to
-functions with the same object only; the keys are the same, so that an invalidation finds them all.
+Records name an owner. Of a function that was made inside another one, it also holds the code and a
+random token for each captured object without an identity, such as a client or an engine. The result
+may depend on that object, and other processes may have a different one. So only functions with the
+same object use these records. The keys are the same, so an invalidation removes them all.
 """
 
 from collections import deque
@@ -22,15 +22,15 @@ from ..values import FILLED_LATER, Captures, KnownClasses, text
 _TOKEN_BYTES = 16
 _MOST_TOKENS = 10_000
 MOST_OF_A_NAME = 1000
-"""So many functions of one name are known at a time."""
+"""The most functions with the same name that are known at a time."""
 
 T = TypeVar("T")
 
 
 class Tokens:
-    """A random token for each object, as long as that lives: its address will be another's.
+    """A random token for each object. An address would not do: it is reused after the object dies.
 
-    What cannot be watched, a list for one, is kept. Of too many, the first are forgotten.
+    Objects without weak references, such as lists, are kept alive. The oldest tokens are dropped.
     """
 
     def __init__(self) -> None:
@@ -55,15 +55,15 @@ class Tokens:
         return token
 
 
-_TOKENS = Tokens()  # of all managers: the same object in two of them is the same
+_TOKENS = Tokens()  # shared by all managers, so that an object has one token
 
 
 class Identity:
-    """What tells a function that is being decorated from others.
+    """Distinguishes a function that is being decorated from others.
 
-    `who` is part of its keys, and the same in every process. `owner` is what its records bear, and
-    `told` what is to be said of that. With `shared`, the answer is the same for everybody, whatever
-    was captured; `ignored` are the parameters that are no part of its keys.
+    `who` is part of its keys, and the same in every process. `owner` is named in its records.
+    `told` is a warning about `owner`, or empty. `shared` says that the answer is the same for
+    everybody, whatever was captured. `ignored` are the parameters that are not in the keys.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Identity:
         self._func, self._ignored = func, ignored
         self._captures = captures = Captures(func, ignored)
         self._may_be_several = captures.is_local or shared
-        """Whether another function may have captured other objects: its records tell them apart."""
+        """Whether functions may share the keys: records name the owner, or `shared` is given."""
         self._may_change = captures.has_more and not shared
-        """Whether what it captured is to be looked at once more."""
+        """Whether the first call must compare the captured variables again."""
         self.who = text(classes.fingerprint()) + captures.written
         self.owner = self.who
         self.told = ""
@@ -87,23 +87,23 @@ class Identity:
             self._bear_captures()
 
     def _bear_captures(self) -> None:
-        """Let the records bear the code, and what was captured, unless that says nothing."""
+        """Add the code and a token of each captured object to the owner of the records."""
         self.owner += self._captures.code
         objects = self._captures.objects if self._may_change else []
         self.owner += b"".join(map(_TOKENS.of, objects))
         self.told = advice(self._captures) if objects else ""
 
     def is_same(self, other: "Identity") -> bool:
-        """Whether two functions of one place have the same code, and captured the same."""
+        """Whether two functions with the same keys have the same code and captures."""
         mine, yours = self._captures, other._captures
         if (mine.written, mine.code) != (yours.written, yours.code):
             return False
         return self._may_be_several or not mine.changed(yours)
 
     def settle(self) -> str:
-        """See, at the first call, whether what was captured has changed; return what is to be told.
+        """Check at the first call whether captured variables have changed; return a warning, or "".
 
-        If it has, nobody knows what it is elsewhere, and the records are of use to nobody else.
+        If so, other processes may have other values, so a random owner makes the records private.
         """
         if not self._may_change:
             return ""
@@ -114,7 +114,7 @@ class Identity:
             self._bear_captures()
         if changed:
             self.owner += token_bytes(_TOKEN_BYTES)
-        self._may_change = False  # at last: another thread may call meanwhile
+        self._may_change = False  # last, because another thread may call at the same time
         filled = [each.name for each in then.variables if any(map(_is_filled, each.objects))]
         names = dict.fromkeys([*changed, *filled])
         if not now.is_local or self.told or not names:
@@ -133,8 +133,8 @@ def _is_filled(value: object) -> bool:
 def advice(captures: Captures) -> str:
     """Return a sentence that says what was captured without an identity, and what to do.
 
-    Nothing of what is empty yet, for it is told once it is filled, nor of iterators, which the first
-    call uses up.
+    It leaves out empty containers, about which `settle` warns when they are filled, and iterators,
+    which the first call uses up.
     """
     found = {
         variable.name: f"{variable.name}, {_what(each, variable.name)}"
@@ -162,11 +162,11 @@ def _what(value: object, name: str) -> str:
 
 
 class OfFunctions(dict[bytes, T]):
-    """What is known of each function, of those of one name only of the last ones.
+    """A value for each function; of functions with the same name, only the last ones are kept.
 
-    A function that is decorated anew at each call of another one, with other captured values, would
-    take ever more room. What is forgotten is not compared with those that come; its records bear
-    what it is all the same.
+    A function that is decorated again at each call of another one, with other captured values,
+    would take more and more memory. A forgotten function is no longer compared with new ones, but
+    its records still name their owner.
     """
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ class OfFunctions(dict[bytes, T]):
         self._full: set[str] = set()
 
     def keep(self, func: Any, place: bytes, value: T) -> bool:
-        """Keep a value at a place, unless it has one; return whether now the first has to go."""
+        """Keep a value at a free place; return whether its name is full for the first time."""
         if place in self:
             return False
         name = f"{func.__module__}.{func.__qualname__}"

@@ -1,4 +1,4 @@
-"""The parameters of a function, by the part that each plays in a key, and how a call is bound to them."""
+"""The parameters of a function: which ones are in the key, and how a call is bound to them."""
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,16 +13,16 @@ from ..reads import CONNECTION, RESPONSE
 from ..values import from_dependencies, hints_of, kinds_of, signature_of
 
 _EXCLUDED = (BackgroundTasks, StarletteBackgroundTasks, Response)
-_SHORT, _SMALL = 64, 2**63  # characters of a text, and a bound of numbers
+_SHORT, _SMALL = 64, 2**63  # the most characters of a text, and a bound of numbers
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Parameters:
     """A function's parameters.
 
-    `keyed` are those that are part of a key. `response` is the one that FastAPI fills in with the
-    response that it builds, and `connection` one of type `HTTPConnection`; they are `None` where
-    there is none.
+    `keyed` are those that are part of a key. `response` is the one that FastAPI fills in with its
+    own `Response`, and `connection` the one of type `HTTPConnection`. Each is `None` if there is
+    no such parameter.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Parameters:
             *([CONNECTION] if self.connection is None else []),
             *([RESPONSE] if self.response is None else []),
         ]
-        """What FastAPI is asked for besides."""
+        """The extra parameters that FastAPI fills in (see `reads.hidden`)."""
         self.keyed = tuple(
             name for name in names if name not in ignore and not _are(kinds[name], *_EXCLUDED)
         )
@@ -72,19 +72,19 @@ class Parameters:
     def arguments(
         self, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> dict[str, object]:
-        """Bind a call and fill in the defaults; raises `TypeError` where it does not fit."""
+        """Bind a call and fill in the defaults; raises `TypeError` if it does not fit."""
         bound: dict[str, object] = self._bind(*args, **kwargs)
         return bound
 
     def picking(self, names: Iterable[str]) -> Callable[..., tuple[object, ...]]:
-        """Return a function of these parameters that returns the arguments of some of them."""
+        """Return a function with this signature that returns the arguments of `names`."""
         return compiled(self.signature, f"({''.join(f'{name}, ' for name in names)})")
 
 
 def compiled(signature: inspect.Signature, result: str) -> Callable[..., Any]:
-    """Return a function of this signature that returns `result`, an expression of its parameters.
+    """Return a function with this signature that returns `result`, an expression of its parameters.
 
-    It is made as `collections.namedtuple` makes `__new__`, for binding is on the path of every hit.
+    It is compiled, as `collections.namedtuple` does for `__new__`, because every hit binds a call.
     Only names of parameters are compiled, which are identifiers; defaults are set as objects.
     """
     parameters = list(signature.parameters.values())
@@ -105,7 +105,7 @@ def compiled(signature: inspect.Signature, result: str) -> Callable[..., Any]:
 
 
 def some_kinds(annotation: Any) -> list[type]:
-    """Return the classes that an annotation stands for, besides that of `None`."""
+    """Return the classes that an annotation stands for, without that of `None`."""
     return [kind for kind in kinds_of(annotation) if kind is not type(None)]
 
 

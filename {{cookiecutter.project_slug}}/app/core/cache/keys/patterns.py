@@ -1,8 +1,7 @@
 """Patterns over keys: `*` stands for any run of characters, every other character for itself.
 
-A pattern is held as the literal texts between its wildcards, so that nothing has to be escaped
-until it reaches Redis, and a prefix or a value that contains `*`, `?`, `[` or a backslash stays
-what it is.
+A pattern is kept as the list of literal texts between its wildcards. So a `*`, `?`, `[` or
+backslash in a prefix or a value is no wildcard, and only the pattern for Redis needs escapes.
 """
 
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ class KeyPattern:
 
     @classmethod
     def parse(cls, pattern: str, *, prefix: str = "") -> Self:
-        """Read `pattern`, in which `*` is the wildcard, below `prefix`, in which nothing is."""
+        """Parse `pattern`, in which `*` is the wildcard. A `*` in `prefix` is no wildcard."""
         first, *rest = pattern.split(WILDCARD)
         return cls((prefix + first, *rest))
 
@@ -31,11 +30,11 @@ class KeyPattern:
 
     @property
     def exact_key(self) -> str | None:
-        """The only key that this pattern covers, or `None` if it has a wildcard."""
+        """The only key that this pattern matches, or `None` if it has a wildcard."""
         return self.literals[0] if len(self.literals) == 1 else None
 
     def matches(self, key: str) -> bool:
-        """Whether `key` is covered. Takes time linear in its length for each literal."""
+        """Whether `key` matches. The time is linear in its length for each literal."""
         if len(self.literals) == 1:
             return key == self.literals[0]
         first, *middle, last = self.literals
@@ -57,7 +56,7 @@ class KeyPattern:
         See https://redis.io/docs/latest/commands/keys/ for its syntax.
         """
         first, *rest = self.literals
-        # Neighbouring wildcards mean no more than one, and cost Redis time.
+        # Several wildcards in a row match the same as one, and cost Redis time.
         inner = [literal for literal in rest[:-1] if literal]
         return WILDCARD.join(_escape(literal) for literal in (first, *inner, *rest[-1:]))
 

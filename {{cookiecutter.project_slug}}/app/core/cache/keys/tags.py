@@ -1,9 +1,9 @@
 """Tags: names for groups of entries that are invalidated together, whatever their number.
 
-A tag is one small key that holds a random nonce. An entry keeps the nonces that its tags had before
-it was computed, and is of use only while they are the same; invalidating a tag gives it a new one.
-No clock is compared and no two keys change together, so a cluster does as one server does; and a
-nonce that was evicted is another one when it comes back, so that nothing rises from the dead.
+A tag is one small key that holds a random nonce. An entry stores the nonces that its tags had
+before it was computed, and is valid only while they are the same. To invalidate a tag, store a new
+nonce. This compares no clocks and never changes two keys at once, so it works in a cluster. If a
+nonce is evicted, the next one differs, so an invalidated entry never becomes valid again.
 """
 
 import inspect
@@ -16,8 +16,8 @@ from .parameters import Parameters, are_small
 from .templates import Template
 
 MOST_TAGS = 1000
-"""How many tags an entry may have: the nonce of each is read with it."""
-_LONGEST_TAG = 1024  # bytes; so many a character may have: four
+"""The most tags of an entry: every hit reads the nonces of all."""
+_LONGEST_TAG = 1024  # bytes; a character has at most 4
 _SURELY_SHORT = _LONGEST_TAG // 4
 _DIGEST_BYTES = 16
 
@@ -26,30 +26,30 @@ Tag = str | Callable[[Any], Collection[str]]
 
 
 def all_tags_key(key_prefix: str) -> str:
-    """Return the key whose nonce changes, before any other, with every invalidation of a tag.
+    """Return the key whose nonce changes first in every invalidation of any tag.
 
-    Tags that are derived from a result are not known before the function runs, so their nonces can
-    be read only after it. If this one is the same then as before, so were they.
+    Tags that are derived from a result are known only after the function has run, and so are their
+    nonces. If this nonce is then the same as before the run, no tag was invalidated meanwhile.
     """
     return f"{key_prefix}:~tags"
 
 
 def is_tag_key(key: str, key_prefix: str) -> bool:
-    """Whether a key is one of those that hold nonces."""
+    """Whether a key holds a nonce."""
     return key.startswith(f"{key_prefix}:~tag")
 
 
 def tag_start(key_prefix: str) -> str:
-    """Return what the keys of all tags begin with."""
+    """Return the prefix of the keys of all tags."""
     return f"{key_prefix}:~tag:"
 
 
 def tag_key(start: str, tag: str) -> str:
-    """Return the key that holds the nonce of `tag`, whoever reads or invalidates it.
+    """Return the key that holds the nonce of `tag`.
 
-    `start` is what the keys of all tags begin with. Any text makes one, for an invalidation is no
-    place to fail: a digest stands for one of more than 1024 bytes. A tag that reads like a digest
-    shares its nonce, and is invalidated with it.
+    `start` is the prefix of the keys of all tags. Every text has a key, as an invalidation must
+    not fail: a digest replaces a tag of more than 1024 bytes. A tag that looks like such a digest
+    shares the nonce of the long tag, and is invalidated with it.
     """
     key = f"{start}{tag}"
     if len(key) - len(start) <= _SURELY_SHORT:
@@ -63,15 +63,15 @@ def tag_key(start: str, tag: str) -> str:
 class Tags:
     """The tags of one function's calls, below a manager's `key_prefix`.
 
-    Raises `TypeError` for one string in place of several and for an asynchronous function, and
-    `ValueError` for what is no template of these parameters.
+    Raises `TypeError` for a single string and for an asynchronous function, and `ValueError` for a
+    text that is no template of these parameters.
     """
 
     def __init__(self, tags: Collection[Tag], parameters: Parameters, key_prefix: str) -> None:
         self._prefix, self._start = key_prefix, tag_start(key_prefix)
         self._templates = templates_of(tags, parameters)
         self.derivations = [tag for tag in tags if callable(tag)]
-        """Those that are functions of the result."""
+        """The tags that are functions of the result."""
         for each in filter(inspect.iscoroutinefunction, self.derivations):
             raise TypeError(f"tags= has {each!r}, which is asynchronous; tags are needed at once")
         self._names = tuple(
@@ -85,7 +85,7 @@ class Tags:
     def keys(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[str, ...]:
         """Return the keys of the tags that are known before the function runs.
 
-        Where others are derived from its result, the last of them is that of all tags.
+        If other tags are derived from the result, `all_tags_key` is the last one.
         """
         values = self._pick(*args, **kwargs)
         return _remembered(self, *values) if are_small(values) else self.keys_for(values)
@@ -97,25 +97,25 @@ class Tags:
         return (*keys, all_tags_key(self._prefix)) if self.derivations else tuple(keys)
 
     def derived(self, value: object) -> tuple[str, ...]:
-        """Return the keys of the tags that are derived from a result; raises what a function raises."""
+        """Return the keys of the tags derived from a result; raises what the functions raise."""
         tags = [tag for derive in self.derivations for tag in _listed(derive(value))]
         return checked_tag_keys([tag_key(self._start, tag) for tag in tags], self._prefix)
 
 
-@lru_cache(maxsize=4096, typed=True)  # hot entries are asked for again and again
+@lru_cache(maxsize=4096, typed=True)  # hot entries are read again and again
 def _remembered(tags: Tags, /, *values: object) -> tuple[str, ...]:
     return tags.keys_for(values)
 
 
 def _listed(tags: Any) -> Collection[str]:
-    """Return the tags that a function has derived; raises `TypeError` for what is no list of them."""
+    """Return the tags that a function has derived; raises `TypeError` if they are no collection."""
     if isinstance(tags, str) or not isinstance(tags, Collection):
         raise TypeError(f"its tags function returned {tags!r}; return a list of texts")
     return tags
 
 
 def templates_of(tags: Collection[Tag], parameters: Parameters) -> list[Template]:
-    """Read those of `tags` that are texts; they may name arguments, as in `"user:{user_id}"`.
+    """Parse those of `tags` that are texts; they may name arguments, as in `"user:{user_id}"`.
 
     Raises `TypeError` and `ValueError` as `Tags` does.
     """

@@ -1,13 +1,13 @@
 """Keys and patterns that contain arguments: `"user:{user_id}"`.
 
-A value is escaped so that it stays within its place: letters, digits, `_`, `.` and `-` stand for
-themselves, every other character is percent-encoded. So no value can hold a `:` or a `*`, end one
-part of a key and begin the next, or act as a pattern. Long values are replaced by their digest.
+Values are escaped: letters, digits, `_`, `.` and `-` stay, other characters are percent-encoded. So
+a value cannot contain the `:` that ends a part of a key, nor the `*` of a pattern. Long values
+are replaced by their digest.
 
-In a key, a value and a text that reads like it differ (`1` and `"1"`, `None` and `"None"`). A value of
-the type that the annotation names stands plainly; any other has its own type behind it: `1~int`.
-Where nothing is said, that is a text that reads like a number, a date, a UUID, `None`, `True` or
-`False`: `1~str`. No escaped text holds a tilde.
+In a key, a value differs from a text that looks like it (`1` and `"1"`, `None` and `"None"`). If a
+value has the annotated type, only its text is in the key. Otherwise its type follows: `1~int`.
+Without an annotation, it follows a `Decimal`, a path, and a text that looks like a number, a date,
+a UUID, `None`, `True` or `False`: `1~str`. An escaped text never contains a tilde.
 """
 
 import itertools
@@ -33,27 +33,27 @@ _DIGEST_BYTES = 16
 _UNESCAPED = frozenset(string.ascii_letters + string.digits + "_.-")
 _PLAIN = (str, int, float, Decimal, UUID, date, datetime, time, PurePath, type(None))
 _OF_ONE_LOOK = frozenset({int, bool, type(None), float, UUID, date, datetime, time})
-"""The types whose texts `_LOOKS_TYPED` knows, all of them distinct."""
+"""Types whose texts `_LOOKS_TYPED` matches. No two of them share a text."""
 _LOOKS_TYPED = re.compile(r"None|True|False|-?inf|nan|-?[0-9].*|[0-9a-fA-F-]{36}", re.DOTALL)
 _FORMATTER = string.Formatter()
 _TAME = str.maketrans({"~": "~t", WILDCARD: "~s"})
 
 
 class _Part(NamedTuple):
-    """A literal text, and the place behind it; the last part may have none."""
+    """A literal text, and the field after it; the last part may have no field."""
 
     literal: str
     field: str | None
     plain: type | None
-    """The type whose values stand there without a mark; `None` where the annotation says none."""
+    """The annotated type, whose values need no mark; `None` if it is not known."""
 
 
 class Template:
     """Text in which `{name}` stands for an argument and `{name.attribute}` for a part of one.
 
-    `hints` are the annotations of the parameters. Raises `ValueError` when it is made, for a name
-    that is no parameter, for an attribute that a known class does not have, for braces that do not
-    match, and for two places with nothing between them that would keep their values apart.
+    `hints` are the annotations of the parameters. The constructor raises `ValueError` for a name
+    that is no parameter, an attribute that a known class does not have, braces that do not match,
+    a format or conversion, and two fields without a separator such as `:` between them.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Template:
         fields = [place for _, place, _, _ in parsed if place is not None]
         self.has_fields = bool(fields)
         self.names = tuple(dict.fromkeys(map(_name_in, fields)))
-        """The parameters that stand in it."""
+        """The parameters that it names."""
         for name in self.names:
             if name not in parameters:
                 raise ValueError(
@@ -85,25 +85,25 @@ class Template:
         ]
 
     def render(self, arguments: Mapping[str, object]) -> str:
-        """Return the text with the escaped values of `arguments` in their places, as in keys.
+        """Return the text for a key, with the escaped values of `arguments`.
 
         Raises `UnkeyableError` for a value that has no text of its own.
         """
         return self._filled(arguments, escape)
 
     def name(self, arguments: Mapping[str, object]) -> str:
-        """Return the text as the name of a tag: with the values as they are, for tags are texts."""
+        """Return the text for a tag, with the values as they are: a tag may be any text."""
         return self._filled(arguments, _text)
 
     def values(self, arguments: Mapping[str, object]) -> tuple[object, ...]:
-        """Return the values that stand in its places."""
+        """Return the values of its fields."""
         return tuple([_value_of(part.field, arguments) for part in self._parts if part.field])
 
     def patterns(self, arguments: Mapping[str, object], prefix: str = "") -> list[KeyPattern]:
-        """Return patterns that cover each key below `prefix` with these values in these places.
+        """Return patterns that match each key below `prefix` with these values in these places.
 
-        In a key a value may have its type behind it or not, and one that has no text may be any. In
-        what was set by hand, or made by a function, all values may stand as they are.
+        In a key, a value may be followed by its type or not. A value that has no text matches any.
+        In keys that a caller or a `key=` function made, all values may be unescaped.
         """
         forms, raw = list[list[str] | list[None]](), list[str | None]()
         behind = [part.literal for part in self._parts[1:]] + [""]
@@ -122,7 +122,7 @@ class Template:
             plain, typed = [_short(quoted(text), mark) for mark in _marks(value, text)]
             is_covered = literal.startswith(WILDCARD) and not plain.startswith("~")
             forms.append([plain] if is_covered else [plain, typed])
-            raw.append(text if unquote(text) == text else plain)  # else it is another's escaped
+            raw.append(text if unquote(text) == text else plain)  # else it is escaped already
         covering = [self._covering(values, prefix) for values in itertools.product(*forms)]
         as_it_is = self._covering(raw, prefix)
         if len(str(as_it_is).encode("utf-8", "surrogatepass")) - len(prefix) <= _LONGEST_BY_HAND:
@@ -132,7 +132,7 @@ class Template:
         return list(dict.fromkeys(covering))
 
     def _covering(self, values: Collection[str | None], prefix: str) -> KeyPattern:
-        """Return what covers these values, `None` for any; a star in one is no wildcard."""
+        """Return the pattern of these values; `None` is any value, a `*` in one no wildcard."""
         literals = [prefix]
         for part, value in zip(self._parts, values, strict=True):
             first, *rest = part.literal.split(WILDCARD)
@@ -177,7 +177,7 @@ def _name_in(field: str) -> str:
 
 
 def _value_of(field: str, arguments: Mapping[str, object]) -> object:
-    """Return what a place names: an argument, as most do, or a part of one."""
+    """Return what a field names: an argument, or a part of one."""
     if field in arguments:
         return arguments[field]
     value, _ = _FORMATTER.get_field(field, (), arguments)
@@ -185,9 +185,9 @@ def _value_of(field: str, arguments: Mapping[str, object]) -> object:
 
 
 def escape(value: object, plain: type | None = None) -> str:
-    """Return what stands for `value` in a key: letters, digits, `_`, `.`, `-`, `%` and `~`.
+    """Return the form of `value` in a key: letters, digits, `_`, `.`, `-`, `%` and `~`.
 
-    `plain` is the type whose values stand there as their text. Raises `UnkeyableError` for a value
+    `plain` is the type whose values need no mark of their type. Raises `UnkeyableError` for a value
     that has no text of its own.
     """
     text = _text(value)
@@ -204,19 +204,19 @@ def is_written(kind: type) -> bool:
 
 
 def quoted(text: str) -> str:
-    """Return a text in which only letters, digits, `_`, `.`, `-` and `%` stand."""
+    """Return the escaped text: only letters, digits, `_`, `.`, `-` and `%`."""
     if text.isascii() and text.isalnum():  # as most are
         return text
     return quote(text.encode("utf-8", "surrogatepass"), safe="").replace("~", "%7E")
 
 
 def tame(own: str) -> str:
-    """Return a key that a function has made in such a way that it acts as no pattern."""
+    """Escape `*` and `~` in a key that a function made, so that it is no pattern."""
     return own.translate(_TAME)
 
 
 def _text(value: Any, _plain: type | None = None) -> str:
-    """Return the text of a value as it is; raises `UnkeyableError` for one that has none."""
+    """Return the text of a value, not escaped; raises `UnkeyableError` if it has none."""
     if type(value) in (str, int):  # as most are
         return str(value)
     content = _content(value)
@@ -225,11 +225,17 @@ def _text(value: Any, _plain: type | None = None) -> str:
     if not isinstance(value, _PLAIN):
         kind = type(value).__qualname__
         raise UnkeyableError(f"a {kind} has no text that could stand in a key")
-    return str(value)
+    return _moment(value) if isinstance(value, (datetime, time)) else str(value)
+
+
+def _moment(value: datetime | time) -> str:
+    """Return the text of a time, with what `str` leaves out: its fold, and the name of its zone."""
+    zone = getattr(value.tzinfo, "key", None)
+    return " ".join(filter(None, [str(value), "fold" if value.fold else None, zone]))
 
 
 def _content(value: Any) -> object:
-    """Return what stands for a value: what its class says, or the value of an enum's member."""
+    """Return the result of `__cache_key__`, the value of an enum's member, or `value` itself."""
     says = getattr(type(value), "__cache_key__", None)
     if says is not None:
         return says(value)
@@ -244,9 +250,9 @@ def _is_plain(value: object, text: str, plain: type | None) -> bool:
 
 
 def _marks(value: object, text: str) -> tuple[str, str]:
-    """Return what stands behind the text of a value: without its type, and with it.
+    """Return the two marks that may follow the text of a value: without its type, and with it.
 
-    What its class says has a type as well: `None` and "None" have one text.
+    A result of `__cache_key__` has a mark of its own, because `None` and "None" have the same text.
     """
     content, inner = _content(value), ""
     if content is not value:
@@ -257,12 +263,12 @@ def _marks(value: object, text: str) -> tuple[str, str]:
 
 
 def _kind(value: object) -> type:
-    """Return the type by which a value is told from others of the same text."""
+    """Return the type that distinguishes a value from others with the same text."""
     return UUID if type(value) is pg_uuid() else type(value)
 
 
 def _short(escaped: str, mark: str) -> str:
     if len(escaped) <= _LONGEST_VALUE:
         return escaped + mark
-    # No value can look like this: a tilde would be escaped.
+    # No value can look like this, because a tilde would be escaped.
     return "~" + blake2b((escaped + mark).encode(), digest_size=_DIGEST_BYTES).hexdigest()

@@ -1,9 +1,9 @@
-"""What a key takes from the world around a call: headers of the request, and context variables.
+"""What a key holds besides the arguments: headers of the request, and context variables.
 
     vary=(tenant, "accept-language")
 
-A middleware or a dependency may put into a `ContextVar` who asks. Such a variable, or a function
-without arguments that returns what decides about the result, is named in `vary=` beside headers.
+A middleware or a dependency may store the current user in a `ContextVar`. `vary=` names such
+variables, functions without arguments whose result matters, and headers.
 """
 
 import inspect
@@ -24,10 +24,10 @@ _MISSING = object()
 
 
 class Vary:
-    """What `vary=` names.
+    """The headers, context variables and functions that `vary=` names.
 
-    Raises `TypeError` for what is neither header, variable nor function, and `ValueError` for a text
-    that can be no header.
+    Raises `TypeError` for any other object and for a single string, and `ValueError` for a text
+    that cannot be the name of a header.
     """
 
     def __init__(self, given: Varying = ()) -> None:
@@ -42,24 +42,24 @@ class Vary:
                     f"'accept-language', and each as a text of its own"
                 )
         self.names = [*self.headers, *map(name_of, self.variables)]
-        """What tells these from others, the same in every process."""
+        """Their names, which are the same in every process."""
 
     def __bool__(self) -> bool:
         return bool(self.names)
 
     @property
     def read(self) -> set[ContextVar[Any]]:
-        """The context variables whose values it holds, or that a function of it reads."""
+        """The context variables that it names, and those that its functions name."""
         return {found for each in self.variables for found in context_variables(each)}
 
     @property
     def words(self) -> set[str]:
-        """What it holds of a request, in the words in which it is noted there."""
+        """The parts of a request that it holds, in the words of `reads.requests`."""
         words = set(map(header, self.headers))
         return words | {SCHEME} if HOST in words else words
 
     def write(self, connection: HTTPConnection | None) -> str:
-        """Return what a key has of all that; raises `UnkeyableError` where that cannot be had."""
+        """Return the text for the key; raises `UnkeyableError` if a value cannot be part of it."""
         written = ""
         if self.headers:
             if connection is None:
@@ -79,7 +79,7 @@ class Vary:
 
 
 def name_of(variable: Variable) -> str:
-    """Return how a variable or function is called."""
+    """Return the name of a variable or function, for keys and messages."""
     if isinstance(variable, ContextVar):
         return f"the context variable {variable.name!r}"
     module, name = getattr(variable, "__module__", ""), getattr(variable, "__qualname__", "")
@@ -87,7 +87,7 @@ def name_of(variable: Variable) -> str:
 
 
 def _variable(given: Variable) -> Variable:
-    """Return a variable, or a function that can be called without arguments."""
+    """Return a checked variable or function; raises `TypeError` for anything else."""
     owner = getattr(given, "__self__", None)
     if isinstance(owner, ContextVar):  # its `get`
         return owner
@@ -102,7 +102,7 @@ def _variable(given: Variable) -> Variable:
 
 
 def _value(variable: Variable) -> tuple[Any, ...]:
-    """Return a tuple of the value; an empty one for a context variable that has none."""
+    """Return the value in a tuple; an empty tuple for a context variable without a value."""
     if not isinstance(variable, ContextVar):
         return (variable(),)
     note(variable)

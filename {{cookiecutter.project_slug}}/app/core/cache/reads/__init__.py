@@ -1,6 +1,6 @@
-"""What a function reads of its surroundings: the request, and context variables.
+"""Finds out what a function reads besides its arguments: the request, and context variables.
 
-It says what was read, and never what follows from that.
+It says what was read. Other rooms decide what follows from that.
 """
 
 from . import handed, requests

@@ -1,8 +1,8 @@
-"""A response, and background tasks, that note when they are read.
+"""Doubles of a response and of background tasks, which note when they are read.
 
-FastAPI hands the same response and the same tasks to the dependencies of a route and to its function.
-What a dependency has put there is in no key. So a cached function is given doubles: what it writes
-reaches the real ones, and whatever else it does counts as reading, also what it has written itself.
+FastAPI passes the same response and tasks to the dependencies of a route and to its function. No
+key holds what a dependency has stored there. So a cached function gets doubles. Writes reach the
+real objects. Every other use counts as a read, even of what the function itself has written.
 """
 
 import functools
@@ -15,12 +15,12 @@ from starlette.responses import Response
 
 KINDS = (Response, BackgroundTasks)
 WHERE = ("of the response", "of the background tasks")
-"""What is noted of them ends so."""
+"""The ends of the notes about them."""
 _WRITERS = frozenset({"set_cookie", "delete_cookie", "add_task"})
 
 
 def watched(thing: Any, noted: set[str]) -> Any:
-    """Return a double of a response or of background tasks; what is read of it is noted."""
+    """Return a double of a response or of background tasks, which adds its reads to `noted`."""
     kind: Any = type(thing)
     double: Any = object.__new__(_double_of(kind))
     object.__setattr__(double, "_watch", (thing, noted))
@@ -28,14 +28,14 @@ def watched(thing: Any, noted: set[str]) -> Any:
 
 
 def original(thing: Any) -> Any:
-    """Return what is behind a double, or behind a double of one; anything else as it is."""
+    """Return the real object of a double, or of a double of a double; else `thing` itself."""
     while hasattr(type(thing), "_is_handed"):
         thing = object.__getattribute__(thing, "_watch")[0]
     return thing
 
 
 class _Handed:
-    """What all doubles have before what their class has."""
+    """The methods that doubles have in front of those of their class."""
 
     __slots__ = ()
     _is_handed = True
@@ -59,7 +59,7 @@ class _Handed:
         delattr(object.__getattribute__(self, "_watch")[0], name)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.__reduce_ex__(protocol)  # that of the real one, by the way of all attributes
+        return self.__reduce_ex__(protocol)  # the method of the real object, by `__getattribute__`
 
     def __eq__(self, other: object) -> bool:
         return bool(original(self) == original(other))
@@ -68,10 +68,10 @@ class _Handed:
         return hash(original(self))
 
 
-@functools.lru_cache(maxsize=256)  # classes may be made in functions
+@functools.lru_cache(maxsize=256)  # bounded, because classes may be made in functions
 def _double_of(cls: Any) -> Any:
-    """Make, once for each class, the class of its doubles."""
-    if hasattr(cls, "_is_handed"):  # a function has handed its double on to another one
+    """Make the class of the doubles of `cls`, once for each class."""
+    if hasattr(cls, "_is_handed"):  # a cached function passed its double to another one
         return cls
     return type(cls)(cls.__name__, (_Handed, cls), {"__slots__": ("_watch",)})
 
@@ -81,7 +81,7 @@ def _write(method: Callable[..., object], *args: Any, **kwargs: Any) -> None:
 
 
 class _WatchedHeaders(MutableHeaders):
-    """Headers of a response that note when they are read: by `_list`, as every reader does."""
+    """Headers of a response that note reads. Every method that reads uses `_list`."""
 
     def __init__(self, headers: MutableHeaders, noted: set[str]) -> None:
         self._headers, self._noted = headers, noted

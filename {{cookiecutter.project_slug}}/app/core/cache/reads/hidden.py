@@ -1,8 +1,8 @@
-"""Parameters that only FastAPI sees: by them a cached function learns which request it answers.
+"""Hidden parameters, which only FastAPI sees. They tell a cached function its request.
 
-FastAPI fills in parameters of the types `HTTPConnection` and `Response`. When it asks for the signature
-of a cached function, it is told of one of each, under names that nobody else uses; everybody else sees
-the function's own. They are taken away before the function itself is called.
+FastAPI fills in parameters of the types `HTTPConnection` and `Response`. If it reads the signature
+of a cached function, it finds one of each type, with names that nobody else uses. All others see
+the function's own signature. The arguments are removed before the function itself is called.
 """
 
 import inspect
@@ -20,16 +20,16 @@ _ASKER = "fastapi.dependencies.utils"
 
 
 class SignatureForFastAPI(inspect.Signature):
-    """A function's signature, in which FastAPI finds the parameters `hidden` as well.
+    """A function's signature, in which FastAPI also finds the parameters `hidden`.
 
-    What is derived from it by `replace`, as a class-based view does, is one, too.
+    `replace`, which class-based views call, returns such a signature, too.
     """
 
     function: Callable[..., Any] | None = None
     hidden: Collection[str] = ()
     unseen: list[object]
-    """Decorators through which FastAPI calls the function, and which hand on nothing but what they
-    know: such calls cannot be told from those by hand."""
+    """Decorators through which FastAPI calls the function, and that do not take `**kwargs`: the
+    hidden arguments are lost there, so such calls look like direct calls."""
 
     @classmethod
     def of(
@@ -44,7 +44,7 @@ class SignatureForFastAPI(inspect.Signature):
 
     @property
     def parameters(self) -> Any:
-        """The parameters that whoever asks may see: told by the module that asks."""
+        """The parameters; with the hidden ones if the calling module is FastAPI's."""
         own: Mapping[str, inspect.Parameter] = super().parameters
         asker = sys._getframe(1)
         if asker.f_globals.get("__name__") != _ASKER:
@@ -71,7 +71,7 @@ class SignatureForFastAPI(inspect.Signature):
 
 
 def steps(call: Any) -> Iterator[Any]:
-    """Yield a call, what it is bound to an object, made partial, or decorated of, and so on."""
+    """Yield `call`, then what it wraps as a partial, method or decorator, and so on."""
     while call is not None:
         yield call
         if isinstance(call, partial):
@@ -81,7 +81,7 @@ def steps(call: Any) -> Iterator[Any]:
 
 
 def _hands_on(call: object, function: object) -> bool:
-    """Whether a call is a function, or leads to it through decorators that take any argument."""
+    """Whether `call` is `function`, or wraps it in decorators that all take `**kwargs`."""
     for each in steps(call):
         if each is function:
             return True
@@ -92,12 +92,12 @@ def _hands_on(call: object, function: object) -> bool:
 
 
 def without_hidden(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments without these."""
+    """Return the arguments without the hidden ones."""
     return {name: each for name, each in kwargs.items() if name not in _KINDS}
 
 
 def taken(kwargs: dict[str, Any]) -> tuple[HTTPConnection | None, Response | None]:
-    """Take these arguments away, and return them."""
+    """Remove the hidden arguments from `kwargs`, and return them."""
     connection, response = kwargs.pop(CONNECTION, None), kwargs.pop(RESPONSE, None)
     return (
         connection if isinstance(connection, HTTPConnection) else None,

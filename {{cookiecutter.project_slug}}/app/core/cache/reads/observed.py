@@ -1,9 +1,9 @@
-"""Context variables that a function read, and where to note them.
+"""The context variables that a function reads, and where they are noted.
 
-A variable that a middleware or a dependency sets may say who asks, and no argument tells that it was
-read. So each run of a function, on a miss, is watched, see `watching`, for calls of `ContextVar.get` by
-the application's own code. What a library reads for itself, a tracer or a session, is not noted, nor
-what is read for a line of the log.
+A middleware or a dependency may store the current user in a context variable, and the arguments do
+not show that the function reads it. So on a miss the run of the function is watched for calls of
+`ContextVar.get` by the application's own code (see `watching`). Reads by libraries, such as a
+tracer or a session, are not noted, nor are reads for a log line.
 """
 
 from collections.abc import Collection
@@ -17,9 +17,9 @@ Variable = ContextVar[Any]
 
 
 class Reads:
-    """The context variables that were read in one run, but those `ignored`; with `None`, all are.
+    """The context variables that one run has read, without `ignored`; `None` ignores all.
 
-    What is noted here is noted for the run around it as well: that depends on it, too.
+    A note also counts for the outer run, because its result depends on this one.
     """
 
     __slots__ = ("_ignored", "_outer", "found", "is_over", "takes_doubts")
@@ -27,9 +27,9 @@ class Reads:
     def __init__(self, ignored: Collection[Variable] | None = ()) -> None:
         self.found: set[Variable] = set()
         self.is_over = False
-        """Whether the run is over: what its tasks read afterwards is of no interest."""
+        """Whether the run is over: later reads by its tasks do not matter."""
         self.takes_doubts = True
-        """Whether what may have been read unseen is to be noted, and has not been yet."""
+        """Whether `note_all` still has to note all variables if something cannot be watched."""
         self._ignored = ignored
         outer = current.get()
         while outer is not None and outer.is_over:
@@ -42,7 +42,7 @@ class Reads:
         return self._ignored is None
 
     def note(self, variable: Variable) -> None:
-        """Note a variable."""
+        """Note that `variable` was read, here and for the outer runs."""
         reads: Reads | None = self
         while reads is not None and reads._ignored is not None:
             if variable in reads._ignored:
@@ -52,24 +52,24 @@ class Reads:
 
 
 current: ContextVar[Reads | None] = ContextVar("reads", default=None)
-"""Where to note what is read in this context."""
+"""The notes of the current run."""
 
 
 def is_watched() -> bool:
-    """Whether somebody wants to know what is read in this context."""
+    """Whether reads in this context are to be noted."""
     reads = current.get()
     return reads is not None and not reads.is_over and not reads.is_blind
 
 
 def note(variable: Variable) -> None:
-    """Note that a variable was read, if somebody wants to know."""
+    """Note that a variable was read, if a run is current."""
     reads = current.get()
     if reads is not None:
         reads.note(variable)
 
 
 def seen(variable: Variable, frame: FrameType | None) -> None:
-    """Note a variable that was read in a frame, unless that is for a line of the log."""
+    """Note a variable that a frame has read, unless `logging` called it for a log line."""
     reads = current.get()
     if reads is None or variable in reads.found:
         return

@@ -1,10 +1,10 @@
-"""A request that notes what is read of it, whatever the way.
+"""A double of a request, which notes all reads.
 
-A cached function that takes the request may read anything of it, and only what is in the key may
-decide about a result that others get. So the function is given a double of the request. Its scope,
-through which all that the server and the middlewares know is read, notes each key that is looked up,
-and so do what it carries besides and its body. No reader has to be known for that: what is read in
-a way that nobody thought of is noted more coarsely, never less.
+A cached function that takes the request may read any part of it. Its result may be shared only if
+it depends on nothing that the key lacks. So the function gets a double of the request. The scope of
+the double holds all that the server and the middlewares know, and notes each key that is read.
+Other attributes and the body are noted, too. An unusual way to read is noted more coarsely, for
+example as "the whole scope", but never missed.
 """
 
 import functools
@@ -28,13 +28,13 @@ IN_IDENTITY = frozenset(
         *("the root_path", "the app_root_path"),
     }
 )
-"""What `identity` holds of a request, in the words in which it is noted."""
+"""The notes for the parts of a request that `identity` holds."""
 
-# The same for every request that reaches the function.
+# These are the same for every request that reaches the function.
 _CONSTANT = frozenset({"type", "asgi", "app", "router", "route", "endpoint"})
 _WORDS = {"client": "the client's address", "headers": "all headers"}
 
-# What Starlette keeps of a connection besides: its plumbing, and what it can read again.
+# Attributes of Starlette's connections: internals, and values that it computes from the scope.
 _PLUMBING = frozenset(
     {"scope", "_receive", "_send", "_stream_consumed", "_is_disconnected"},
 )
@@ -45,12 +45,12 @@ _OF_THE_BODY = frozenset({"_body", "_json", "_form"})
 
 
 def header(name: str) -> str:
-    """Return the word for a header of the request."""
+    """Return the note for a header of the request."""
     return f"the header {name.lower()!r}"
 
 
 def identity(connection: HTTPConnection) -> str:
-    """Return what a key takes from a request: method, path, its parameters, and query.
+    """Return the part of a key for a request: method, root path, path, query, path parameters.
 
     Raises `UnkeyableError` for a WebSocket, and for a path parameter without an identity.
     """
@@ -59,14 +59,14 @@ def identity(connection: HTTPConnection) -> str:
         raise UnkeyableError("a connection that is no request has no identity")
     query = scope.get("query_string", b"").decode("latin-1")
     written = canonical_text((scope["method"], scope.get("root_path", ""), scope["path"], query))
-    params = scope.get("path_params")  # some may be of the host, not of the path
+    params = scope.get("path_params")  # `Host` routes have parameters, too
     return f"q{written}{canonical_text((params,)) if params else ''};"
 
 
 def watched(connection: C, noted: set[str]) -> C:
-    """Return a double of a connection, which adds to `noted` what is read of it.
+    """Return a double of a connection, which adds its reads to `noted`.
 
-    What is written to the double, or to its scope, reaches the connection.
+    Writes to the double, or to its scope, reach the connection.
     """
     cls = _double_of(type(connection))
     double: C = object.__new__(cls)
@@ -80,7 +80,7 @@ def watched(connection: C, noted: set[str]) -> C:
 
 
 def changed(connection: C, changes: Mapping[str, Any]) -> C:
-    """Return a connection like this one, whose scope has this in it."""
+    """Return a copy of a connection, with these changes of its scope."""
     connection = _innermost(connection)
     other: C = object.__new__(type(connection))
     vars(other).update({k: v for k, v in vars(connection).items() if k not in _READ_AGAIN})
@@ -90,8 +90,8 @@ def changed(connection: C, changes: Mapping[str, Any]) -> C:
 
 @functools.cache
 def _double_of(cls: type[C]) -> type[C]:
-    """Make, once for each class of connections, the class of their doubles."""
-    if hasattr(cls, "_is_double"):  # a function has handed its double on to another one
+    """Make the class of the doubles of `cls`, once for each class."""
+    if hasattr(cls, "_is_double"):  # a cached function passed its double to another one
         return cls
 
     class Double(cls):  # type: ignore[misc, valid-type] # whichever class it is
@@ -99,7 +99,7 @@ def _double_of(cls: type[C]) -> type[C]:
         _is_double = True
 
         def __getattribute__(self, name: str) -> Any:
-            """Return what the class has, for the watched scope, unless the connection carries it."""
+            """Run methods of the class on the watched scope; note attributes of the connection."""
             own: dict[str, Any] = object.__getattribute__(self, "__dict__")
             if name in own or name in _READ_AGAIN or name.startswith("__"):
                 return super().__getattribute__(name)
@@ -120,7 +120,7 @@ def _double_of(cls: type[C]) -> type[C]:
         def __hash__(self) -> int:
             return hash(_innermost(self))
 
-    # In place of Starlette's own: these note single headers, and parts of the address.
+    # Instead of Starlette's own: these note single headers, and parts of the URL.
     for name, read in (("headers", _headers), ("url", _url), ("base_url", _base_url)):
         if getattr(cls, name) is getattr(HTTPConnection, name):
             setattr(Double, name, property(read))
@@ -129,7 +129,7 @@ def _double_of(cls: type[C]) -> type[C]:
 
 
 def _innermost(connection: Any) -> Any:
-    """Return the connection behind a double, or behind a double of one."""
+    """Return the real connection of a double, or of a double of a double."""
     while hasattr(type(connection), "_is_double"):
         connection = object.__getattribute__(connection, "_watch")[0]
     return connection
@@ -157,7 +157,7 @@ def _watched_receive(
 ) -> Callable[[], Awaitable[Message]]:
     async def watched_receive() -> Message:
         message = await receive()
-        if not message["type"].endswith(".disconnect"):  # that a client has gone is no answer
+        if not message["type"].endswith(".disconnect"):  # a disconnect has no part of the body
             noted.add(BODY)
         return message
 
@@ -166,17 +166,17 @@ def _watched_receive(
 
 if TYPE_CHECKING:
     _EmptyDict = dict[str, Any]
-else:  # at run time its `get`, `items` and the like call the five methods of a mapping
+else:  # at run time `get`, `items` and others call the five abstract methods
 
     class _EmptyDict(MutableMapping, dict):
-        """A mapping that is a `dict`, too."""
+        """A mapping that is also an instance of `dict`."""
 
 
 class _WatchedScope(_EmptyDict):
-    """An ASGI scope that notes which of its keys are read; what is written reaches the real one.
+    """An ASGI scope that notes which of its keys are read. Writes reach the real scope.
 
-    It is a `dict` that is empty, in front of the real one: what reads past the methods below, as C
-    code may, finds nothing. See https://asgi.readthedocs.io/en/latest/specs/www.html for its keys.
+    As a `dict` it is empty, so C code that bypasses the methods below finds nothing. The keys are
+    in https://asgi.readthedocs.io/en/latest/specs/www.html.
     """
 
     def __init__(self, scope: MutableMapping[str, Any], noted: set[str]) -> None:
@@ -205,7 +205,7 @@ class _WatchedScope(_EmptyDict):
     def copy(self) -> dict[str, Any]:
         return dict(self._whole())
 
-    def __reduce_ex__(self, _protocol: Any) -> Any:  # of a copy, too
+    def __reduce_ex__(self, _protocol: Any) -> Any:  # `copy.copy` uses it, too
         return dict, (self.copy(),)
 
     def __or__(self, other: Any) -> Any:
@@ -224,9 +224,9 @@ class _WatchedScope(_EmptyDict):
 
 
 class _WatchedHeaders(Headers):
-    """Headers that note the names of those that are looked up, and else that all may be read.
+    """Headers that note the names that are looked up. Any other read counts as all headers.
 
-    Every method of `Headers` reads `_list`; those below know which header they want.
+    Every method of `Headers` reads `_list`, except the methods below, which know the name.
     """
 
     def __init__(self, headers: Headers, noted: set[str]) -> None:
@@ -254,9 +254,9 @@ class _WatchedHeaders(Headers):
 
 
 class _WatchedURL(URL):
-    """A URL that notes which part of it is read: path, query, or all of it, the host among it.
+    """A URL that notes which part is read: path, query, or all, which includes the host.
 
-    Every method of `URL` reads `_url`, and those that change it call `replace`.
+    Every other method of `URL` reads `_url`; those that change the URL call `replace`.
     """
 
     def __init__(self, url: URL, noted: set[str]) -> None:
@@ -284,4 +284,4 @@ class _WatchedURL(URL):
         return URL, (self._url,)
 
 
-_WatchedHeaders.__name__, _WatchedURL.__name__ = "Headers", "URL"  # as their `repr` has it
+_WatchedHeaders.__name__, _WatchedURL.__name__ = "Headers", "URL"  # for their `repr`

@@ -1,8 +1,8 @@
-"""What the code of a function names: its own parameters, and attributes of these.
+"""Which of its parameters, and which attributes of these, the code of a function uses.
 
-This is read off the compiled code, when a route is seen for the first time. What cannot be read, of a
-builtin for one, counts as not named; what is named in a roundabout way, by `locals()` for one, counts
-as the worst. See https://docs.python.org/3/library/dis.html.
+This is read from the bytecode, at decoration or at the first request of a route. Without bytecode,
+as in a builtin, `parameters_used` finds nothing; then, and for code with `locals()` and the like,
+`may_read_all` is true. See https://docs.python.org/3/library/dis.html.
 """
 
 import dis
@@ -18,7 +18,7 @@ _ROUNDABOUT = frozenset({"locals", "vars", "eval", "exec"})
 
 
 def function_of(call: Any) -> Any:
-    """Return the function that runs when something is called, if it is one of Python's."""
+    """Return the Python function that runs when `call` is called, if there is one."""
     while isinstance(call, partial):
         call = call.func
     call = inspect.unwrap(call)
@@ -28,7 +28,7 @@ def function_of(call: Any) -> Any:
 
 
 def parameters_used(call: Callable[..., Any]) -> set[str]:
-    """Return which of its parameters the code reads, and keys that it looks up in its `**`."""
+    """Return the parameters that the code reads, and its string constants if it reads `**`."""
     code = getattr(function_of(call), "__code__", None)
     if code is None:
         return set()
@@ -47,15 +47,15 @@ def parameters_used(call: Callable[..., Any]) -> set[str]:
 
 
 def may_read_all(call: Callable[..., Any]) -> bool:
-    """Whether nobody can tell which of its parameters the code reads."""
+    """Whether the bytecode does not tell which parameters are read."""
     code = getattr(function_of(call), "__code__", None)
     return code is None or any(not _ROUNDABOUT.isdisjoint(each.co_names) for each in nested(code))
 
 
 def looked_up(call: Callable[..., Any], parameter: str) -> set[str | int] | None:
-    """Return by which constants the code looks something up in its `*` or `**` parameter.
+    """Return the constants by which the code indexes its `*` or `**` parameter.
 
-    `None` where it does anything else with it.
+    `None` if it uses that parameter in any other way.
     """
     code = function_of(call).__code__
     if any(parameter in each.co_freevars for each in nested(code)):
@@ -80,8 +80,8 @@ def looked_up(call: Callable[..., Any], parameter: str) -> set[str | int] | None
 
 
 def only_reads(call: Callable[..., Any], parameter: str, attribute: str) -> bool:
-    """Whether the code uses a parameter for nothing but one attribute: `request.app` for one."""
-    if may_read_all(call) or hasattr(call, "__wrapped__"):  # what is around it may do anything
+    """Whether the code uses only one attribute of a parameter, for example `request.app`."""
+    if may_read_all(call) or hasattr(call, "__wrapped__"):  # its wrapper may do anything
         return False
     for each in nested(function_of(call).__code__):
         for this, following in pairwise(dis.get_instructions(each)):
@@ -94,7 +94,7 @@ def only_reads(call: Callable[..., Any], parameter: str, attribute: str) -> bool
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:
-    """Yield code, and that of the functions inside it."""
+    """Yield a code object, and those of the functions inside it."""
     yield code
     for each in code.co_consts:
         if isinstance(each, CodeType):

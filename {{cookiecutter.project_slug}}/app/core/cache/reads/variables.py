@@ -1,8 +1,8 @@
-"""Context variables that code names.
+"""The context variables that the code of a function names.
 
-What a cached function reads is seen while it runs, see `watching`. A dependency runs outside of that, and
-code that hands a variable on may have it read out of sight. So the code of a function is looked through
-for what it names, and that of the application's functions that it names.
+A cached function is watched while it runs (see `watching`). A dependency runs outside of that. And
+code that passes a variable on may have it read where nobody watches. So the bytecode of a function,
+and of the application's functions that it names, is searched for context variables.
 """
 
 import dis
@@ -21,13 +21,13 @@ from .uses import function_of, nested
 
 _VARIABLES, _ATTRIBUTES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"), ("LOAD_ATTR", "LOAD_METHOD")
 _MOST = 200
-"""So many functions are looked through for one."""
+"""The most objects that are searched for one function."""
 
 
 def context_variables(call: Any, *, handed_on: bool = False) -> set[Variable]:
-    """Return the context variables that the code of a call names, be it to read or to set them.
+    """Return the context variables that the code of `call` names, to read or to set them.
 
-    With `handed_on`, only those of which it does something else than to call a method.
+    With `handed_on`, only those that it uses otherwise than to call a method of them.
     """
     found: set[Variable] = set()
     seen: dict[int, Any] = {}
@@ -37,13 +37,13 @@ def context_variables(call: Any, *, handed_on: bool = False) -> set[Variable]:
         if type(value) is ContextVar:
             found.add(value)
         elif id(value) not in seen:
-            seen[id(value)] = value  # which is kept, so that no other one has its id
+            seen[id(value)] = value  # kept alive, so that its id is not reused
             waiting += _led_to(value, handed_on=handed_on)
     return found
 
 
 def _led_to(value: Any, *, handed_on: bool) -> list[Any]:
-    """Return what a function names, or what a method or a partial calls."""
+    """Return the objects that a function names, or the ones that a method or partial calls."""
     if type(value) is MethodType:
         return [value.__func__]
     if type(value) is BuiltinMethodType:  # `get` of a variable, for one
@@ -67,9 +67,9 @@ def _led_to(value: Any, *, handed_on: bool) -> list[Any]:
 
 
 def _loads(code: CodeType) -> dict[tuple[str, bool], bool]:
-    """Return what code loads: the names of variables, and those of attributes.
+    """Return the names that code loads, and whether each is that of an attribute.
 
-    Each with whether it does more than to call a method of that, which is seen when it runs.
+    The value tells whether code does more with it than call a method, which `watching` would see.
     """
     found: dict[tuple[str, bool], bool] = {}
     for each in nested(code):
@@ -82,7 +82,7 @@ def _loads(code: CodeType) -> dict[tuple[str, bool], bool]:
 
 
 def note_all() -> None:
-    """Note all context variables that modules of the application hold: each may have been read."""
+    """Note all context variables in modules of the application: each may have been read."""
     reads = current.get()
     if reads is None or not reads.takes_doubts:
         return

@@ -1,14 +1,14 @@
-"""How calls of `ContextVar.get` are seen while a function runs.
+"""Watches calls of `ContextVar.get` while a function runs.
 
-From Python 3.12 on the interpreter tells of calls, in all tasks and threads of the run, and of a place in
-the code that calls something else only once: https://docs.python.org/3/library/sys.monitoring.html. It is
-asked while something is watched, and no longer.
+From Python 3.12 on it uses `sys.monitoring`, which reports calls in all tasks and threads. Places
+in the code that call something else are reported only once. Monitoring is on only while a run is
+watched. See https://docs.python.org/3/library/sys.monitoring.html.
 
-Before, a profile function is set for each step of the run, and for those of its tasks, which a task factory
-makes: https://docs.python.org/3/library/sys.html#sys.setprofile. It gives way to a profiler, ends after
-`_MOST_CALLS` calls of a step, and sees no other threads.
+On Python 3.11 it sets a profile function for each step of the run, and of its tasks, which a task
+factory makes: https://docs.python.org/3/library/sys.html#sys.setprofile. It does not replace a
+running profiler, ends after `_MOST_CALLS` calls of a step, and does not see other threads.
 
-What cannot be watched counts as having read every context variable of the application.
+A run that cannot be watched counts as having read every context variable of the application.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ T = TypeVar("T")
 
 _monitoring: Any = getattr(sys, "monitoring", None)
 _MOST_CALLS = 1_000_000
-"""What is watched of one step on Python 3.11: more would take longer than an operation may."""
+"""The most calls that are watched in one step on Python 3.11; more would take too long."""
 _READERS = frozenset({"get", "set", copy_context.__name__})
 _TOOLS = (4, 3, 5)
-"""The numbers of `sys.monitoring` that nothing in the standard library takes."""
+"""Tool ids of `sys.monitoring` that nothing in the standard library uses."""
 
 
 class Watching:
-    """Watches what runs in a task or thread between `begin` and `end`; a run may come in parts."""
+    """Watches a task or thread between `begin` and `end`. A run may have several such parts."""
 
     __slots__ = ("_hook", "_reads", "_token")
 
@@ -59,7 +59,7 @@ class Watching:
 
 
 def during(reads: Reads, call: Callable[[], T]) -> T:
-    """Call something and watch it; note only what it has read for certain."""
+    """Call `call` and watch it; note only certain reads, never all variables."""
     reads.takes_doubts = False
     watching = Watching(reads)
     watching.begin()
@@ -70,7 +70,7 @@ def during(reads: Reads, call: Callable[[], T]) -> T:
 
 
 async def run_watched(reads: Reads, call: Callable[[], Awaitable[T]]) -> T:
-    """Call something, await what it returns, and watch both."""
+    """Call `call`, await the result, and watch both."""
     token = current.set(reads)
     reads.is_over = False
     hook = None if _monitoring is None else _Monitor()
@@ -87,7 +87,7 @@ async def run_watched(reads: Reads, call: Callable[[], Awaitable[T]]) -> T:
 
 
 def in_thread(call: Callable[[], T]) -> T:
-    """Call something in another thread, to which the context came along, and watch it."""
+    """Call `call` and watch it: in a thread with a copy of the context, or a step of a task."""
     hook = _Hook()
     hook.begin()
     try:
@@ -97,15 +97,15 @@ def in_thread(call: Callable[[], T]) -> T:
 
 
 def follow(function: Any) -> None:
-    """Take the package of a function for the application's own, though it may be installed."""
+    """Count the package of a function as part of the application, even if it is installed."""
     if follow_home(function_of(function)) and _monitoring is not None:
-        _monitoring.restart_events()  # places in its code were of no interest before
+        _monitoring.restart_events()  # places in its code were disabled before
 
 
 def _reads(reader: str, code: CodeType) -> bool:
-    """Whether a call of one of `_READERS` in this code reads variables for the application.
+    """Whether a call of one of `_READERS` in this code is a read by the application.
 
-    A token that `set` returns tells what the value was before.
+    `set` is one if the code uses `old_value` of a token, which is the value before.
     """
     return is_own(code.co_filename) and (reader != "set" or "old_value" in code.co_names)
 
@@ -114,7 +114,7 @@ def _reads(reader: str, code: CodeType) -> bool:
 
 
 class _Profile:
-    """A profile function of this thread, and a factory of watched tasks, from `begin` to `end`."""
+    """From `begin` to `end`, a profile function of this thread and a factory of watched tasks."""
 
     __slots__ = ("_before", "_factory", "_is_on", "_loop")
 
@@ -146,7 +146,7 @@ class _Profile:
 
 
 class _Steps(Coroutine[Any, Any, T]):
-    """A coroutine of which each step is watched."""
+    """A coroutine whose steps are all watched."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
@@ -175,7 +175,7 @@ async def _awaited(call: Callable[[], Awaitable[T]]) -> T:
 
 
 def _factory(before: Any) -> Any:
-    """Return a factory that makes tasks as the one `before` did, which are watched."""
+    """Return a task factory that makes watched tasks by the factory `before`."""
 
     def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
         if asyncio.iscoroutine(work) and is_watched():
@@ -188,7 +188,7 @@ def _factory(before: Any) -> Any:
 
 
 def _profile() -> Callable[[FrameType, str, Any], object]:
-    """Return a profile function, for one step."""
+    """Return a profile function for one step."""
     left = _MOST_CALLS
 
     def hook(frame: FrameType, event: str, called: Any) -> None:
@@ -211,9 +211,9 @@ def _profile() -> Callable[[FrameType, str, Any], object]:
 
 
 def _is_for_a_thread(frame: FrameType | None) -> bool:
-    """Whether a context is copied for other threads, by the application or by a library for it."""
+    """Whether the application, or a library for it, copies a context, perhaps for a thread."""
     if frame is not None and frame.f_code is asyncio.Handle.__init__.__code__:
-        return False  # for the event loop
+        return False  # the event loop copies it for a callback
     while frame is not None and not frame.f_code.co_filename.startswith(FOLDER):
         if is_own(frame.f_code.co_filename):
             return True
@@ -229,9 +229,9 @@ def _is_ours(hook: object) -> bool:
 
 
 class _Monitor:
-    """Has the interpreter tell of calls from `begin` to `end`, and while others have it do so.
+    """Turns monitoring on from `begin` to `end`; it stays on while other runs are watched.
 
-    Each call in here is told of as well. So there are few.
+    Monitoring also reports the calls in these methods, so they make few.
     """
 
     __slots__ = ("_is_on",)
@@ -260,7 +260,7 @@ class _Monitor:
 
 
 def _take(tool: int) -> bool:
-    """Take one of the tools of `sys.monitoring`, unless somebody else has it."""
+    """Take a tool id of `sys.monitoring`; return whether it was free."""
     try:
         _monitoring.use_tool_id(tool, __name__)
     except ValueError:
@@ -270,7 +270,7 @@ def _take(tool: int) -> bool:
 
 
 def _called(code: CodeType, _: int, called: Any, first: Any) -> Any:
-    """Note a call of `ContextVar.get`; ask to be told no more of a place that calls others."""
+    """Note a call of `ContextVar.get`. Disable reports for places that call something else."""
     name = getattr(called, "__name__", "")
     if name not in _READERS or not _reads(name, code):
         return _monitoring.DISABLE
@@ -279,7 +279,7 @@ def _called(code: CodeType, _: int, called: Any, first: Any) -> Any:
     variable = called.__self__ if type(called) is BuiltinMethodType else first
     if type(variable) is ContextVar:
         seen(variable, sys._getframe(1))
-    return None  # what is called at this place next may be something else
+    return None  # the next call at this place may read another variable
 
 
 _Hook: Any = _Profile if _monitoring is None else _Monitor

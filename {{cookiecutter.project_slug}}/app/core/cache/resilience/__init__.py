@@ -1,4 +1,4 @@
-"""What to do while a server is away: a circuit breaker, work in the background, one line in the log.
+"""What to do while a server is away: a circuit breaker, retries in the background, one log line.
 
 Nothing here knows of keys or values.
 """

@@ -2,12 +2,12 @@
 
         closed ── three failures in a row, or too many of the last ──▶ open
            ▲                                                            │ after 0.1 s, then twice
-           │ it works: whatever waited for this is done first           │ as long each time, up to
+           │ it works: the steps of `on_recovery` run first             │ as long each time, up to
            └────────────────────────── probe ◀──────────────────────────┘ 1 s, more or less
 
-While it is open, an operation costs a comparison and an exception. The probe is one for all, runs in
-a task of its own, so that no caller pays for it, and alone gets past the breaker. A server that
-answers, but accepts no writes, is left alone with these only, for a second at a time.
+While it is open, an operation costs a comparison and an exception. One probe runs for all callers,
+in a task of its own, so that no caller waits for it. It passes the breaker, as the recovery steps
+do. If a server answers but refuses writes, only writes are suspended, for about a second at a time.
 See M. Nygard, "Release It!", on circuit breakers.
 """
 
@@ -26,7 +26,7 @@ from .retry import BackgroundRetry
 
 FAILURES_IN_A_ROW = 3
 FAILURE_RATE = 0.5
-"""The part of the last operations, about twenty, that may fail without three in a row."""
+"""The breaker also opens if more than this share of the last operations, about 20, has failed."""
 SUSPENSION_SECONDS = 1.0
 
 _WEIGHT = 1 / 20
@@ -35,7 +35,7 @@ _past: ContextVar[bool] = ContextVar("past_the_breaker", default=False)
 
 
 class Use(Enum):
-    """What an operation is for: as the log calls it."""
+    """What an operation is for; the values are the words in the log."""
 
     READ = "reads"
     STORE = "stores"
@@ -45,9 +45,9 @@ class Use(Enum):
 class Breaker:
     """The circuit breaker of one server.
 
-    `probe` raises while the server is unwell. The steps in `on_recovery` are awaited, past the
-    breaker, before others are let in again; `on_opening` is called when it opens. Safe to use from
-    several threads and event loops.
+    `probe` raises while the server is unwell. The steps in `on_recovery` pass the breaker and are
+    awaited before it closes; `on_opening` is called when it opens. Safe to use from several threads
+    and event loops.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Breaker:
 
     @property
     def turns_away(self) -> bool:
-        """Whether the one who asks has to go without the server."""
+        """Whether the caller has to do without the server."""
         return self.is_open and not _past.get()
 
     def admit(self, use: Use) -> None:
@@ -77,7 +77,7 @@ class Breaker:
         if not (self.is_open or self._suspended) or _past.get():
             return
         if self.is_open:
-            self._retry.start()  # in case that it was lost
+            self._retry.start()  # the probe is lost if its event loop has ended
         else:
             until = self._suspended.get(use)
             if until is None or time.monotonic() >= until:
@@ -95,8 +95,8 @@ class Breaker:
             self._outage.worked()
 
     def failed(self, error: BaseException, use: Use) -> None:
-        """Note one that failed because the server is unwell; open if there were enough of them."""
-        if not _past.get():  # a probe, which nobody misses
+        """Note an operation that failed because the server is unwell; open if too many did."""
+        if not _past.get():  # a probe that fails costs no caller anything
             self._outage.failed(error, use.value)
         self._in_a_row += 1
         self._rate += (1 - self._rate) * _WEIGHT
@@ -104,11 +104,11 @@ class Breaker:
             self.trip()
 
     def pool_exhausted(self, error: BaseException, use: Use) -> None:
-        """Note one that found no free connection in time: this process asked too much at once."""
+        """Note an operation that got no connection in time: this process asks too much at once."""
         self._outage.failed(error, use.value)
 
     def suspend(self, error: BaseException, *uses: Use) -> None:
-        """Note that the server refuses such operations now; the next ones are tried in a second."""
+        """Suspend operations that the server refuses now, for about a second."""
         for use in uses:
             self._outage.failed(error, use.value)
             self._suspended[use] = time.monotonic() + SUSPENSION_SECONDS * random.uniform(
@@ -116,14 +116,14 @@ class Breaker:
             )
 
     async def stop(self) -> None:
-        """Stop what this breaker has under way in the running event loop.
+        """Stop the probe in the running event loop.
 
-        If it is open, the next one who is turned away sends a probe from his own.
+        If the breaker is open, the next caller that is turned away starts a probe in its own loop.
         """
         await self._retry.stop()
 
     def trip(self) -> None:
-        """Open: let nobody in until the server works and the steps of a recovery are done."""
+        """Open: admit no operation until the server works and the recovery steps are done."""
         with self._lock:
             if self.is_open:
                 return
@@ -145,7 +145,7 @@ class Breaker:
 
 @contextmanager
 def past_the_breaker() -> Iterator[None]:
-    """Let what is done inside get past every breaker: a probe, or a last attempt."""
+    """Let operations inside pass every breaker: for a probe, or a last attempt."""
     token = _past.set(True)
     try:
         yield

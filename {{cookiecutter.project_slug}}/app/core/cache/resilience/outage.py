@@ -23,19 +23,19 @@ _MISTAKES = (
     NotImplementedError,
     TypeError,
 )
-"""What no server answers and no network does: the code is wrong, ours or that of a backend."""
+"""Errors that no server and no network causes: our code, or that of a backend, is wrong."""
 _TRANSPORTS = ("asyncio", "ssl", "uvloop")
-"""Modules of which some raise that, too, when a connection is closed at the wrong moment."""
+"""These modules may raise such errors, too, when a connection closes at the wrong moment."""
 _MOST_MISTAKES = 20
 
 _ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
 
 
 class Outage:
-    """Notes failures and successes and logs where one turns into the other.
+    """Counts failures, and logs when an outage begins and when it ends.
 
-    The lines name the kind of error and its message, never keys or values. Where failures and
-    successes come by turns, an outage ends only when `quiet` seconds have passed without a failure.
+    The lines name the type of the error and its message, never keys or values. `worked` ends an
+    outage only if the last failure is at least `quiet` seconds ago.
     """
 
     def __init__(self, what: str, logger: logging.Logger, *, quiet: float = 0.0) -> None:
@@ -49,10 +49,10 @@ class Outage:
         self._mistakes: set[tuple[str, int]] = set()
 
     def failed(self, error: BaseException, what: str = "operations") -> None:
-        """Note that one of `what` failed; the first of an outage is logged.
+        """Note that one of `what` failed; the first failure of an outage is logged.
 
-        A mistake in the code is not logged as the server's, but with its place, once for each.
-        Raises `NotAsyncioError` where the mistake is to have no event loop of asyncio.
+        A bug in the code is logged with its traceback instead, once for each line of code.
+        Raises `NotAsyncioError` for a `RuntimeError` while no event loop of asyncio runs.
         """
         if isinstance(error, RuntimeError):
             insist_on_asyncio()
@@ -103,7 +103,7 @@ class Outage:
 
 
 def _place_of_mistake(error: BaseException) -> tuple[str, int] | None:
-    """Return where in the code there is a mistake, file and line; `None` if it is none."""
+    """Return the file and the line of a bug in the code; `None` if the error is no bug."""
     if not isinstance(error, _MISTAKES):
         return None
     last: TracebackType | None = error.__traceback__
@@ -118,8 +118,8 @@ def _place_of_mistake(error: BaseException) -> tuple[str, int] | None:
 
 
 def reason(error: BaseException) -> str:
-    """Return the kind of an error and its message, without what it may quote of a command.
+    """Return the type of an error and its message, without the arguments of a command.
 
-    A text, not the error itself: a handler that keeps records would keep its traceback too.
+    The log gets this text: a handler that keeps log records would keep an error's traceback too.
     """
     return str(Shown(_ARGUMENTS.sub("", f"{type(error).__name__}: {error}".rstrip(": ")), 300))

@@ -1,7 +1,7 @@
 """Work in the background that is tried again, after longer and longer pauses.
 
-Between two tries there is a timer and no task, so that an event loop which ends without a word
-leaves nothing behind. What was lost in this way is started again from another loop.
+Between two tries there is a timer and no task, so an event loop that is closed without warning
+leaves no unfinished task. The work is then lost; `start` begins it again in another loop.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ class BackgroundRetry:
         self._home: asyncio.AbstractEventLoop | None = None
         """The event loop in which it is under way."""
         self._process = 0
-        """And that in which that runs: a fork has the loop, but does not run it."""
+        """The process of that loop: a fork has a copy of the loop, but does not run it."""
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Have it done in the running event loop, unless it is under way in one that runs."""
+        """Start in the running event loop, unless the work is under way in a loop that runs."""
         home = self._home
         if home is not None and home.is_running() and self._process == os.getpid():
             return
@@ -69,13 +69,13 @@ class BackgroundRetry:
         self._timer = loop.call_later(delay, self._begin, loop)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._home is loop:  # else it is under way in another one by now
+        if self._home is loop:  # else another loop does the work by now
             self._task = loop.create_task(self._try())
 
     async def _try(self) -> None:
         try:
             await self._work()
-        except Exception:  # which the work itself has noted
+        except Exception:  # the work itself has noted it
             if self._task is asyncio.current_task():
                 self._pause = min(2 * self._pause, self._max_delay)
                 self._wait()

@@ -1,4 +1,4 @@
-"""The settings, from the environment or given, and the backend that they describe.
+"""The settings, from the environment or from arguments, and the backend that they describe.
 
 Nothing imports this room before settings are needed.
 """

@@ -31,7 +31,7 @@ def backend_of(settings: CacheSettings) -> CacheBackend:
 
 
 def _redis_options(settings: CacheSettings) -> dict[str, Any]:
-    """Return what `RedisBackend` is made with."""
+    """Return the arguments of `RedisBackend`."""
     from ..backends import Tls  # noqa: PLC0415 - memory needs no redis-py
 
     host, port = settings.redis_host, settings.redis_port

@@ -1,7 +1,7 @@
 """Reads the variables of the environment, and of a `.env` file.
 
-An application may use `REDIS_HOST` for another Redis. So each variable of Redis may begin with
-`CACHE_`, and that one comes first. What is not used is not read.
+An application may use `REDIS_HOST` for another Redis. So each variable of Redis may have the prefix
+`CACHE_`, and with the prefix it comes first. Variables that are not used are not read.
 """
 
 import logging
@@ -34,7 +34,7 @@ def read_variables(fields: Collection[str]) -> tuple[dict[str, str], dict[str, s
 
 
 def _found() -> dict[str, str]:
-    """Return all variables that are not empty, by their names in small letters."""
+    """Return all variables that are not empty, by their names in lower case."""
     try:
         file = DotEnvSettingsSource(BaseSettings, env_file=".env", env_ignore_empty=True)
         environment = EnvSettingsSource(BaseSettings, env_ignore_empty=True)
@@ -50,7 +50,7 @@ def _by_setting(found: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     own = {name.removeprefix("cache_"): name for name in found if name.startswith("cache_redis_")}
     others = {name: name for name in found if name not in own.values()}
     if not own.keys().isdisjoint(ADDRESSES):
-        # The others are for another Redis, whose password must not be sent to this one.
+        # The others may be for another Redis, whose password must not be sent to this one.
         others = {name: name for name in others if not name.startswith("redis_")}
     names = {**others, **own}
     values = {setting: found[name] for setting, name in names.items()}
@@ -58,7 +58,7 @@ def _by_setting(found: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _unused(values: dict[str, str], names: dict[str, str]) -> tuple[str, tuple[str, ...]]:
-    """Return the beginnings of the names that are not used, and before them the reason to log."""
+    """Return the reason to log, and the prefixes of the names that are not used."""
     addressed = not values.keys().isdisjoint(ADDRESSES)
     if values.get("cache_backend", "redis" if addressed else "memory") != "redis":
         return "", _FOR_REDIS

@@ -1,4 +1,4 @@
-"""Settings of the cache: a value for each, checked."""
+"""The settings of the cache, with their defaults and checks."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -34,16 +34,16 @@ def _addresses(text: str) -> str:
 class CacheSettings(BaseModel):
     """The cache's settings. `CacheSettings(cache_backend="memory")` reads no environment.
 
-    `CacheSettings.load()` reads each setting from the variable of its name in capitals. Both raise
-    `CacheConfigError`. It names each wrong setting and what is allowed, and shows the value unless
-    that may hold a password. What a `redis_url` says replaces the settings of the same meaning.
+    `CacheSettings.load()` reads each setting from the variable with its name in upper case. Both
+    raise `CacheConfigError`. It names each wrong setting and what is allowed, and shows the value
+    unless it may hold a password. The parts of a `redis_url` replace the settings for the same.
     """
 
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        defer_build=True,  # until they are read, which an import does not
+        defer_build=True,  # so that an import takes less time
     )
 
     cache_backend: Literal["redis", "memory"] | None = Field(
@@ -80,7 +80,7 @@ class CacheSettings(BaseModel):
     )
     redis_sentinel_master: str | None = Field(
         default=None,
-        pattern=r"^[A-Za-z0-9._-]+$",  # as Sentinel itself has it
+        pattern=r"^[A-Za-z0-9._-]+$",  # the same rule as in Sentinel
         description="the name by which the sentinels know the master: letters, digits, . _ and -",
     )
     redis_sentinel_username: str | None = Field(default=None, description="a name")

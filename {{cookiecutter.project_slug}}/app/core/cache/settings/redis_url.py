@@ -1,6 +1,6 @@
-"""From a `REDIS_URL` to settings, so that the same rules check both.
+"""Parses a `REDIS_URL` into settings, so that the same rules check both.
 
-No message repeats more of a URL than the names of options.
+Of a URL, messages show only the names of options.
 """
 
 import logging
@@ -22,7 +22,7 @@ _SETTINGS = {
     "ssl_keyfile": "redis_tls_key_file",
     "ssl_check_hostname": "redis_tls_check_hostname",
 }
-"""The options of redis-py that are settings here, too."""
+"""Options of redis-py, and the settings that they are here."""
 _ALWAYS = {("protocol", "3"), ("ssl_cert_reqs", "required"), ("ssl_cert_reqs", "CERT_REQUIRED")}
 """Options of redis-py that ask for what the cache does anyway."""
 _ESCAPES = (
@@ -31,19 +31,19 @@ _ESCAPES = (
 
 
 class RedisUrlError(ValueError):
-    """A URL cannot be used. The message has no part of it that may be secret."""
+    """A URL cannot be used. The message shows no part of it that may be secret."""
 
 
 def read_url(text: str) -> tuple[dict[str, Any], str | None]:
     """Return the settings that a URL holds, and the path of its Unix socket.
 
-    Raises `RedisUrlError`. An option of redis-py that has no use here is logged, by its name.
+    Raises `RedisUrlError`. Options that are not used here are logged by name; `ssl_` ones raise.
     """
     try:
         return _read(text.strip())
     except RedisUrlError:
         raise
-    except ValueError:  # its message may quote what is secret
+    except ValueError:  # its message may quote a secret
         pass
     raise RedisUrlError(f"it cannot be read; options have the form option=value; {_ESCAPES}")
 
@@ -68,7 +68,7 @@ def _read(text: str) -> tuple[dict[str, Any], str | None]:
 
 
 def _check(text: str, parts: SplitResult) -> None:
-    """Raise `RedisUrlError` for a URL that is none of Redis, or has an unescaped character."""
+    """Raise `RedisUrlError` if it is not a URL of Redis, or has an unescaped character."""
     if not re.match(r"(rediss?|unix)://", text, re.IGNORECASE):
         raise RedisUrlError("it begins with none of redis://, rediss:// and unix://")
     if re.search(r"[\s\x00-\x1f#]", text) or text.count("@") > min(1, parts.netloc.count("@")):

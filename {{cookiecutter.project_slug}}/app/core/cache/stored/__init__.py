@@ -1,6 +1,6 @@
-"""What stands in Redis: records, values as JSON, responses.
+"""The format of entries in Redis: records, values as JSON, responses.
 
-Nothing here talks to a server, and nothing that is read is ever executed.
+Nothing here talks to a server, and no data from Redis is executed.
 """
 
 from . import codec, responses, sent

@@ -1,8 +1,8 @@
-"""What a function did to the response that FastAPI handed it, so that a hit can do it again.
+"""The changes that a function made to FastAPI's `Response`, so that a hit can repeat them.
 
 A function with a parameter of type `Response` may set headers and the status of the response that
-FastAPI builds from its result. FastAPI hands the same object to the dependencies, which run on a
-hit as well: so only what the function itself changed is kept.
+FastAPI builds from its result. FastAPI passes the same object to the dependencies, which also run
+on a hit. So only the changes of the function itself are stored.
 """
 
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ from . import headers
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A status, if one was set, and what was done to headers.
+    """The new status, if one was set, and the changes of headers.
 
-    `headers` are those that have other values now, and `added` lines that came behind those which
-    dependencies had set: these are not repeated. `mixed` names those that dependencies had set
-    and the function replaced: there may be something of theirs in the new value.
+    `headers` are those with new values (an empty list: removed). `added` are values that the
+    function appended to those of dependencies, which are not repeated. `mixed` names headers that a
+    dependency had set and the function replaced: the new value may hold parts of the old one.
     """
 
     status: int | None
@@ -29,7 +29,7 @@ class Changes:
 
     @classmethod
     def between(cls, before: Response, after: Response) -> "Changes":
-        """Return what leads from one state of a response to another, whatever the connection."""
+        """Return the changes between two states of a response, without hop-by-hop headers."""
         old, new = (
             headers.by_name(headers.end_to_end(each.raw_headers)) for each in (before, after)
         )
@@ -58,7 +58,7 @@ class Changes:
         return {*self.headers, *self.added}
 
     def apply(self, response: Response) -> None:
-        """Change a response in the same way."""
+        """Make the same changes to a response."""
         if self.status is not None:
             response.status_code = self.status
         for name, values in self.headers.items():
@@ -70,12 +70,12 @@ class Changes:
                 response.headers.append(name, value)
 
     def to_json(self) -> list[object]:
-        """Return the changes as JSON can say them."""
+        """Return the changes as JSON data, without `mixed`."""
         return [self.status, self.headers, self.added]
 
     @classmethod
     def from_json(cls, content: list[Any]) -> "Changes":
-        """Return the changes that `to_json` told; raises an exception for others."""
+        """Return the changes from the data of `to_json`; raises an exception for other data."""
         status, changed, added = content
         for each in (changed, added):
             if type(each) is not dict or not all(type(values) is list for values in each.values()):
@@ -92,7 +92,7 @@ class Changes:
 
 
 def snapshot(response: Response) -> Response:
-    """Return a response with this one's status and headers, as they are now."""
+    """Return a copy of a response's current status and headers."""
     copy = Response()
     copy.status_code = response.status_code
     copy.raw_headers = list(response.raw_headers)

@@ -1,12 +1,12 @@
-"""Values as JSON, with tags for what JSON lacks, so that what comes back is equal in value and type.
+"""Values as JSON, with tags for other types, so that a value comes back equal in value and type.
 
-Plain JSON data is stored as plain JSON. What JSON cannot say becomes an object with one key that
-begins with `$`: `{"$set": [1, 2]}`. Data that looks like that itself is stored as `$dict`, a list
-of pairs, and so is a dict with other keys than strings.
+Plain JSON data is stored as plain JSON. Other types become an object with one key that begins with
+`$`: `{"$set": [1, 2]}`. A dict that looks like such an object, or that has keys other than strings,
+is stored as `$dict`, a list of pairs.
 
-Only exact types are stored: a subclass may carry more than its base shows. Dataclasses, Pydantic
-models, named tuples and enums are stored where a return annotation names them (see `classes`), with
-their whole state or not at all (see `state`).
+Only exact types are stored, because a subclass may have more state. Dataclasses, Pydantic models,
+named tuples and enums are stored if a return annotation names them (see `classes`), with their
+whole state or not at all (see `state`).
 """
 
 import re
@@ -36,22 +36,22 @@ _LITTLE, _FEW = 1024, 32
 
 
 class CorruptError(ValueError):
-    """Bytes are not what `encode` makes."""
+    """Bytes that `encode` did not make."""
 
 
 def encode(value: object, classes: KnownClasses = NO_CLASSES) -> bytes:
     """Return `value` as JSON in UTF-8.
 
-    Raises `UnstorableError`, which says where and what, for a value that would not come back
-    equal in value and type.
+    Raises `UnstorableError` with the reason if the value would not come back equal in value and
+    type.
     """
     return _encoded(value, classes)[0]
 
 
 def decode(data: bytes, classes: KnownClasses = NO_CLASSES) -> Any:
-    """Return the value that `encode` made `data` of.
+    """Return the value that `encode` wrote as `data`.
 
-    Raises `CorruptError` for bytes that are anything else, and runs nothing of them.
+    Raises `CorruptError` for other bytes. Never executes or imports anything from them.
     """
     try:
         value = _parsed(data)
@@ -61,10 +61,10 @@ def decode(data: bytes, classes: KnownClasses = NO_CLASSES) -> Any:
 
 
 def decoder(data: bytes, classes: KnownClasses = NO_CLASSES) -> tuple[Callable[[], Any], int]:
-    """Return what decodes `data` again and again, and how many bytes it keeps for that, about.
+    """Return a function that decodes `data`, and about how many bytes of memory it keeps.
 
-    Little plain JSON is parsed once, and copied then: a copy takes a fifth of the time. Raises
-    `CorruptError`, now or then.
+    Small plain JSON is parsed once and then copied, which takes a fifth of the time. `CorruptError`
+    may be raised here or by the function.
     """
     containers = data.count(b"{") + data.count(b"[")
     if len(data) > _LITTLE or containers > _FEW or b'"$' in data:
@@ -73,7 +73,7 @@ def decoder(data: bytes, classes: KnownClasses = NO_CLASSES) -> tuple[Callable[[
 
 
 def _copier(value: Any) -> Callable[[], Any]:
-    """Return what makes copies of what JSON says."""
+    """Return a function that returns copies of JSON data."""
     if type(value) not in _CONTAINERS:
         return lambda: value
     places = value.items() if type(value) is dict else enumerate(value)
@@ -92,17 +92,17 @@ def _copier(value: Any) -> Callable[[], Any]:
 
 
 def encode_checked(value: object, classes: KnownClasses = NO_CLASSES) -> bytes:
-    """Encode `value` and make sure that what comes back would be stored as the same bytes.
+    """Encode `value`, and check that the decoded value would be encoded as the same bytes.
 
-    Raises `UnstorableError` where it would not: a class may build its instances in its own way.
+    Raises `UnstorableError` if not, which can happen because classes may build instances their way.
     """
     data, parsed = _encoded(value, classes)
     if _has_tags(data):
         try:
             same = encode(unpack(parsed, classes), classes) == data
-        except Exception:  # of a class
+        except Exception:  # code of a class may raise anything
             same = False
-    else:  # there is no class to build: it is enough to compare
+    else:  # without tags no class is built, so a comparison is enough
         same = parsed == value
     if not same:
         raise UnstorableError(f"a {type(value).__qualname__} comes back different from JSON")
@@ -110,7 +110,7 @@ def encode_checked(value: object, classes: KnownClasses = NO_CLASSES) -> bytes:
 
 
 def _encoded(value: object, classes: KnownClasses) -> tuple[bytes, Any]:
-    """Return `value` as JSON, and that parsed again: not all that can be written can be read."""
+    """Return `value` as JSON, and that JSON parsed: some JSON can be written but not read."""
     try:
         data = to_json(pack(value, classes))
     except (RecursionError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Status and header lines as records hold them: checked before they go in, and when they come back.
+"""Status and header lines in records. They are checked when they are stored and when they are read.
 
-Nobody vouches for what comes back. A line with a line break in it would be two, and one of them
-somebody else's. The same check stands before storing, so that what is stored can be read again.
+Data from Redis may be forged: a line break in a value would add a header (response splitting). The
+same check runs before storing, so that all that is stored can be read.
 """
 
 import re
@@ -15,7 +15,7 @@ ByName = dict[str, list[str]]
 """The values of headers, by their names in lower case."""
 
 MOST_LINES, MOST_BYTES = 256, 64 * 1024
-"""How many header lines a response may have that is stored, and how long they may be in all."""
+"""The most header lines of a stored response, and the most bytes of all together."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token: RFC 9110, section 5.6.2
 _VALUE = re.compile(r"[^\0\r\n]*")
@@ -30,7 +30,7 @@ FOR_ONE = frozenset(
         *("secure-session-registration", "secure-session-challenge"),
     }
 )
-"""Headers that are for one client: what he is to keep, to forget, or to prove himself with."""
+"""Headers for one client: cookies and the like, and those of authentication."""
 
 OF_A_CONNECTION = frozenset(
     {
@@ -39,7 +39,7 @@ OF_A_CONNECTION = frozenset(
         "proxy-authentication-info",
     }
 )
-"""Headers that are about one connection, and end there: RFC 9110, section 7.6.1."""
+"""Headers of one connection (hop-by-hop): RFC 9110, section 7.6.1."""
 
 _OF_THE_CONTENT = frozenset(
     {
@@ -47,7 +47,7 @@ _OF_THE_CONTENT = frozenset(
         *("location", "link"),
     }
 )
-"""What no response can do without, and `Connection` must not name; and all of `content-`."""
+"""Headers that belong to the response, so `Connection` must not name them; also `content-*`."""
 
 
 def is_name(text: str) -> bool:
@@ -56,7 +56,7 @@ def is_name(text: str) -> bool:
 
 
 def end_to_end(lines: Iterable[tuple[bytes, bytes]]) -> Lines:
-    """Return the lines without those that are about the connection, or named by `Connection`."""
+    """Return the lines without those of the connection and those that `Connection` names."""
     lines = list(lines)
     ending = OF_A_CONNECTION | named_by_connection(lines)
     return [line for line in lines if _lower(line[0]) not in ending]
@@ -65,8 +65,8 @@ def end_to_end(lines: Iterable[tuple[bytes, bytes]]) -> Lines:
 def by_name(lines: Iterable[tuple[bytes, bytes]]) -> ByName:
     """Return the values of each header by its name in lower case.
 
-    Starlette's own mapping finds only names that are in lower case, as not all are that an endpoint
-    took from somewhere else.
+    Starlette's own mapping finds only names in lower case. An endpoint may have set others, for
+    example from another server's response.
     """
     found: ByName = {}
     for name, value in lines:
@@ -75,26 +75,26 @@ def by_name(lines: Iterable[tuple[bytes, bytes]]) -> ByName:
 
 
 def named_by_connection(lines: Iterable[tuple[bytes, bytes]]) -> frozenset[str]:
-    """Return the names, in lower case, that the lines of `Connection` hold."""
+    """Return the names, in lower case, that the `Connection` headers list."""
     values = [value for name, value in lines if _lower(name) == "connection"]
     return frozenset(_lower(part.strip()) for value in values for part in value.split(b","))
 
 
 def needed_by_all(names: Collection[str]) -> list[str]:
-    """Return those of `names` that belong to the response, whatever the connection."""
+    """Return those of `names` that belong to the response, and not to the connection."""
     return sorted(name for name in names if name.startswith("content-") or name in _OF_THE_CONTENT)
 
 
 def as_text(lines: Iterable[tuple[bytes, bytes]]) -> list[list[str]]:
-    """Return header lines as text, as `checked` takes it."""
+    """Return header lines as text, the form that `checked` accepts."""
     return [[name.decode("latin-1"), value.decode("latin-1")] for name, value in lines]
 
 
 def checked(pairs: Collection[Collection[str]]) -> Lines:
-    """Return these names and values as lines that may be sent to anybody.
+    """Return these names and values as header lines that may be sent to any client.
 
-    Raises `TypeError` or `ValueError` for others: what is no header line, is for one client or
-    about one connection, or is too much.
+    Raises `TypeError` or `ValueError` for an invalid line, for headers of one client or of one
+    connection, and for too many lines or bytes.
     """
     if len(pairs) > MOST_LINES:
         raise ValueError(f"there are {len(pairs)} header lines, more than {MOST_LINES}")
@@ -113,7 +113,7 @@ def checked(pairs: Collection[Collection[str]]) -> Lines:
 
 @lru_cache(maxsize=1024)  # most responses have the same few
 def line(name: str, value: str) -> tuple[bytes, bytes]:
-    """Return a header line as bytes; raises `TypeError` or `ValueError` for what is none."""
+    """Return a header line as bytes; raises `TypeError` or `ValueError` if it is not allowed."""
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
         raise ValueError("a stored header is none")
     lower = name.lower()
@@ -123,14 +123,14 @@ def line(name: str, value: str) -> tuple[bytes, bytes]:
 
 
 def checked_status(status: object) -> int:
-    """Return `status`; raises `ValueError` for what is no status that ends a request."""
+    """Return `status`; raises `ValueError` if it is not an int from 200 to 599."""
     if type(status) is not int or not 200 <= status <= 599:
         raise ValueError("a stored status is none")
     return status
 
 
 def told_length(lines: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Return the length that the lines tell, `None` where they do not, -1 where nobody can tell."""
+    """Return the Content-Length; `None` if there is none, -1 if it is not one valid number."""
     lengths = [value for name, value in lines if name.lower() == b"content-length"]
     if not lengths:
         return None

@@ -1,14 +1,13 @@
-r"""The stored record of a cached call: a header line, then the payload as it will be needed.
+r"""The stored record of a cached call: a header line, then the payload.
 
     cache/2 <digest of key> <digest of function> <number> <kind> <length> <sum> <rest>\n<payload>
 
-The header names the key, so that bytes which belong to another key, be it by a fault of a
-connection or of a person, are never taken for an answer; and the function, for a key of one's own
-may be given to two of them. The sum is the CRC-32 of the rest and the payload, so that a bit that
-was flipped is noticed; it keeps nobody from forging a record. Whatever does not begin with exactly
-the expected header, or has another sum, is a miss: another version, another tool, a truncated
-reply. The number is random, another one for every record that is stored; the length is the
-payload's; the rest is JSON, `{}` for a plain value.
+The header names the key, so that a reply for another key, or a copied entry, is never served. It
+names the function, because two functions may have the same `key=`. The sum is the CRC-32 of the
+rest and the payload. It detects flipped bits, but does not prevent forgery. If the data does not
+begin with the expected header, or has another sum, it is a miss: another version or tool wrote it,
+or the reply was truncated. The number is random and different for every stored record. The length
+is that of the payload. The rest is JSON, `{}` for a plain value.
 """
 
 import json
@@ -27,18 +26,18 @@ from pydantic_core import from_json
 _MAGIC, _LEASE = b"cache/2 ", b"lease/"
 _DIGEST_BYTES = 8
 _NUMBER_END = len(_MAGIC) + 3 * (2 * _DIGEST_BYTES + 1) - 1
-_FAST = 1  # zlib's level: most of the gain for a fraction of the time
+_FAST = 1  # zlib's level: most of the compression for a fraction of the time
 _ZLIB = "zlib"
 _SHORT = 1024
 SHORT_KEY = 1280
-"""So many characters may a key have, its prefix included, that is remembered with what it makes."""
+"""The most characters of a key, with its prefix, for which computed values are cached here."""
 
 
 @dataclass(slots=True)
 class Record:
-    """What is stored for one call: a kind, which says how to read the payload, and the payload.
+    """The record of one call: the payload, and its kind, which tells how to read it.
 
-    `about` is what else there is to say, as JSON can.
+    `about` is further JSON data.
     """
 
     kind: bytes
@@ -46,10 +45,10 @@ class Record:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def to_bytes(self, key: str, owner: bytes = b"", *, compress_over: int = 0) -> bytes:
-        """Return the record as it is stored at `key` for the function that `owner` tells.
+        """Return the bytes to store at `key` for the function that `owner` identifies.
 
-        A payload of more than `compress_over` bytes is compressed, with zlib, if that makes it
-        smaller; with 0 none is.
+        A payload of more than `compress_over` bytes is compressed with zlib, if that makes it
+        smaller; 0 means never.
         """
         payload, about = self.payload, self.about
         if 0 < compress_over < len(payload):
@@ -66,10 +65,10 @@ class Record:
     def from_bytes(
         cls, key: str, data: bytes, owner: bytes = b"", *, largest: int
     ) -> "Record | None":
-        """Return the record that was stored at `key` by `owner`, or `None` if `data` is not one.
+        """Return the record of `key` and `owner` in `data`, or `None` if it is not one.
 
-        None has more than `largest` bytes, and a payload that was compressed grows to no more.
-        Raises an exception for a record whose inside makes no sense: somebody has forged it.
+        If `data` has more than `largest` bytes, it returns `None`. Raises an exception for a record
+        that is invalid inside, and so is forged, or whose payload has more bytes when decompressed.
         """
         if len(data) > largest:
             return None
@@ -87,18 +86,18 @@ class Record:
 
 
 def rest_of(about: Mapping[str, Any] | str) -> bytes:
-    """Return what else there is to say of a record, as it is stored."""
+    """Return the rest of a record's header: `about` as JSON."""
     return json.dumps(about, separators=(",", ":")).encode()
 
 
 def plain_payload(
     key: str, data: bytes, owner: bytes, kind: bytes, rest: bytes = b"{}"
 ) -> bytes | None:
-    """Return the payload of a record of this kind that says exactly this; `None` for any other.
+    """Return the payload of a record of this kind that has exactly this `rest`; else `None`.
 
-    That is what `Record.from_bytes` would find, in less time.
+    It is the payload that `Record.from_bytes` would return, in less time.
     """
-    # Nothing is called here that can be said at once: this is on the path of most hits.
+    # Most hits run this, so it is written without avoidable calls.
     head, _, payload = data.partition(b"\n")
     start = _start(key, owner) if len(key) <= SHORT_KEY else _start.__wrapped__(key, owner)
     said = b" %b %d %08x %b" % (kind, len(payload), crc32(payload, crc32(rest)), rest)
@@ -106,23 +105,23 @@ def plain_payload(
 
 
 def start_of_record(key: str) -> bytes:
-    """Return what every record of `key` begins with."""
+    """Return the bytes at the start of every record of `key`."""
     return _beginning(key) if len(key) <= SHORT_KEY else _beginning.__wrapped__(key)
 
 
 def owner_digest(owner: bytes) -> bytes:
-    """Return how a record names the function that `owner` tells."""
+    """Return the digest of `owner` that a record has."""
     return _digest(owner)
 
 
 def owner_of(key: str, data: bytes) -> bytes:
-    """Return how a record of `key` names its function; empty for what is none."""
+    """Return the digest of the owner in a record of `key`; empty if `data` is no such record."""
     start = start_of_record(key)
     return data[len(start) :].partition(b" ")[0] if data.startswith(start) else b""
 
 
 def names_its_key(data: bytes) -> bool:
-    """Whether `data` is a record, or a lease, which bears a token that nobody else has."""
+    """Whether `data` names its key: a record does, and a lease has a unique token."""
     return data.startswith((_MAGIC, _LEASE))
 
 
@@ -132,14 +131,14 @@ def is_record_of(key: str, data: bytes) -> bool:
 
 
 def is_plausible(key: str, data: object) -> bool:
-    """Whether `data` can be what a backend has at `key`: nothing, a lease, or a record of it."""
+    """Whether `data` can be the reply for `key`: `None`, a lease, or a record of this key."""
     return data is None or (
         type(data) is bytes and (is_record_of(key, data) or data.startswith(_LEASE))
     )
 
 
 def is_of_another_key(key: str, data: bytes) -> bool:
-    """Whether `data` is a record, and not that of `key`: a reply that went astray."""
+    """Whether `data` is a record of another key than `key`, so a misdirected reply."""
     return is_record(data) and not is_record_of(key, data)
 
 
@@ -152,18 +151,18 @@ def _start_of(key: str, owner: bytes) -> bytes:
     return _start(key, owner) if len(key) <= SHORT_KEY else _start.__wrapped__(key, owner)
 
 
-@lru_cache(maxsize=4096)  # hot keys are asked for again and again
+@lru_cache(maxsize=4096)  # hot keys are read again and again
 def _beginning(key: str) -> bytes:
     return b"%b%b " % (_MAGIC, _digest(key.encode("utf-8", "surrogatepass")))
 
 
 @lru_cache(maxsize=4096)
 def _start(key: str, owner: bytes) -> bytes:
-    """Return what every record of `key` begins with that was stored for `owner`."""
+    """Return the bytes at the start of every record of `key` and `owner`."""
     return b"%b%b " % (start_of_record(key), _digest(owner))
 
 
-@lru_cache(maxsize=1024)  # that of most responses is one of few
+@lru_cache(maxsize=1024)  # most responses have one of a few
 def _about(rest: bytes) -> Mapping[str, Any]:
     about = from_json(rest, allow_inf_nan=False)
     if type(about) is not dict:
@@ -176,7 +175,7 @@ def _digest(data: bytes) -> bytes:
 
 
 def _decompressed(payload: bytes, size: object, largest: int) -> bytes:
-    """Return the `size` bytes that a payload grows to; no more are made, whatever it holds."""
+    """Return the decompressed payload, which must have `size` bytes; never makes more than that."""
     if type(size) is not int or not len(payload) < size <= largest:
         raise ValueError("a payload says that it was compressed from a size that cannot be")
     unpacking = zlib.decompressobj()

@@ -1,4 +1,4 @@
-"""Responses as they are stored: the body's own bytes, and what else there is to say as JSON."""
+"""Stored responses: the bytes of the body, and the rest as JSON."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
@@ -25,18 +25,18 @@ _CLASSES: dict[str, type[Response]] = {
 RESPONSE, VALUE = b"response", b"value"
 """The kinds of records that a function's results have."""
 _IN_PART = frozenset({206, 304})
-"""Statuses of answers that are not whole: RFC 9111, section 3.3."""
+"""Statuses of incomplete responses: RFC 9111, section 3.3."""
 _STATE = {"status_code", "media_type", "background", "body", "raw_headers", "_headers"}
 
 
 def why_not_stored(
     response: Response, statuses: Collection[int] = (), varied: Collection[str] = ()
 ) -> str | None:
-    """Return the reason why `response` must not be stored, or `None` if it may.
+    """Return the reason why `response` must not be stored, or `None` if it may be stored.
 
-    It may if it is successful, or has one of `statuses`, is whole, is for everybody (RFC 9111,
-    section 3: see `stated`), and has no task to run after it. `varied` are the request headers, in
-    lower case, that the key holds. A status of `None`, as FastAPI hands it out, means that the
+    It may be stored if its status is 2xx or in `statuses`, and it is complete, for everybody (RFC
+    9111, section 3: see `stated`), and without a background task. `varied` are the request headers,
+    in lower case, that the key holds. In FastAPI's own response a status of `None` means that the
     route decides. Never raises.
     """
     status: int | None = response.status_code
@@ -57,10 +57,10 @@ def why_not_stored(
 
 
 def why_not_rebuilt(response: Response, classes: KnownClasses) -> str | None:
-    """Return the reason why `restore` could not build a response equal to this one, or `None`.
+    """Return the reason why `restore` could not build an equal response, or `None` if it could.
 
-    Its class must be one of Starlette's, or be named in the return annotation of the function, and
-    it must have no attributes but those of every response.
+    The class must be one of Starlette's, or be named in the return annotation of the function. The
+    response must have no attributes except those of every response.
     """
     cls = type(response)
     if _CLASSES.get(cls.__name__) is not cls and classes.name_of(cls) is None:
@@ -77,12 +77,12 @@ def why_not_rebuilt(response: Response, classes: KnownClasses) -> str | None:
 
 
 def is_stream(response: Response) -> bool:
-    """Whether the response has no body yet, which is its nature and no mistake."""
+    """Whether the response is a stream or a file, which has no body in memory."""
     return isinstance(response, (StreamingResponse, FileResponse))
 
 
 def describe(response: Response, classes: KnownClasses) -> dict[str, Any]:
-    """Return all of `response` but its body; there must be no reason against storing it."""
+    """Return all of `response` except its body. Check `why_not_stored` and the like before."""
     cls = type(response)
     lines = tuple(headers.end_to_end(response.raw_headers))
     return {
@@ -97,8 +97,8 @@ def restore(
 ) -> Response:
     """Return the response that `describe` described: same class, status, headers, and this body.
 
-    Raises an exception for a description that is anything else, and for one of a class that is none
-    of those `returned` by the function, nor a subclass.
+    Raises an exception for any other description, and if the class is not one of `returned`, the
+    classes that the function returns, or a subclass of one.
     """
     name, media_type = about["class"], about["media_type"]
     cls: type[Response] = _CLASSES.get(name) or classes.stored_as(name, _is_response).cls
@@ -111,10 +111,10 @@ def restore(
 
 
 def kinds_returned_by(func: Callable[..., object]) -> tuple[set[bytes], tuple[type, ...]]:
-    """Return the kinds of records that a function's results have, and the classes of its responses.
+    """Return the kinds of records and the classes of responses that a function's results may have.
 
-    That is what its annotation tells. Where that does not tell, it is any. A record of another kind
-    or class was forged, or the function does not do what it says.
+    They are read from the return annotation; without one, all are allowed. A record of another kind
+    or class is forged, or the function does not return what its annotation says.
     """
     found: set[type] = set()
     for cls in kinds_of(hints_of(func).get(RETURN, object)):
@@ -127,15 +127,15 @@ def kinds_returned_by(func: Callable[..., object]) -> tuple[set[bytes], tuple[ty
 
 
 def _may_be_any(cls: type) -> bool:
-    """Whether instances of `cls` may be those of any other class, too, or bring them."""
+    """Whether an annotation with `cls` allows instances of any class: a protocol, `Awaitable`."""
     is_protocol: bool = getattr(cls, "_is_protocol", False)
     return is_protocol or Any in cls.__mro__ or issubclass(cls, Awaitable)
 
 
 def is_listed(status: int, statuses: Collection[int]) -> bool:
-    """Whether a response with this status is stored: one of success, or one of `statuses`.
+    """Whether a response with this status is stored: 2xx, or one of `statuses`.
 
-    One whose answer is in part only is not, whatever `statuses` say.
+    Statuses of incomplete responses never are, even if `statuses` has them.
     """
     return status not in _IN_PART and (200 <= status < 300 or status in statuses)
 

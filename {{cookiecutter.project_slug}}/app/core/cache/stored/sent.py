@@ -1,12 +1,12 @@
-"""What an endpoint has sent, so that a hit sends it again and renders nothing.
+"""Rendered responses, so that a hit sends stored bytes and renders nothing.
 
-FastAPI renders what an endpoint returns with the response class of the route, and adds what
-dependencies and the endpoint set on the injected response. That differs from request to request,
-and dependencies run on a hit as well. So what is stored is what the response class made: status,
-header lines and body; and on a hit the rest is added as FastAPI does it.
+FastAPI renders the result of an endpoint with the response class of the route. Then it adds the
+headers and the status that dependencies and the endpoint set on the injected response. These differ
+between requests, and dependencies also run on a hit. So only the output of the response class is
+stored: status, header lines and body. On a hit the rest is added as FastAPI does it.
 
-The head of a response, its status and its lines, is one text: most responses have the same few, and
-a head that was read once is not read again.
+The head of a response, its status and header lines, is one text. Most responses have one of a few
+heads, so parsed heads are cached.
 """
 
 import re
@@ -28,17 +28,17 @@ _SHORT = 2048
 
 
 class RenderedResponse(NamedTuple):
-    """What a response class has made of a value."""
+    """The output of a response class: status, header lines and body."""
 
     status: int
     lines: tuple[tuple[bytes, bytes], ...]
     body: bytes
     is_whole: bool = False
-    """Whether it is sent as it is: the endpoint returned it, and FastAPI adds nothing to it."""
+    """Whether the endpoint returned it as a `Response`, so that FastAPI adds nothing to it."""
 
     def response(self, cls: type[Response] = Response) -> Response:
         """Return a response that sends this."""
-        # Not by the constructor: it would render the body once more and add headers of its own.
+        # The constructor is not called: it would render the body again and add headers.
         response = object.__new__(cls)
         response.status_code, response.body, response.background = self.status, self.body, None
         response.raw_headers = [*self.lines]
@@ -46,9 +46,9 @@ class RenderedResponse(NamedTuple):
 
 
 def taken_from(response: Response, injected: Response, status: int) -> RenderedResponse | None:
-    """Return what the response class made, or `None` where that cannot be told or sent again.
+    """Return the output of the response class, or `None` if it is not known or cannot be repeated.
 
-    `status` is the one that the response has without the injected one.
+    `status` is the status of the response before the injected one is applied.
     """
     added = injected.raw_headers
     own = len(response.raw_headers) - len(added)
@@ -58,9 +58,9 @@ def taken_from(response: Response, injected: Response, status: int) -> RenderedR
 
 
 def returned(response: Response) -> RenderedResponse | None:
-    """Return what a response sends that the endpoint itself returned; FastAPI adds nothing to it.
+    """Return the output of a response that the endpoint itself returned.
 
-    `None` where that cannot be told: it is a stream, or sends in a way of its own.
+    `None` if it is not known: it is a stream, or its class has its own way to send.
     """
     return _sent(response, response.status_code, response.raw_headers, is_whole=True)
 
@@ -77,7 +77,7 @@ def _sent(
 
 
 def fits(status: int, lines: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
-    """Whether a body is one that a response with this status and these lines has."""
+    """Whether `body` fits this status and the Content-Length in these lines."""
     length = headers.told_length(lines)
     return length in (None, len(body)) and (is_body_allowed_for_status_code(status) or not body)
 
@@ -85,16 +85,16 @@ def fits(status: int, lines: Iterable[tuple[bytes, bytes]], body: bytes) -> bool
 def _sends_what_it_shows(response: Response) -> bool:
     """Whether a response sends its status, its header lines and its body, and nothing else.
 
-    Its class may be anybody's, but what sends has to be known: that of Starlette's `Response`, or
-    that of its templates, which shows a test client the template besides.
+    Any class is allowed if its `__call__` is that of Starlette's `Response`, or that of its
+    template response, which also passes the template to a test client.
     """
-    templating = sys.modules.get("starlette.templating")  # which needs Jinja to be imported
+    templating = sys.modules.get("starlette.templating")  # an import needs Jinja
     known = (Response, getattr(templating, "_TemplateResponse", Response))
     return any(type(response).__call__ is each.__call__ for each in known)
 
 
 def describe(sent: RenderedResponse) -> dict[str, Any]:
-    """Return all of it but the body."""
+    """Return all of it except the body, as JSON data."""
     lines = "".join([f"\n{name}: {value}" for name, value in headers.as_text(sent.lines)])
     return {_HEAD: f"{sent.status}{_WHOLE if sent.is_whole else ''}{lines}"}
 
@@ -102,7 +102,7 @@ def describe(sent: RenderedResponse) -> dict[str, Any]:
 def restore(
     about: Mapping[str, Any], body: bytes, *, tells_length: bool = True
 ) -> RenderedResponse:
-    """Return what `describe` described; raises an exception for a description that is none."""
+    """Return what `describe` described; raises an exception for an invalid description."""
     text = about[_HEAD]
     read = _head if len(text) <= _SHORT else _head.__wrapped__
     status, lines, length, is_whole = read(text)
@@ -112,11 +112,11 @@ def restore(
 
 
 def response_of(sent: RenderedResponse, injected: Response) -> Response:
-    """Return the response that FastAPI would make now."""
+    """Return the response that FastAPI would make for this request."""
     response = sent.response()
     if sent.is_whole:
         return response
-    if injected.status_code:  # which FastAPI hands out as `None`
+    if injected.status_code:  # it is `None` until somebody sets it
         response.status_code = injected.status_code
         if not is_body_allowed_for_status_code(injected.status_code):
             response.body = b""
@@ -127,7 +127,7 @@ def response_of(sent: RenderedResponse, injected: Response) -> Response:
 
 @lru_cache(maxsize=1024)
 def _head(text: str) -> tuple[int, tuple[tuple[bytes, bytes], ...], int | None, bool]:
-    """Read a head: the status, the lines, the length of the body, and whether it is whole."""
+    """Parse a head: status, lines, length of the body (`None`: any), and `is_whole`."""
     first, *rest = text.split("\n", headers.MOST_LINES + 1)
     status = first.removesuffix(_WHOLE)
     if not _STATUS.fullmatch(status):

@@ -1,14 +1,14 @@
-"""Keys and other text that somebody may have made up, as they are shown in a log.
+"""How the log shows keys and other text that a user may have sent.
 
-One line of log is one line, whatever a key holds: line breaks, sequences that steer a terminal, half
-a character. And it is not long.
+Line breaks, terminal escape sequences and lone surrogates are escaped, so that a log line stays one
+line. Long text is cut.
 """
 
 _MOST = 100
 
 
 class Shown:
-    """Text that is escaped and cut when a line of log needs it, and not before."""
+    """Text that is escaped and cut only if the log line is really written."""
 
     __slots__ = ("_most", "_text")
 

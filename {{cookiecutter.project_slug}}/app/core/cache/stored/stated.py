@@ -1,6 +1,6 @@
-"""What a response says of itself, as a cache that many share understands it: RFC 9111.
+"""What the headers of a response tell a shared cache: RFC 9111.
 
-Its headers are text that anybody may have written. What cannot be read counts as what forbids most.
+The headers may come from anywhere. A value that cannot be parsed counts as the strictest one.
 """
 
 import re
@@ -17,7 +17,7 @@ from . import headers
 from .headers import ByName
 
 _FORBIDDING = ("no-store", "private", "no-cache")
-_DIGITS, _LATEST = 10, 2**31  # seconds: what is more counts as that, RFC 9111, section 1.2.2
+_DIGITS, _LATEST = 10, 2**31  # seconds; larger values count as this one: RFC 9111, section 1.2.2
 _SECONDS = re.compile(r"[0-9]+")
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # a token: RFC 9110, section 5.6.2
 _VALUE = rf'=[ \t]*+({_WORD}|"[^"\\]*+")?+[ \t]*+'
@@ -29,10 +29,10 @@ Directives = dict[str, list[str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a response says about its age.
+    """How long a response says that it is fresh.
 
-    It is fresh for so many seconds from now, `None` if it does not say; zero or less means that it
-    is not fresh even now. Where it may not be stale, it must not be served after that.
+    `fresh_for` is in seconds from now; `None` if the response does not say, zero or less if it is
+    already stale. Unless `may_be_stale`, it must not be served after that.
     """
 
     fresh_for: float | None = None
@@ -42,8 +42,8 @@ class Stated:
 def stated(response: Response) -> Stated:
     """Return how long a response says that it is fresh. Never raises.
 
-    `s-maxage` comes before `max-age`, and that before `Expires`; of several that differ the
-    shortest counts, and what is no number of seconds counts as 0.
+    `s-maxage` comes before `max-age`, and that before `Expires`. Of several values the shortest
+    counts. A value that is not a number of seconds counts as 0.
     """
     lines = headers.by_name(response.raw_headers)
     directives = _directives(lines.get("cache-control", []))
@@ -57,7 +57,7 @@ def stated(response: Response) -> Stated:
 
 
 def why_not_shared(response: Response, varied: Collection[str] = ()) -> str | None:
-    """Return what a response says against being stored for everybody, or `None`. Never raises.
+    """Return why a response must not be stored for everybody, or `None`. Never raises.
 
     `varied` are the names of request headers, in lower case, that the key of the call holds.
     """
@@ -83,7 +83,7 @@ def _varying(lines: ByName) -> set[str]:
 
 
 def _directives(lines: list[str]) -> Directives | None:
-    """Read lines of `Cache-Control`; `None` if they cannot be read."""
+    """Parse lines of `Cache-Control`; `None` if they cannot be parsed."""
     found: Directives = {}
     for line in lines:
         place = 0
@@ -98,7 +98,7 @@ def _directives(lines: list[str]) -> Directives | None:
 
 
 def _may_be_stale(directives: Directives) -> bool:
-    """Whether it may be served after its time; `s-maxage` says no, unless it says how long."""
+    """Whether it may be served stale. With `s-maxage` only if a `stale-*` directive allows it."""
     if "must-revalidate" in directives or "proxy-revalidate" in directives:
         return False
     says_how_long = "stale-while-revalidate" in directives or "stale-if-error" in directives
@@ -117,7 +117,7 @@ def _lifetime(directives: Directives, lines: ByName) -> float | None:
 
 
 def _age(lines: ByName) -> float:
-    """Return how old a response is already, which another server may have made."""
+    """Return the age in seconds; another server may have made the response earlier."""
     made = _date(lines.get("date", [""])[0])
     told = [_seconds(each.strip(), inf) for each in lines.get("age", [])]
     return max([0.0, time.time() - made if made else 0.0, *told])
@@ -133,7 +133,7 @@ def _seconds(text: str | None, otherwise: float = 0.0) -> float:
 
 
 def _date(text: str | None, otherwise: float = 0.0) -> float:
-    """Return a point in time in seconds since 1970, `otherwise` for what is none."""
+    """Return a date in seconds since 1970, or `otherwise` if it cannot be parsed."""
     try:
         when = parsedate_to_datetime(text or "")
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

@@ -1,7 +1,7 @@
-"""What JSON lacks, as an object with one key that begins with `$`: how each type goes there and back.
+"""Types that JSON lacks, as objects with one key that begins with `$`: how to pack and unpack each.
 
-What comes back came from outside, and may be anything. Whatever is not what `pack` makes raises, and
-takes no longer than to read it: sets and dicts are built of members only if those do not collide.
+Data from Redis may be forged. Data that `pack` did not make raises an exception, in about the time
+to parse it: members of sets and keys of dicts are checked for hash collisions first.
 """
 
 import dataclasses
@@ -34,21 +34,21 @@ from .unstorable import UnstorableError, advice
 
 _TAG = "$"
 _ATOMS = frozenset({type(None), bool, int, str})
-"""What JSON says as it is. Not floats: those that are no number it cannot say."""
+"""Types that are plain JSON. Not `float`, because JSON has no NaN and no infinity."""
 _STRINGS, _CONTAINERS = frozenset({str}), frozenset({dict, list})
 _NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 _FACTORIES: dict[str, Any] = {"None": None} | {
     each.__name__: each
     for each in (bool, int, float, str, bytes, list, dict, set, tuple, frozenset, Decimal)
 }
-"""What a `defaultdict` may be filled with, by name."""
+"""The factories that a `defaultdict` may have, by name."""
 
 Pack = Callable[[Any, KnownClasses], object]
 Unpack = Callable[[Any, KnownClasses], Any]
 
 
 def pack(value: object, classes: KnownClasses) -> object:
-    """Return what JSON can say of a value; raises `UnstorableError` where that is not all."""
+    """Return a value as JSON data; raises `UnstorableError` if something would be lost."""
     packer = _PACKERS.get(type(value), _pack_instance)
     try:
         return packer(value, classes)
@@ -57,7 +57,7 @@ def pack(value: object, classes: KnownClasses) -> object:
 
 
 def unpack(value: Any, classes: KnownClasses) -> Any:
-    """Put what the tags mean in their places. Changes `value`, which nobody else has."""
+    """Replace tagged objects by their values. It changes `value` in place."""
     if type(value) is dict:
         if len(value) == 1:
             ((tag, content),) = value.items()
@@ -78,7 +78,7 @@ def _pack_items(value: Iterable[object], classes: KnownClasses) -> list[object]:
 
 
 def _pack_set(value: Iterable[object], classes: KnownClasses) -> list[object]:
-    # In one order whatever order the set was filled in, so that equal sets are equal bytes.
+    # Sorted, so that equal sets are equal bytes.
     return sorted(_pack_items(value, classes), key=to_json)
 
 
@@ -153,7 +153,7 @@ def _then(make: Callable[[Any], Any], read: Unpack) -> Unpack:
 
 
 class _Kind(NamedTuple):
-    """A kind of classes: their tag, and the parts of an instance, there and back."""
+    """A kind of classes: their tag, and how to pack and unpack the parts of an instance."""
 
     tag: str
     has: Callable[[type], bool]
@@ -206,8 +206,8 @@ def _model(parts: list[Any], known: Known, classes: KnownClasses) -> object:
     fields = known.checked(unpack(fields, classes))
     if not _STRINGS.issuperset(map(type, were_set)):
         raise ValueError("the names of fields are texts")
-    # The state that was taken from a valid model: validators that change their input do not run
-    # again, and fields that were not set stay unset.
+    # Only the state is set: validators that change their input must not run again, and fields that
+    # were not set stay unset.
     model: Any = known.cls.__new__(known.cls)
     slots = (set(were_set), unpack(extra, classes), unpack(private, classes))
     model.__setstate__({"__dict__": fields, **dict(zip(MODEL_SLOTS, slots, strict=True))})
@@ -290,7 +290,7 @@ _UNPACKERS: dict[str, Unpack] = {
     "$float": lambda content, _classes: _NOT_FINITE[content],
     "$dict": _pairs,
     "$text": _named_text,
-    "$pguuid": lambda content, _classes: pg_uuid()(content),  # a miss while nobody uses asyncpg
+    "$pguuid": lambda content, _classes: pg_uuid()(content),  # a miss without asyncpg
     **{tag: unpacker for _, tag, _, unpacker in _BUILT_IN},
     **{f"${text.name}": _reading(text) for text in TEXTS.values() if not text.is_named},
     **{kind.tag: _unpacking(kind) for kind in _KINDS},

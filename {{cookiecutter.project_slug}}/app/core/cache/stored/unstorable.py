@@ -1,4 +1,4 @@
-"""What is not stored as a value, and what to do instead."""
+"""Why a value cannot be stored, and what to do instead."""
 
 from dataclasses import is_dataclass
 from enum import Enum
@@ -13,7 +13,7 @@ class UnstorableError(TypeError):
 
 
 def advice(value: object, classes: KnownClasses) -> str:
-    """Return why a value is not stored, and what to do: in a function, or by hand."""
+    """Return why a value is not stored, and what to do, for a decorator or for `set`."""
     cls, give = type(value), "return" if classes.is_of_function else "store"
     name = f"{cls.__module__}.{cls.__qualname__}"
     if is_instrumented(cls):

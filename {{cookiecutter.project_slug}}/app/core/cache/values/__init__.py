@@ -1,6 +1,6 @@
-"""What values, their types and their classes are, and a text for each that is the same everywhere.
+"""Values, types and classes, and for each a text that is the same in every process.
 
-Nothing here knows of functions, keys or Redis.
+Nothing here reads or writes a key, or talks to Redis.
 """
 
 from .attributes import annotation_of

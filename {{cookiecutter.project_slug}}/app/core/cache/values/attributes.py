@@ -1,4 +1,4 @@
-"""What an attribute in a template is: `{user.id}`, by the annotation of the parameter `user`."""
+"""The annotation of an attribute in a template: `{user.id}`, from that of the parameter `user`."""
 
 from enum import Enum
 from typing import Any
@@ -11,9 +11,9 @@ from .remedies import is_of_orm
 
 
 def annotation_of(field: str, annotation: Any) -> Any:
-    """Return the annotation of what a place names; `object` where that is not known.
+    """Return the annotation of a template's field; `object` if it is not known.
 
-    Raises `AttributeError` where it is known that there is no such attribute.
+    Raises `AttributeError` if there is certainly no such attribute.
     """
     if "[" in field:
         return object
@@ -42,7 +42,7 @@ def _attribute(cls: type, name: str) -> Any:
 
 
 def _is_closed(cls: type) -> bool:
-    """Whether all attributes of the instances are known from the class."""
+    """Whether the class tells all attributes of its instances."""
     if issubclass(cls, BaseModel):
         is_plain = getattr(cls, "__getattr__", None) is getattr(BaseModel, "__getattr__", None)
         return is_plain and cls.model_config.get("extra") != "allow"

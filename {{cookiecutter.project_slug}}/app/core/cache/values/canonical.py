@@ -1,11 +1,11 @@
 """Values as bytes that are the same in every process, whatever `PYTHONHASHSEED`.
 
-Each value is written down with its type and its length, so that no two of them read the same: `1`,
-`"1"` and `True` differ, and so do `["a,b"]` and `["a", "b"]`. The order of sets and dicts does not
-matter.
+Each value is written down with its type and its length, so that different values have different
+bytes: `1`, `"1"` and `True` differ, and so do `["a,b"]` and `["a", "b"]`. The order of sets and
+dicts does not matter.
 
-What has no stable identity is refused. A `repr` with a memory address in it would be one until the
-address is used again, for somebody else's object.
+Values without a stable identity raise `UnkeyableError`. A `repr` with a memory address is not
+stable: another object may get the same address later.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from .texts import SECRETS, TEXTS, URL_BASES, pg_uuid
 def canonical(value: object) -> bytes:
     """Return `value` and its type as bytes.
 
-    No two values of different type or content share them, and none is the beginning of another.
+    Values that differ in type or content have different bytes, none a prefix of another.
     Raises `UnkeyableError` for a value without a stable identity.
     """
     return encoded(canonical_text((value,)))
@@ -45,9 +45,9 @@ def canonical(value: object) -> bytes:
 def canonical_text(values: Iterable[Any], unknown: Callable[[Any], str] | None = None) -> str:
     """Return `values`, one after the other, as `canonical` does, but as text.
 
-    `unknown` may write down those that have no identity by themselves. This is on the path of every
-    hit, so the most frequent types are written here, without a call for each. Only exact types are:
-    a subclass may have a `__format__` or a `__len__` of its own.
+    `unknown` may write down those that have no identity by themselves. Every hit runs this, so it
+    writes the most frequent types without a call for each. It checks for exact types, because a
+    subclass may have its own `__format__` or `__len__`.
     """
     written = ""
     for value in values:
@@ -65,7 +65,7 @@ def canonical_text(values: Iterable[Any], unknown: Callable[[Any], str] | None =
 
 
 def encoded(written: str) -> bytes:
-    """Return text as bytes; half a pair of surrogates is no text, but differs from all others."""
+    """Return text as bytes. A lone surrogate is not valid UTF-8, but is encoded without loss."""
     try:
         return written.encode()
     except UnicodeEncodeError:
@@ -78,9 +78,9 @@ def text(value: str) -> bytes:
 
 
 def has_identity(cls: type) -> bool:
-    """Whether instances of `cls` can have an identity: whether `canonical` knows a way.
+    """Whether `canonical` can write down instances of `cls`.
 
-    What they contain may still turn out to have none.
+    It may still raise for a value that an instance contains.
     """
     return cls in _MOST_FREQUENT or cls in _WRITERS or any(has_it(cls) for has_it, _ in _FORMS)
 
@@ -129,8 +129,8 @@ def _default(value: defaultdict[Any, object]) -> str:
     return f"D{canonical_text((value.default_factory,))}{_mapping(value)}"
 
 
-_MOST_FREQUENT = (str, int, type(None))  # which `canonical_text` writes itself
-# Each form tells where it ends: by a length, a number of items, or a character that is not in it.
+_MOST_FREQUENT = (str, int, type(None))  # `canonical_text` writes these itself
+# The end of each form is known from a length, a number of items, or a character not in the form.
 _WRITERS: dict[type, Callable[[Any], str]] = {
     bool: lambda value: "t" if value else "f",
     float: lambda value: f"d{value.hex()};",
@@ -150,10 +150,10 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
 
 
 def _instance(value: Any, unknown: Callable[[Any], str] | None = None) -> str:
-    """Write down an instance of a class: the class, then what makes the instance what it is."""
+    """Write down an instance of a class: the class, then the parts that identify the instance."""
     cls: type = type(value)
     form = _form_of(cls)
-    if form is not None and form[0] is not cls:  # but a class that calls itself equal to it
+    if form is not None and form[0] is not cls:  # the cache found an equal class
         form = _form_of.__wrapped__(cls)
     if form is not None:
         _, head, parts = form
@@ -168,17 +168,17 @@ def _instance(value: Any, unknown: Callable[[Any], str] | None = None) -> str:
 
 
 Form = tuple[type, str, Callable[[Any], Iterable[object]]]
-"""A class, what its instances begin with, and what of one follows: always as many values."""
+"""A class, the head of its form, and a function that returns a fixed number of parts."""
 
 
 @lru_cache(maxsize=1024)
 def _form_of(cls: type) -> Form | None:
-    """Return how instances of `cls` are written down, if there is a way."""
+    """Return the form of instances of `cls`, or `None` if there is none."""
     return next((form(cls) for has_it, form in _FORMS if has_it(cls)), None)
 
 
 def _form(cls: type, parts: Callable[[Any], Iterable[object]], names: Sequence[str] = ()) -> Form:
-    # A class that has a `__cache_key__` says itself what tells its instances apart.
+    # A class with a `__cache_key__` defines the identity of its instances itself.
     if not callable(getattr(cls, "__cache_key__", None)):
         refuse_unfound(cls)
     head = f"o{_text(cls.__module__)}{_text(class_name(cls))}"
@@ -232,7 +232,7 @@ def _fields_form(cls: type, fields: Iterable[Any]) -> Form:
 
 
 def _exact_form(cls: type, part: Callable[[Any], object], *attributes: str) -> Form:
-    """Write down a part that is all there is, unless an instance has attributes besides."""
+    """Write down one part; raises `UnkeyableError` for an instance with more attributes."""
 
     def parts(value: object) -> Iterable[object]:
         refuse_more(value, *attributes)
@@ -246,13 +246,13 @@ def _form_by(part: Callable[[Any], object]) -> Callable[[type], Form]:
 
 
 def _class_parts(cls: type) -> object:
-    """Return what a class is known by: its name, if it is found by that."""
+    """Return module and name of a class; raises `UnkeyableError` if these do not lead to it."""
     refuse_unfound(cls)
     return cls.__module__, class_name(cls)
 
 
 def _member(value: Enum) -> object:
-    """Return what a member of an enum is known by: its name, and its value where that has one."""
+    """Return the name of an enum's member, and its value if that has an identity."""
     try:
         return value.name, canonical_text((value.value,))
     except UnkeyableError:
@@ -263,7 +263,7 @@ def _is_subclass(*kinds: type) -> Callable[[type], bool]:
     return lambda cls: issubclass(cls, kinds)
 
 
-# What makes an instance what it is, by the first of these that holds.
+# The identity of an instance. The first condition that is true counts.
 _FORMS: tuple[tuple[Callable[[type], bool], Callable[[Any], Form]], ...] = (
     (_is_subclass(type), _form_by(_class_parts)),
     (

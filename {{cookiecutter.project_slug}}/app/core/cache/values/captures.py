@@ -1,8 +1,8 @@
-"""What a function captured from the function that made it, written down for its identity.
+"""The variables that a closure captured, written down for the identity of the function.
 
-Plain data is written as `canonical` does it. A function is its name, and its code and captures, too,
-if it was made in another function. What is neither has no identity: an engine, a client, a class that
-was made in a function. So has an empty list, which somebody will fill.
+`canonical` writes plain data. Of a captured function, the name is written, and if it was made in
+another function, also its code and captures. Other objects have no identity: an engine, a client,
+a class that was made in a function. Nor has an empty list, because it will be filled later.
 """
 
 import logging
@@ -40,14 +40,14 @@ FILLED_LATER = (list, dict, set, bytearray)
 
 
 class Variable(NamedTuple):
-    """What a variable holds, and the objects in it that have no identity."""
+    """The value of a variable, written down, and the objects in it that have no identity."""
 
     name: str
     written: bytes
     objects: list[object]
 
     def is_same(self, other: "Variable") -> bool:
-        """Whether two variables hold equal values, and the very same objects."""
+        """Whether two variables hold equal values and identical objects."""
         pairs = zip(self.objects, other.objects, strict=False)
         return (
             self.written == other.written
@@ -60,10 +60,10 @@ _NONE = Variable("", b"", [])
 
 
 class Captures:
-    """What a function is: its name, its code, and what it captured.
+    """The identity of a function: its name, its code, and the variables that it captured.
 
-    `ignored` are the parameters that are no part of its keys: what FastAPI calls for them counts.
-    `before` is what was captured earlier: what had no identity then has none now.
+    `ignored` are the parameters that are not in its keys; their defaults and dependencies count.
+    `before` are earlier captures: objects that had no identity then have none now.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Captures:
     ) -> None:
         known = [] if before is None else before.objects
         self.has_more = any(map(_has_more, chain(func)))
-        """Whether it is more than its own name says, as a closure is, and what wraps another."""
+        """Whether its name says too little: a closure, or a function that wraps another one."""
         self.is_local = self.has_more and not is_alone(func, is_defined=before is not None)
-        """Whether there may be several functions of its name."""
+        """Whether there may be several functions with its name."""
         self.variables = [
             Variable(name, *_written(value, known))
             for name, value in [*_variables(func), *_dependencies(func, ignored)]
@@ -88,17 +88,17 @@ class Captures:
 
     @property
     def objects(self) -> list[object]:
-        """What was captured that has no identity."""
+        """The captured objects that have no identity."""
         return [each for variable in self.variables for each in variable.objects]
 
     def changed(self, now: "Captures") -> list[str]:
-        """Return the variables that are not what they were."""
+        """Return the names of the variables that have changed."""
         pairs = zip_longest(self.variables, now.variables, fillvalue=_NONE)
         return [one.name or other.name for one, other in pairs if not one.is_same(other)]
 
 
 def _variables(func: Any) -> Iterator[tuple[str, object]]:
-    """Yield what a function, and those that it wraps, captured: by the name of the variable."""
+    """Yield the names and values that a function, and those that it wraps, captured."""
     if isinstance(func, MethodType):
         yield "'self'", func.__self__
         func = func.__func__
@@ -133,7 +133,7 @@ def _is_of_cache(func: FunctionType) -> bool:
 
 
 def _cells(func: FunctionType) -> Iterator[tuple[str, CellType | None]]:
-    """Yield the cells of a function; `None` in place of what its own name says already."""
+    """Yield the cells of a function, with `None` for the function itself and its class."""
     if not _is_of_cache(func):
         for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
             yield name, None if _is_its_own(func, name, cell) else cell
@@ -149,7 +149,7 @@ def _is_its_own(func: FunctionType, name: str, cell: CellType) -> bool:
 
 
 def _dependencies(func: Any, ignored: Collection[str]) -> Iterator[tuple[str, object]]:
-    """Yield what these parameters have by default, and what FastAPI calls: neither is in a key."""
+    """Yield the defaults and the dependencies of ignored parameters: neither is in the key."""
     if not ignored:
         return
     parameters, hints = signature_of(func).parameters, hints_of(func)
@@ -174,12 +174,12 @@ def _written(value: object, known: Collection[object]) -> tuple[bytes, list[obje
 def _content(cell: CellType | None) -> object:
     try:
         return None if cell is None else cell.cell_contents
-    except ValueError:  # it has none yet
+    except ValueError:  # the variable has no value yet
         return cell
 
 
 class _Writer:
-    """Writes down a value; `objects` are those in it that have no identity, as `known` have."""
+    """Writes down a value. `objects` are those in it without an identity, as are all of `known`."""
 
     def __init__(self, known: Collection[object]) -> None:
         self.objects: list[object] = []
@@ -196,7 +196,7 @@ class _Writer:
             return self._object(value)
         try:
             return canonical(value)
-        except Exception:  # of a `__cache_key__`, too
+        except Exception:  # a `__cache_key__` may raise anything
             return self._by_parts(value)
 
     def _by_parts(self, value: Any) -> bytes:
@@ -210,7 +210,7 @@ class _Writer:
             return self._object(value)
         number = len(self._seen)
         place, _ = self._seen.setdefault(id(value), (number, value))
-        if place != number:  # it was written before, or contains itself
+        if place != number:  # it occurs twice, or contains itself
             return b"^%d;" % place
         written = b"".join(map(self.write, parts))
         return text(type(value).__name__) + canonical(len(parts)) + written
@@ -221,7 +221,7 @@ class _Writer:
 
 
 def _parts(value: Any) -> list[Any] | None:
-    """Return what a value consists of; `None` where that is not known."""
+    """Return the parts of a value; `None` if they are not known."""
     if _decides_nothing(type(value)) or value is ...:
         return []
     if isinstance(getattr(value, "__qualname__", None), str) and is_found(value):
@@ -246,12 +246,12 @@ def _parts_of_function(func: FunctionType) -> list[Any]:
 
 
 def _attributes(func: FunctionType) -> list[Any]:
-    """Return what somebody has set on a function. Not what Python, or FastAPI, keeps there."""
+    """Return the attributes of a function, without those of Python such as `__wrapped__`."""
     return [each for each in vars(func).items() if not each[0].startswith("__")]
 
 
 def _parts_of_field(field: Any) -> list[Any]:
-    """Return what a field, or a parameter of FastAPI, was given; what is written later says nothing."""
+    """Return the arguments of a field or a FastAPI parameter, not what was set on it later."""
     given, more = getattr(field, "_attributes_set", None), tuple(field.metadata)
     return [type(field), given, more, getattr(field, "convert_underscores", None)]
 
@@ -279,7 +279,7 @@ _PARTS: tuple[tuple[Any, Callable[[Any], list[Any] | None]], ...] = (
 
 
 def _written_code(code: CodeType) -> bytes:
-    """Write down what code does. Not its file nor its lines, which change with every comment."""
+    """Write down code, without its file and line numbers, which change with every comment."""
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     written = canonical([code.co_code, code.co_exceptiontable, *names, *counts])
@@ -292,7 +292,7 @@ def _written_code(code: CodeType) -> bytes:
 
 
 def _decides_nothing(cls: type) -> bool:
-    """Whether no instance of a class says anything of a result: the cache's own, and locks."""
+    """Whether instances of a class never affect a result: the cache's own objects, and locks."""
     if any(f"{base.__module__}.".startswith(PACKAGE) for base in cls.__mro__):
         return True
     return cls.__name__ in _LOCKS and cls.__module__.partition(".")[0] in _MODULES_OF_LOCKS

@@ -1,7 +1,7 @@
-"""The classes that a return annotation names: the only ones that a stored value may come back as.
+"""The classes that a return annotation names. Stored values come back only as one of these.
 
-What Redis says is matched against this list and never imported, so that bytes from outside can
-not choose a class.
+A class name in a record is looked up in this list and never imported, so that bytes from Redis
+cannot choose a class.
 """
 
 import dataclasses
@@ -21,25 +21,25 @@ from .names import class_name, described
 from .state import MODEL_SLOTS, UnkeyableError, Whole, is_named_tuple
 from .texts import Text, texts_of
 
-_MOST_ALIASES = 100  # a class may name itself with ever other parameters
+_MOST_ALIASES = 100  # a class may name itself with new parameters, without end
 
 
 class Known(NamedTuple):
-    """A class under the name under which its instances are stored."""
+    """A class, and the name under which its instances are stored."""
 
     cls: Any
     name: str
     whole: Whole | None
-    """What reads the state of its instances; of models and dataclasses."""
+    """Reads the state of its instances; only for models and dataclasses."""
 
     def state_of(self, value: object) -> dict[str, Any]:
-        """Return the state of an instance; raises `UnkeyableError` where it is not seen whole."""
+        """Return the state of an instance; raises `UnkeyableError` if it is not all visible."""
         if self.whole is None:
             raise UnkeyableError(f"a {self.cls.__qualname__} cannot be seen as a whole")
         return dict(self.whole.of(value))
 
     def checked(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return what may be the fields of an instance; raises `ValueError` for anything else."""
+        """Return `fields`; raises `ValueError` if they cannot be those of an instance."""
         whole = self.whole
         if whole is None or not whole.required <= fields.keys() <= whole.fields.keys():
             raise ValueError("these are not the fields of the class")
@@ -49,43 +49,43 @@ class Known(NamedTuple):
 class KnownClasses:
     """The dataclasses, Pydantic models, named tuples, enums and responses in an annotation.
 
-    Those in the fields of these are known as well, and in those of a `TypedDict`.
+    This includes the classes of their fields, and of the fields of a `TypedDict`.
     """
 
     def __init__(self, annotation: object = None, *, is_of_function: bool = True) -> None:
         self._annotation, self.is_of_function = annotation, is_of_function
         self.texts: dict[str, Text] = {}
-        """What of `TEXTS` it names, by name."""
+        """The types of `TEXTS` that the annotation names, by name."""
         self._shapes: dict[str, str] = {}
         self.aliases: dict[str, object] = {}
-        """The generic dataclasses with parameters, `Page[User]`, by what they are written down as."""
+        """The generic dataclasses with parameters, `Page[User]`, by their description."""
         found: dict[int, Known] = {}
         self._collect(annotation, {}, found)
-        # Two classes of one name cannot be told apart when they come back: neither is stored.
+        # Two classes with the same name would be confused when they come back: neither is stored.
         times = Counter(known.name for known in found.values())
-        # By address, for a class may call itself equal to another.
+        # By address, because a metaclass may define equality.
         self._known = {place: each for place, each in found.items() if times[each.name] == 1}
         self._by_name = {known.name: known for known in self._known.values()}
 
     @classmethod
     def returned_by(cls, func: Callable[..., object]) -> "KnownClasses":
-        """Collect from the return annotation of `func`; none where it cannot be resolved."""
+        """Collect from the return annotation of `func`; none if it cannot be resolved."""
         try:
             return cls(hints_of(func).get(RETURN))
-        except Exception:  # a class may answer in many ways to the question what it is
+        except Exception:  # code of a class or metaclass may raise anything
             return cls()
 
     def fingerprint(self) -> str:
         """Return the annotation and the shape of its classes as text, the same in every process.
 
-        It changes when a field is added, removed, renamed or gets another type, so that it can
-        keep apart what code of two versions has stored.
+        It changes when a field is added, removed, renamed or gets another type. So it keeps apart
+        the entries of two versions of the code.
         """
         shapes = [f"{name}({shape})" for name, shape in self._shapes.items()]
         return "|".join([described(self._annotation), *sorted(shapes)])
 
     def known(self, cls: type) -> Known | None:
-        """Return what is known of exactly `cls`, or `None`."""
+        """Return the entry of exactly `cls`, or `None`."""
         return self._known.get(id(cls))
 
     def name_of(self, cls: type) -> str | None:
@@ -94,14 +94,14 @@ class KnownClasses:
         return None if known is None else known.name
 
     def stored_as(self, name: str, kind: Callable[[type], bool]) -> Known:
-        """Return what is known of a class of this kind; raises `KeyError` for any other name."""
+        """Return the entry of a class of this kind; raises `KeyError` for any other name."""
         known = self._by_name[name]
         if not kind(known.cls):
             raise KeyError(name)
         return known
 
     def _collect(self, annotation: Any, seen: dict[int, Any], found: dict[int, Known]) -> None:
-        """Collect from an annotation. `seen` holds what it names, so that no address is reused."""
+        """Collect from an annotation. `seen` keeps the objects alive, so that no id is reused."""
         if id(annotation) in seen:
             return
         seen[id(annotation)] = annotation
@@ -121,7 +121,7 @@ class KnownClasses:
             self._collect(part, seen, found)
 
     def _of_alias(self, alias: Any, origin: Any, arguments: tuple[Any, ...]) -> Iterable[object]:
-        """Note `Page[User]`; return what its fields are with these parameters."""
+        """Note `Page[User]`; return the annotations of its fields with these parameters."""
         name = described(alias)
         if name in self.aliases or len(self.aliases) >= _MOST_ALIASES:
             return ()
@@ -130,7 +130,7 @@ class KnownClasses:
         return [_with(given, hint) for hint in _fields(origin).values()]
 
     def _of_class(self, cls: type, found: dict[int, Known]) -> Iterable[object]:
-        """Note a class, if it is one that is stored; return what its fields are."""
+        """Note a class, if its instances can be stored; return the annotations of its fields."""
         self.texts |= texts_of(cls)
         is_model = issubclass(cls, BaseModel)
         has_state = is_model or dataclasses.is_dataclass(cls)
@@ -147,7 +147,7 @@ class KnownClasses:
 
 
 def _behind(annotation: Any) -> list[Any]:
-    """Return what stands behind a `NewType`, a `type` alias, a type variable."""
+    """Return the types that a `NewType`, a `type` alias or a type variable stands for."""
     behind = [
         getattr(annotation, name, None)
         for name in ("__supertype__", "__value__", "__bound__", "__default__")
@@ -156,7 +156,7 @@ def _behind(annotation: Any) -> list[Any]:
 
 
 def _with(given: dict[Any, Any], hint: Any) -> Any:
-    """Return an annotation with these parameters in their places."""
+    """Return an annotation with its type variables replaced by these types."""
     parameters = getattr(hint, "__parameters__", ())
     if isinstance(hint, typing.TypeVar):
         return given.get(hint, hint)
@@ -166,9 +166,9 @@ def _with(given: dict[Any, Any], hint: Any) -> Any:
 
 
 def _fields(cls: Any) -> dict[str, Any]:
-    """Return the fields of a class, and their types."""
+    """Return the fields of a class with their types."""
     if issubclass(cls, BaseModel):
-        if not cls.__pydantic_complete__:  # it names a class that was not there yet
+        if not cls.__pydantic_complete__:  # it names a class that did not exist yet
             with suppress(Exception):
                 cls.model_rebuild(raise_errors=False)
         return {name: field.annotation for name, field in cls.model_fields.items()}
@@ -182,4 +182,4 @@ def _fields(cls: Any) -> dict[str, Any]:
 
 NO_CLASSES = KnownClasses()
 BY_HAND = KnownClasses(is_of_function=False)
-"""For what is stored by hand: there is no annotation in which a class could be named."""
+"""For `set` and the like, where no annotation can name a class."""

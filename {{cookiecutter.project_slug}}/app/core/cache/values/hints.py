@@ -1,7 +1,7 @@
-"""A function's signature, and what its annotations mean, each resolved for itself.
+"""The signature of a function, and its annotations, each resolved separately.
 
-A name that exists for type checkers only, behind `TYPE_CHECKING`, cannot be resolved at run time. It
-leaves out the one annotation that it stands in, and no other.
+A name that is imported under `TYPE_CHECKING` cannot be resolved at run time. Only the annotation
+that uses it is left out.
 """
 
 import inspect
@@ -18,21 +18,21 @@ RETURN = "return"
 
 
 def signature_of(func: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature of `func`, whatever its annotations are; as FastAPI sees it."""
-    if sys.version_info >= (3, 14):  # annotations are evaluated when they are asked for
-        late = import_module("annotationlib")  # it is not there before
+    """Return the signature of `func` as FastAPI sees it; annotations may have unknown names."""
+    if sys.version_info >= (3, 14):  # annotations are evaluated lazily
+        late = import_module("annotationlib")  # older versions do not have it
         return inspect.signature(func, annotation_format=late.Format.FORWARDREF)
     return inspect.signature(func)
 
 
 def hints_of(func: Callable[..., Any], *, include_extras: bool = True) -> dict[str, Any]:
-    """Return what the annotations of `func` mean, by parameter, and by "return" for the result.
+    """Return the resolved annotations of `func`, by parameter, and by "return" for the result.
 
-    What cannot be resolved is left out. `Annotated` stays as it is, or is taken away.
+    Those that cannot be resolved are left out. Without `include_extras`, `Annotated` is removed.
     """
     try:
         signature = signature_of(func)
-    except (TypeError, ValueError):  # a callable that has none
+    except (TypeError, ValueError):  # a callable without a signature
         return {}
     annotations = {name: each.annotation for name, each in signature.parameters.items()}
     annotations[RETURN] = signature.return_annotation
@@ -43,7 +43,7 @@ def hints_of(func: Callable[..., Any], *, include_extras: bool = True) -> dict[s
 
 
 def hints_of_class(cls: Any) -> dict[str, Any]:
-    """Return what the annotations of a class mean. What cannot be resolved is left out."""
+    """Return the resolved annotations of a class. Those that cannot be resolved are left out."""
     with suppress(Exception):
         return typing.get_type_hints(cls, include_extras=True)
     found: dict[str, Any] = {}
@@ -64,7 +64,7 @@ def _resolved(
     found: dict[str, Any] = {}
     for name, annotation in annotations.items():
         one = SimpleNamespace(__annotations__={name: annotation})
-        with suppress(Exception):  # a name that exists for type checkers only fails in many ways
+        with suppress(Exception):  # a name of `TYPE_CHECKING` may fail in many ways
             found |= typing.get_type_hints(one, names, known, include_extras=include_extras)
     return found
 
@@ -74,6 +74,6 @@ def captured(func: Callable[..., Any]) -> dict[str, Any]:
     names = getattr(getattr(func, "__code__", None), "co_freevars", ())
     found = {}
     for name, cell in zip(names, getattr(func, "__closure__", None) or (), strict=False):
-        with suppress(ValueError):  # it has no value yet
+        with suppress(ValueError):  # the variable has no value yet
             found[name] = cell.cell_contents
     return found

@@ -1,4 +1,4 @@
-"""What the parameters of a function are: the classes that an annotation names, and who fills them in."""
+"""The classes that an annotation names, and the parameters that FastAPI fills in."""
 
 import typing
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _INJECTED = (HTTPConnection, Response, BackgroundTasks)
 
 
 def kinds_of(annotation: Any) -> list[type]:
-    """Return the classes that an annotation stands for; `object` where that is not known."""
+    """Return the classes that an annotation stands for; `object` if that is not known."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         return kinds_of(typing.get_args(annotation)[0])
@@ -33,7 +33,7 @@ def kinds_of(annotation: Any) -> list[type]:
 
 
 def injected(signature: Signature, hints: Mapping[str, Any]) -> list[str]:
-    """Return the parameters that are, by their annotations, objects of this very request."""
+    """Return the parameters that may be objects of the current request, by their annotations."""
     return [
         name
         for name in signature.parameters
@@ -42,7 +42,7 @@ def injected(signature: Signature, hints: Mapping[str, Any]) -> list[str]:
 
 
 def from_dependencies(signature: Signature, hints: Mapping[str, Any]) -> list[str]:
-    """Return the parameters that FastAPI fills in from dependencies, as far as can be seen."""
+    """Return the parameters that have a dependency in their default or annotation."""
     return [
         name
         for name, parameter in signature.parameters.items()

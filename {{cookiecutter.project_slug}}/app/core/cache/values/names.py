@@ -1,9 +1,9 @@
 """Names of classes and annotations, as text that is the same in every process.
 
-`Page[User]` and `Page[Item]` have different names, whether `Page` is a model of Pydantic, which makes
-a class of each, or a dataclass, of which `typing` makes aliases.
+`Page[User]` and `Page[Item]` have different names. This holds for Pydantic models, where each is a
+class, and for dataclasses, where each is an alias of `typing`.
 
-A class that was made in a function is not found by its name, and there may be others of that.
+A class that was made in a function is not found by its name, and others may have the same name.
 """
 
 import inspect
@@ -17,11 +17,11 @@ from typing import Any
 from .state import UnkeyableError
 
 LOCAL = "<"  # as in `<locals>` and `<lambda>`
-_HEAP = 1 << 9  # the flag of classes that were made by Python code
+_HEAP = 1 << 9  # `Py_TPFLAGS_HEAPTYPE`: the class was made at run time
 
 
 def class_name(cls: type) -> str:
-    """Return the name of a class, with its parameters, without that of its module."""
+    """Return the name of a class with its type parameters, without its module."""
     made_of: Any = getattr(cls, "__pydantic_generic_metadata__", None)
     if not made_of or made_of["origin"] is None:
         return cls.__qualname__
@@ -29,7 +29,7 @@ def class_name(cls: type) -> str:
 
 
 def described(annotation: Any) -> str:
-    """Write down an annotation. Not by `repr`, in which an address may stand."""
+    """Write down an annotation. A `repr` would not do: it may contain an address."""
     if isinstance(annotation, (str, list, tuple)):
         return repr(annotation) if isinstance(annotation, str) else f"[{_all(annotation)}]"
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -56,9 +56,9 @@ def _choice(value: object) -> str:
 
 
 def is_found(value: Any) -> bool:
-    """Whether a function or a class is what its module has under its name."""
+    """Whether the module and name of a function or class lead to this very object."""
     if isinstance(value, type) and value.__module__ == "builtins" and not value.__flags__ & _HEAP:
-        return True  # as the class of `None`
+        return True  # `NoneType`, for example, is not in `builtins`
     found: Any = sys.modules.get(getattr(value, "__module__", None) or "")
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
@@ -71,7 +71,7 @@ def is_imported(module: ModuleType) -> bool:
 
 
 def chain(func: Any) -> Iterator[Any]:
-    """Yield a function, what it wraps, and so on; what is a proxy is not asked for that."""
+    """Yield a function, the one that it wraps, and so on. It runs no `__getattr__` of a proxy."""
     seen: dict[int, Any] = {}
     while func is not None and id(func) not in seen:
         yield seen.setdefault(id(func), func)
@@ -85,8 +85,8 @@ def chain(func: Any) -> Iterator[Any]:
 def is_alone(func: Any, *, is_defined: bool) -> bool:
     """Whether a function is, with its decorators, the only one of its name.
 
-    So it is if its module has it under that name. While it is being decorated, it has not: then
-    its module must not have, either, what it wraps, which others may wrap, too.
+    It is if its module has it under that name. During its decoration the module does not have it
+    yet. Then the module must not have the innermost function either, since others may wrap that.
     """
     *_, made = chain(func)
     if not isinstance(made, FunctionType) or LOCAL in made.__code__.co_qualname:
@@ -101,7 +101,7 @@ def is_alone(func: Any, *, is_defined: bool) -> bool:
 
 
 def refuse_unfound(annotation: Any) -> None:
-    """Raise for a class that is not found by its name, alone or in an annotation."""
+    """Raise `UnkeyableError` if a class, or one in an annotation, is not found by its name."""
     if not _are_found(annotation):
         name = getattr(annotation, "__qualname__", None) or described(annotation)
         raise UnkeyableError(

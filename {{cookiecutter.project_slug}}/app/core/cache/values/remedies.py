@@ -1,7 +1,7 @@
-"""What to do about a call that has no key: every message takes its advice from here.
+"""The advice in messages about calls that have no key.
 
-The first advice is one that cannot hurt. `ignore=` can, where the parameter decides about the
-result, and comes last, with what it does.
+The first advice is always safe. `ignore=` is not safe if the parameter affects the result, so it
+comes last, with its effect.
 """
 
 import re
@@ -17,9 +17,9 @@ _ORM = ("_sa_instance_state", "__mapper__", "__table__", "_sa_class_manager")
 
 
 def of_parameter(name: str, kind: type = object, others: Collection[str] = ()) -> str:
-    """Return what may be done about a parameter that cannot be part of a key.
+    """Return advice about a parameter that cannot be part of a key.
 
-    `kind` is its class, as far as it is known, and `others` are the parameters that count besides.
+    `kind` is its class, if known. `others` are the other parameters in the key.
     """
     if issubclass(kind, HTTPConnection):
         return (
@@ -39,7 +39,7 @@ def of_parameter(name: str, kind: type = object, others: Collection[str] = ()) -
 
 
 def of_text(name: str, parameters: Collection[str]) -> str:
-    """Return what may be done about a value that has no text which could stand in a key."""
+    """Return advice about a value that has no text for a key."""
     taken = ", ".join(parameters) or name
     return (
         f"name an attribute of it that has one, give its class a __cache_key__ method, or write "
@@ -48,21 +48,21 @@ def of_text(name: str, parameters: Collection[str]) -> str:
 
 
 def key_of_one(name: str, kind: type = object, others: Collection[str] = ()) -> str:
-    """Return an example of a `key=` in which an attribute stands for the object."""
+    """Return an example of a `key=` that has an attribute in place of the object."""
     others = [other for other in others if other != name] or (["id"] if name in METHODS else [])
     places = [f"{{{name}.{attribute_of(name, kind)}}}", *(f"{{{other}}}" for other in others)]
     return f'key="{":".join(places)}"'
 
 
 def attribute_of(name: str, kind: type = object) -> str:
-    """Return which attribute of an object may stand for it, in an example."""
+    """Return the attribute that an example has in place of an object."""
     if name in METHODS and not is_of_orm(kind):
         return "table"
     return "scope_str" if issubclass(kind, SecurityScopes) else "id"
 
 
 def leave_out(name: str) -> str:
-    """Return the advice that comes last, and what it does."""
+    """Return the last advice, `ignore=`, with its effect."""
     return (
         f'only if {name} never decides about the result, ignore=("{name}",): '
         f"everybody then shares one entry, whatever {name} is"
@@ -70,12 +70,12 @@ def leave_out(name: str) -> str:
 
 
 def is_of_orm(kind: type) -> bool:
-    """Whether an ORM instruments the instances of a class."""
+    """Whether a class belongs to an ORM."""
     return any(hasattr(kind, name) for name in _ORM)
 
 
 def kind_of(why: str) -> str:
-    """Return a message without the values in it: what it is about, not which call it was."""
+    """Return a message without its values, which is the same for all calls with this problem."""
     about = why.partition(": ")[0]
     if not about.startswith("parameter "):
         about = _VALUES.sub("_", about)

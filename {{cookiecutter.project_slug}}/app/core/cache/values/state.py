@@ -1,11 +1,11 @@
-"""The whole state of an object, or none of it.
+"""Reads the whole state of an object, or refuses.
 
-An instance is what stands in its `__dict__` and in the slots of its classes. Where that is more than
-the fields of its class, or where a part of it lies below Python, nothing is said of the instance: a
-part of its state would make two different instances look alike.
+The state of an instance is its `__dict__` and the slots of its classes. `UnkeyableError` is raised
+if that is more than the fields of its class, or if a part of it is in C and not visible. With only
+a part of the state, two different instances would look equal.
 
-What an ORM instruments is never looked into: its state lies in a session, and to read an attribute of
-it may ask the database. So attributes are not read here, but what they stand in.
+Instances of an ORM are refused: their state is in a session, and reading an attribute may query the
+database. So this module never reads attributes, but `__dict__` and slots.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,9 +17,9 @@ ALIAS = "__orig_class__"
 """Where `typing` notes that an instance was made by `Page[User](...)`."""
 
 MODEL_SLOTS = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
-"""What Pydantic keeps of a model besides its fields."""
+"""The slots of a Pydantic model that are not fields."""
 
-_INSTRUMENTED = ("_sa_instance_state", "_sa_class_manager")  # of SQLAlchemy, and what builds on it
+_INSTRUMENTED = ("_sa_instance_state", "_sa_class_manager")  # of SQLAlchemy and libraries on it
 _WORD = object.__basicsize__ // 2  # bytes of a pointer; an object begins with two
 
 
@@ -28,31 +28,31 @@ class UnkeyableError(TypeError):
 
 
 def is_instrumented(cls: type) -> bool:
-    """Whether an ORM keeps the state of a class's instances."""
+    """Whether an ORM keeps the state of the instances of a class."""
     return any(mark in vars(base) for base in cls.__mro__ for mark in _INSTRUMENTED)
 
 
 def has_text(cls: type) -> bool:
-    """Whether a class says what the text of its instances is."""
+    """Whether a class, or a base other than `object`, has its own `__str__`."""
     return any("__str__" in vars(base) for base in cls.__mro__[:-1])
 
 
 def is_named_tuple(cls: type) -> bool:
-    """Whether a class is a tuple of named items, whose instances have no slots besides."""
+    """Whether a class is a named tuple whose instances have no further slots."""
     plain = tuple.__basicsize__ + (cls.__dictoffset__ != 0) * _WORD
     return issubclass(cls, tuple) and hasattr(cls, "_fields") and cls.__basicsize__ <= plain
 
 
 def refuse_more(value: object, *names: str) -> None:
-    """Raise for an instance with attributes of its own besides these. Slots are not looked at."""
+    """Raise `UnkeyableError` if the `__dict__` of an instance has other names than these."""
     if not getattr(value, "__dict__", {}).keys() <= set(names):
         raise UnkeyableError(f"this {type(value).__qualname__} has attributes of its own")
 
 
 class Whole:
-    """Reads and restores the state of the instances of exactly `cls`, which has these fields.
+    """Reads and restores the state of instances of exactly `cls`, which has these fields.
 
-    `besides` are slots that are no fields: those of a model, which may lack any of its fields.
+    `besides` are the slots of a model that are not fields. A model may lack any of its fields.
     """
 
     def __init__(self, cls: type, fields: Collection[str], besides: Collection[str] = ()) -> None:
@@ -65,21 +65,21 @@ class Whole:
         self.required = frozenset(
             name for name in fields if not besides and (name in slots or not hasattr(cls, name))
         )
-        """The fields for which the class has no default that would stand in."""
+        """The fields that an instance must have: the class has no default for them."""
         self._has_dict_only = self.is_open and bool(cls.__dictoffset__) and not slots
         self.is_usual_model = self.is_open and slots == {*MODEL_SLOTS} == {*besides}
-        """Whether instances are models without slots of their own."""
+        """Whether instances are models without further slots."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the state of instances can be seen as a whole."""
+        """Whether all state of instances is visible from Python."""
         return self._why_not is None
 
     def of(self, value: Any) -> dict[str, Any]:
-        """Return the state of an instance: the fields that it has, and `ALIAS`, if there is one.
+        """Return the state of an instance: the fields that it has, and `ALIAS`, if it has one.
 
-        It is not to be changed. What a `cached_property` remembers is left out: it follows from
-        the rest. Raises `UnkeyableError` for an instance that has more.
+        Do not change the returned dict. Values of a `cached_property` are left out, because they
+        are computed from the rest. Raises `UnkeyableError` for an instance with more state.
         """
         if self._has_dict_only and value.__dict__.keys() == self._names:
             return value.__dict__  # type: ignore[no-any-return] # as most are
@@ -89,7 +89,7 @@ class Whole:
         for name, slot in self._slots:
             try:
                 state[name] = slot.__get__(value)
-            except AttributeError:  # it is empty
+            except AttributeError:  # the slot is empty
                 continue
         if not state.keys() <= self._names:
             self._leave_out(state)
@@ -109,7 +109,7 @@ class Whole:
             raise UnkeyableError(f"this {_named(self.cls)} has state that is no field: {names}")
 
     def restore(self, value: Any, state: Mapping[str, Any]) -> None:
-        """Give an instance without state the state of another."""
+        """Set the state of a new instance that has none."""
         if self._has_dict_only:
             value.__dict__.update(state)
             return
@@ -131,7 +131,7 @@ def _slots(cls: type) -> list[tuple[str, Any]]:
 
 
 def _derived(cls: type) -> frozenset[str]:
-    """Return the names of what is computed from the rest of an instance and remembered there."""
+    """Return the names of the cached properties of a class."""
     found: dict[str, object] = {}
     for base in reversed(cls.__mro__):
         found.update(vars(base))
@@ -139,7 +139,7 @@ def _derived(cls: type) -> frozenset[str]:
 
 
 def _why_not(cls: type, slots: list[tuple[str, Any]]) -> str | None:
-    """Return why the state of no instance can be seen as a whole, or `None`."""
+    """Return why the state of instances is not visible as a whole, or `None` if it is."""
     if is_instrumented(cls):
         return _row(cls)
     size = object.__basicsize__ + _WORD * (

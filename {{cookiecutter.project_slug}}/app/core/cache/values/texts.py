@@ -1,8 +1,8 @@
-"""Types of which a text says all: the text of a value, and the value of a text.
+"""Types whose values have a text that says all: how to write the text, and how to read it.
 
-Keys are made of these texts, and records hold them. What is read comes from outside, and may be
-anything: of numbers that a few bytes make huge, none is read, for millions of digits take hours, as
-soon as somebody makes an int of them or renders them.
+Keys and records hold these texts. A text that is read comes from Redis and may be forged. A few
+bytes such as `1E9999999` can stand for millions of digits, which take hours to convert or to
+render; such numbers are refused.
 """
 
 import re
@@ -44,7 +44,7 @@ from pydantic_core import MultiHostUrl, TzInfo, Url
 from .state import UnkeyableError, refuse_more
 
 MOST_DIGITS = 1000
-"""How many digits a `Decimal` or a `Fraction` may have, and how many zeros before and after them."""
+"""The most digits of a `Decimal` or a `Fraction`, and the most zeros before or after them."""
 _LONGEST_NUMBER = 2 * MOST_DIGITS + 10  # characters
 _BITS: int = (10**MOST_DIGITS - 1).bit_length()
 _FRACTION = re.compile(r"-?[0-9]+(/[0-9]+)?", re.ASCII)
@@ -53,7 +53,7 @@ _ONE, _UTC = timedelta(microseconds=1), "0"
 URL_BASES = tuple(
     {cls for kind in (AnyUrl, PostgresDsn) for cls in getattr(kind, "__mro__", ())} - {object}
 )
-"""What the URLs of Pydantic are; before version 2.10, annotations of `pydantic_core.Url`."""
+"""The base classes of Pydantic's URLs. Before version 2.10 these were only annotations."""
 
 SECRETS: tuple[type, ...] = (
     *(SecretStr, SecretBytes),
@@ -62,9 +62,9 @@ SECRETS: tuple[type, ...] = (
 
 
 class Text(NamedTuple):
-    """What a type is called in records, and how to write and to read its values.
+    """The name of a type in records, and how to write and to read its values.
 
-    Of a type that `is_named`, values come back only where a return annotation names it.
+    If `is_named`, values come back only if a return annotation names the type.
     """
 
     name: str
@@ -109,7 +109,7 @@ def _write_fraction(value: Fraction) -> str:
 
 
 def _read_fraction(text: str) -> Fraction:
-    # `Fraction` understands exponents, too, and no machine has the digits that one may ask for.
+    # `Fraction` also parses exponents, and a huge one would take all memory.
     is_one = len(text) <= _LONGEST_NUMBER and _FRACTION.fullmatch(text)
     if is_one and _is_bounded(value := Fraction(text)):
         return value
@@ -117,15 +117,15 @@ def _read_fraction(text: str) -> Fraction:
 
 
 def is_known_zone(zone: Any) -> bool:
-    """Whether a `ZoneInfo` is the one of its name: one that was read from a file may be any."""
+    """Whether the key of a `ZoneInfo` leads to it. One read from a file may have any key."""
     try:
         return zone.key is not None and ZoneInfo(zone.key) is zone
-    except (KeyError, ValueError, OSError):  # there is none of this name
+    except (KeyError, ValueError, OSError):  # there is no zone with this key
         return False
 
 
 def write_zone(zone: tzinfo | None) -> str:
-    """Return what a zone is. Not its offset only: that may be another zone's on the same day."""
+    """Return the text of a zone. The offset alone would not do: zones may share an offset."""
     if zone is None:
         return ""
     if zone is UTC:
@@ -146,7 +146,7 @@ def write_zone(zone: tzinfo | None) -> str:
 
 
 def read_zone(text: str) -> tzinfo | None:
-    """Return the zone of which `write_zone` made this text."""
+    """Return the zone that `write_zone` wrote as `text`."""
     if not text:
         return None
     if text == _UTC:
@@ -224,7 +224,7 @@ TEXTS: dict[type, Text] = {
     **{cls: Text(cls.__name__, str, cls, is_named=True) for cls in _BY_STR},
     **{cls: Text(cls.__name__, _write_url, cls, is_named=True) for cls in _URLS},
 }
-"""Exactly these types, and none that is derived from them."""
+"""Exactly these types, not their subclasses."""
 
 _KIN: dict[Any, tuple[type, ...]] = {
     IPvAnyAddress: (IPv4Address, IPv6Address),
@@ -234,7 +234,7 @@ _KIN: dict[Any, tuple[type, ...]] = {
 
 
 def texts_of(cls: type) -> dict[str, Text]:
-    """Return what of `TEXTS` an annotation with this class stands for, by name."""
+    """Return the named types of `TEXTS` that an annotation with this class allows, by name."""
     kin = _KIN.get(cls) or ((cls,) if cls in TEXTS else ())
     return {
         text.name: text for each, text in TEXTS.items() if text.is_named and issubclass(each, kin)
@@ -245,8 +245,8 @@ _PG_MODULE, _PG_NAME = "asyncpg.pgproto.pgproto", "UUID"
 
 
 def pg_uuid() -> Any:
-    """Return the class of the UUIDs that asyncpg makes, or `None` while it is not in use.
+    """Return the class of the UUIDs that asyncpg makes, or `None` while asyncpg is not imported.
 
-    Its instances equal those of `uuid.UUID`. Their state lies below Python, and is no more.
+    Its instances equal those of `uuid.UUID`. Their only state is the UUID, which Python cannot see.
     """
     return getattr(sys.modules.get(_PG_MODULE), _PG_NAME, None)

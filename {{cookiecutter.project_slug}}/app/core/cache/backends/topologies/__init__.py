@@ -1,4 +1,4 @@
-"""Where the keys are: on one server, on the master that sentinels name, or on those of a cluster.
+"""Where the keys are: on one server, on the master that sentinels name, or on a cluster.
 
-Which server gets a command is decided here, and never how it gets there: see `wire`.
+This package decides which server gets a command, and `wire` brings it there.
 """

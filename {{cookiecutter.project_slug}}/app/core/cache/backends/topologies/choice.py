@@ -1,4 +1,4 @@
-"""Which topology it is, by what a backend is told of its servers."""
+"""Chooses the topology from the arguments of a backend."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -34,9 +34,9 @@ class Place(NamedTuple):
 def topology_at(
     place: Place, connector: Connector, asking: Connector, options: Options, probe_key: bytes
 ) -> Topology:
-    """Return the topology at a place, to which `connector` connects, and `asking` to sentinels.
+    """Return the topology at a place; `connector` connects to its servers, `asking` to sentinels.
 
-    Raises `CacheConfigError` if the file for it was deleted.
+    Raises `CacheConfigError` if its file was deleted, `ValueError` for what does not go together.
     """
     host, port, db, unix_socket, cluster, sentinels, sentinel_master = place
     if sentinels:

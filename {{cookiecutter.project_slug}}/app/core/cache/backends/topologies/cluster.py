@@ -1,13 +1,13 @@
 """Cluster: which server has a key, also while keys move and masters change.
 
-The map of the 16,384 slots is read from any server and corrected by what servers answer: MOVED says
-that a slot has another owner, ASK that one key of a slot in motion has left already. See
+The map of the 16,384 slots is read from any server and corrected by replies: MOVED says that a slot
+has another owner; ASK says that a key of a migrating slot has moved already. See
 https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/.
 
-A walk over all keys visits the masters one after the other. A key that moves from one not yet
-visited to one already visited would escape it. So the masters tell, before and after, what they own
-and what is in motion; if any of that changed, or is in motion, all are visited once more. A key
-that moved during the first round stays where it is during the second, and the other way round.
+A walk over all keys visits the masters one after the other. It would miss a key that moves from a
+master not yet visited to one already visited. So each master is asked, before and after, which
+slots it owns and which of them migrate. If that changed, or a slot migrates, all masters are
+visited once more: a key that moves in one round stays where it is in the other.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ _PAUSE_SECONDS = 0.2  # between two readings of the map
 
 
 class Cluster:
-    """The servers of a cluster. `seeds` are those that are known from the beginning.
+    """The servers of a cluster. `seeds` are the addresses that are known from the beginning.
 
-    Nothing stands at `probe_key`: to remove it shows whether a server has a cluster, which does not
-    show at a PING.
+    A probe removes `probe_key`, which never exists. Unlike a PING, this fails while the cluster is
+    down.
     """
 
     one_slot = has_replicas = True
@@ -81,7 +81,7 @@ class Cluster:
         return replies
 
     def read_nowait(self, get: Get | Gets) -> "asyncio.Future[Any] | None":
-        """Send a GET, or several, if one server has all the keys, and that can be done at once."""
+        """Send a GET, or several, if one server has all the keys and can be asked at once."""
         names = (get.name,) if isinstance(get, Get) else get.names
         owners = {self._owners.get(key_slot(name)) for name in names}
         owner = owners.pop()
@@ -152,7 +152,7 @@ class Cluster:
             await server.close()
 
     async def _slot_ownership(self) -> dict[str, str]:
-        """Return what each master says that it owns, and what of that is in motion."""
+        """Return which slots each master owns and which of them migrate, as it says itself."""
         owned = {}
         for server in self._masters:
             try:
@@ -164,7 +164,7 @@ class Cluster:
                 raise UnavailableError(str(nodes))
             for line in nodes.decode().splitlines():
                 fields = line.split(" ")
-                if "myself" in fields[2]:  # from its configuration's epoch on
+                if "myself" in fields[2]:  # epoch, link state and slots
                     owned[fields[0]] = " ".join(fields[6:])
         return owned
 
@@ -179,7 +179,7 @@ class Cluster:
         return owner
 
     async def _wait_for_slots(self, deadline: float | None = None) -> None:
-        """Wait until the map has been read once. One of an event loop reads it for all."""
+        """Wait until the map has been read once. One task of an event loop reads it for all."""
         if self._masters:
             return
         loop = asyncio.get_running_loop()
@@ -195,7 +195,7 @@ class Cluster:
             raise UnavailableError("no server of the cluster answers in time") from None
 
     def _refresh_slots(self) -> None:
-        """Read the map anew, in the background, unless that was just done."""
+        """Read the map again, in the background, unless that was just done."""
         if time.monotonic() - self._read_at > _PAUSE_SECONDS:
             self._reading.start()
 
@@ -204,14 +204,14 @@ class Cluster:
         self._read_at = time.monotonic()
         known = [*self._servers, *(seed for seed in self._seeds if seed not in self._servers)]
         random.shuffle(known)
-        # Replicas only if nobody else answers: they are servers that we do not talk to otherwise.
+        # Replicas come last: nothing else is sent to them.
         for address in [*known, *self._replicas]:
             server = self._server(address)
             try:
                 (ranges,) = await server.execute(Request([("CLUSTER", "SLOTS")], Use.READ))
             except UnavailableError:
                 continue
-            if ranges and not isinstance(ranges, ResponseError):  # which is in the log, once
+            if ranges and not isinstance(ranges, ResponseError):  # an error is logged, once
                 await self._apply_slots(server, ranges)
                 return
         raise UnavailableError("no server of the cluster answers")
@@ -233,7 +233,7 @@ class Cluster:
                 await server.close()
 
     def _note_master(self, address: Address) -> None:
-        """Note that there is a master. It may have been a replica until now."""
+        """Note that a server is a master. If it was a replica until now, it has taken over."""
         if address in self._replicas:
             self._replicas.discard(address)
             self._server(address).take_over()
@@ -262,5 +262,5 @@ def _address(node: list[Any], asked: Server) -> Address:
 
 
 def _host(told: str, asked: Server) -> str:
-    """Return a host as told; where that is not known, it is that of who was asked."""
+    """Return the host of a reply; if that is empty or "?", the host that was asked."""
     return asked.host if told in ("", "?") else told

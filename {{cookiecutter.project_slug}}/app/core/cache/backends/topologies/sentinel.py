@@ -1,15 +1,14 @@
 """Sentinel: which server is the master now, and connections to that one.
 
-Every sentinel is asked at once and the first answer is taken, so that one that hangs delays nobody.
-An answer may be old: the server itself has to say that it is a master, as the guidelines for clients
-want it (https://redis.io/docs/latest/develop/reference/sentinel-clients/).
+All sentinels are asked at once and the first answer is taken, so a sentinel that hangs delays
+nobody. An answer may be old: so the server itself has to say that it is a master, as the guidelines
+for clients demand (https://redis.io/docs/latest/develop/reference/sentinel-clients/).
 
-A master that hung and was replaced takes itself for one when it goes on, until the sentinels tell it
-otherwise: ten seconds with their defaults. Who asks it gets old answers, and what is removed there is
-not removed. So connections are left behind as soon as one leads to another master, and when none of
-them has worked for a while, for it may be that long ago that the master began to hang. One that is
-replaced on demand goes on as if nothing had happened, for as long; so a sentinel is asked once a
-second whether there is another one.
+A master that hung and was replaced still acts as a master when it runs again, until the sentinels
+demote it: for ten seconds by default. Meanwhile it returns old values, and removals there are lost.
+So all connections are replaced when one leads to another master, and when none has worked for
+`_TRUSTED_SECONDS`, as the master may have hung since then. After a failover on demand the old
+master goes on for as long without having hung; so one sentinel is asked once a second for another.
 """
 
 import asyncio
@@ -30,11 +29,11 @@ from ..wire.server import Options, Server
 from .single import Single
 
 _TRUSTED_SECONDS = 1.0
-"""Sentinels do not replace a master that has hung for less than that."""
+"""Sentinels do not replace a master that has hung for less time than this."""
 
 
 class MasterNotFoundError(NoConnectionError):
-    """No sentinel names a master, or the one that they name is none."""
+    """No sentinel names a master, or the server that they name is not a master."""
 
 
 class Sentinels:
@@ -50,11 +49,11 @@ class Sentinels:
         self.on_change: Callable[[], None] | None = None
 
     def forget(self) -> None:
-        """Ask anew before the next connection."""
+        """Ask the sentinels again before the next connection."""
         self._master = None
 
     async def connect(self) -> AnyConnection:
-        """Open a connection to the master; raises `MasterNotFoundError` or what connecting does."""
+        """Open a connection to the master; raises `MasterNotFoundError` if there is none."""
         try:
             if self._master is None:
                 self._master = await self._find()
@@ -76,7 +75,7 @@ class Sentinels:
     async def name_another(self) -> bool:
         """Whether most sentinels name another master than that of the last connection.
 
-        One is asked; what it says counts if the others say so, for one may be cut off from them.
+        One is asked first, and all if it names another: one alone may be cut off from the others.
         """
         if self._last is None:
             return False
@@ -159,7 +158,7 @@ class Master(Single):
         return replies
 
     def _read_nowait(self, get: Get | Gets) -> "asyncio.Future[Any] | None":
-        """Send a GET, if that can be done at once; `execute` notes that it worked."""
+        """Send a GET, if `execute` has worked lately: it alone notes that a request worked."""
         if time.monotonic() - self._worked_at > _TRUSTED_SECONDS / 2:
             return None
         return self._server.read_nowait(get)
@@ -169,7 +168,6 @@ class Master(Single):
         return await super().ping()
 
     async def walk(self) -> AsyncIterator[Server]:
-        """Yield the server."""
         self._leave_what_is_old()
         yield self._server
 
@@ -178,7 +176,7 @@ class Master(Single):
         await super().close()
 
     async def _leave_the_replaced(self) -> None:
-        with suppress(Exception):  # of a sentinel: another one is asked in a second
+        with suppress(Exception):  # this sentinel fails; another one is asked in a second
             async with asyncio.timeout(_TRUSTED_SECONDS):
                 if await self._sentinels.name_another():
                     self._server.renew()

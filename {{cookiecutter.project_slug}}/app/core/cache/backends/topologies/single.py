@@ -1,4 +1,4 @@
-"""What a topology is, and the simplest: one server, which has all the keys."""
+"""The protocol of topologies, and the simplest one: one server has all the keys."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,16 +31,16 @@ class Topology(Protocol):
     """Whether a replica may take the place of a server."""
 
     async def execute(self, request: Request) -> list[Any]:
-        """Return the replies to a request, one for each command; an error may be one."""
+        """Return the replies to a request, one for each command; a reply may be an error."""
 
     def read_nowait(self, get: Get | Gets) -> "asyncio.Future[Any] | None":
-        """Send a GET, if that can be done at once; an error may be the reply."""
+        """Send a GET and return the future of its reply; `None` if it cannot be sent now."""
 
     async def ping(self) -> bool:
         """Return whether every server answers."""
 
     def walk(self) -> AsyncIterator[Server]:
-        """Yield the servers such that whoever asks each for its keys sees every key."""
+        """Yield servers, some perhaps twice; together they show every key."""
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""
@@ -69,7 +69,6 @@ class Single:
         return True
 
     async def walk(self) -> AsyncIterator[Server]:
-        """Yield the server."""
         yield self._server
 
     async def close(self) -> None:

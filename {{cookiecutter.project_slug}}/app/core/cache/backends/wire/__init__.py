@@ -1,4 +1,4 @@
-"""The wire to one server: its connections, a budget for each exchange, and its circuit breaker.
+"""Connections to one server, a time budget for each request, and the circuit breaker.
 
-It knows commands and replies, and never what they are for: what a value is, it is told.
+This package knows commands and replies, but not what they are for.
 """

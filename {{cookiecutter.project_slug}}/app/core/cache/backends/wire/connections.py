@@ -1,8 +1,8 @@
 """Connections to one server: how they are opened and dropped.
 
 redis-py's `Connection` connects, speaks TLS, authenticates, selects the database and reads replies.
-Here is what a cache needs beyond that: connections that are dropped so that nothing of them reaches
-the server later.
+A cache needs one thing more: when a connection is dropped, nothing that it has not sent yet may
+reach the server later.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 class Tls:
     """How connections are secured; the paths are those of PEM files.
 
-    Without `ca_file` the authorities that the system trusts count. `cert_file` and `key_file` are
-    the client's own, for servers that ask for one.
+    Without `ca_file`, the certificate authorities of the system are trusted. `cert_file` and
+    `key_file` are the client's certificate, for servers that ask for one.
     """
 
     ca_file: str | None = None
@@ -42,7 +42,7 @@ class Tls:
     check_hostname: bool = True
 
     def context(self) -> RedisSSLContext:
-        """Read the files; raises `OSError` or `ssl.SSLError` where one of them is of no use."""
+        """Read the files; raises `OSError` or `ssl.SSLError` for a file that cannot be used."""
         context = ssl.create_default_context(cafile=self.ca_file)
         context.check_hostname = self.check_hostname
         if self.cert_file is not None:
@@ -53,14 +53,14 @@ class Tls:
 
 
 def _refuse_encrypted() -> str:
-    """Stand for the password of a key file: without it, the terminal would be asked for one."""
+    """Refuse a key file with a password; without this, OpenSSL would ask for it on the terminal."""
     raise OSError("the key file is encrypted: it has to be one without a password")
 
 
 class _Dropping(AbstractConnection):
-    """A connection that, while an answer is awaited, is closed without sending what is left.
+    """A connection that discards its unsent bytes when it is closed before a reply has come.
 
-    Otherwise the system would go on sending for minutes: an old value might then arrive after the
+    Otherwise the system would go on sending for minutes, and an old value might arrive after a
     newer one. See `SO_LINGER` in socket(7).
     """
 
@@ -81,18 +81,17 @@ class _Dropping(AbstractConnection):
             self._close()  # type: ignore[no-untyped-call]
 
     def abandon(self) -> None:
-        """Close the socket of a connection whose event loop is closed; never raises."""
+        """Close the socket after the event loop of the connection was closed; never raises."""
         writer = self._writer
         self._reader = self._writer = None
         if writer is not None:
             _abandon(writer.transport)
 
     async def disconnect(self, *_: Any, **__: Any) -> None:
-        """Close the connection at once; never raises."""
         self.drop()
 
     def take_over(self, protocol: asyncio.BaseProtocol) -> asyncio.WriteTransport:
-        """Have what arrives from now on handed to `protocol`."""
+        """Hand all that arrives from now on to `protocol`; `ConnectionError` if it is closed."""
         if self._writer is None:
             raise ConnectionError("the connection was closed at once")
         transport = self._writer.transport
@@ -103,11 +102,11 @@ class _Dropping(AbstractConnection):
 def _abandon(transport: Any) -> None:
     """Close the socket of a transport whose event loop is closed.
 
-    A transport of asyncio asks its loop to do that, and warns of itself if that could not be done.
-    One that is otherwise made is left alone.
+    A transport of asyncio needs its loop to close the socket, and warns if it is collected before
+    that. Sockets of other kinds of transport are left alone.
     """
     with contextlib.suppress(Exception):
-        transport.abort()  # it counts as closing, and then fails to ask
+        transport.abort()  # this marks it as closing, and fails when it calls the closed loop
     with contextlib.suppress(Exception):
         secured = getattr(transport, "_ssl_protocol", None)
         plain = transport if secured is None else secured._transport
@@ -136,7 +135,7 @@ AnyConnection = _Tcp | _Secure | _Unix
 class Connector:
     """Opens connections that are ready for commands: secured, authenticated, on their database.
 
-    `timeout`, in seconds, limits the connecting.
+    Connecting takes `timeout` seconds at most.
     """
 
     def __init__(

@@ -24,11 +24,11 @@ class LoopConnections:
         self.stores: MultiplexedConnection | None = None
         self.generation: object = None
         self.opened: WeakSet[AnyConnection] = WeakSet()
-        # A loop closes the generators that have begun in it before it ends, as `asyncio.run` lets it
-        # (see `loop.shutdown_asyncgens`): so a loop for each test or request leaves nothing.
+        # `asyncio.run` closes the asynchronous generators of its loop (`loop.shutdown_asyncgens`).
+        # This one closes the connections, so a loop for each test or request leaves none open.
         self._ends = self._closed_at_the_end()
         with suppress(StopIteration):
-            self._ends.asend(None).send(None)  # it begins, and has nothing to wait for
+            self._ends.asend(None).send(None)  # it runs up to its `yield`
 
     async def _closed_at_the_end(self) -> AsyncGenerator[None]:
         try:
@@ -41,7 +41,7 @@ class LoopConnections:
         return [shared for shared in (self.reads, self.stores) if shared is not None]
 
     def renew(self, generation: object) -> None:
-        """Leave the connections of another generation."""
+        """Replace the connections if they are of another generation."""
         if self.generation is not generation:
             self.pool.end()
             for shared in self._shared():

@@ -1,15 +1,13 @@
-"""A multiplexed connection: many share it. All reads of an event loop have one, its fills another.
+"""A multiplexed connection: many callers share it. An event loop has one for reads, one for fills.
 
-Commands of one turn of the event loop leave together, and replies are matched in order. A GET, which
-is all that most hits need, has no coroutine between the caller and the connection. Nobody waits for
-a free connection, and nobody's cancellation disturbs the others: the reply is dropped when it comes.
-redis-py's `Connection` does the connecting; then this one takes its transport over. One timer watches
-for all: a reply that is late fails all who wait. The idea is that of rueidis, "auto pipelining"
-(https://github.com/redis/rueidis).
+Commands of one turn of the event loop leave together, and replies are matched in order. Most hits
+need only a GET, which has no coroutine between the caller and the connection. Nobody waits for a
+free connection. A caller that is cancelled does not disturb the others: its reply is dropped later.
+The idea is that of rueidis, "auto pipelining" (https://github.com/redis/rueidis).
 
-Requests prove their own replies (see `requests`). A GET without one is proven by a PING before it:
-the first that follows an invalidation, and once a second besides. Between the replies there are
-invalidation messages; the reply to a PING shows that all before it have been received.
+Requests prove their own replies (see `requests`). GETs are proven by a PING that is sent before a
+GET: before the first GET after an invalidation, and once a second. Invalidation messages come
+between replies; the reply to a PING shows that all earlier messages have been received.
 """
 
 import asyncio
@@ -25,13 +23,13 @@ from .requests import Command, Get, Gets, Request, Sealed, Wait, answer_of
 from .tracking import TRUST_RENEWAL_SECONDS, TRUST_SECONDS, InvalidationTracker
 
 _PROOF_SECONDS = 1.0
-"""So long replies are taken to be in step; it costs a PING."""
+"""How long a PING proves that replies are in step with commands."""
 
 
 class MultiplexedConnection(Pipeline):
-    """A pipeline that executes requests and GETs, and tracks what changes.
+    """A pipeline that executes requests and GETs, and receives invalidation messages.
 
-    A GET, and a proof that nobody waits for, have `budget` seconds.
+    A GET, and a PING that nobody waits for, have `budget` seconds.
     """
 
     def __init__(
@@ -49,13 +47,13 @@ class MultiplexedConnection(Pipeline):
         self._proven: object = None
         self._proven_until = 0.0
         self.trusted_until = 0.0
-        """Until when what was read here is coherent: see `tracking`."""
+        """Until when the near cache may serve what was read here: see `tracking`."""
         self.renew_at = math.inf
 
     async def execute(self, request: Request, sealed: Sealed, deadline: float) -> list[Any]:
         """Send a request and return its replies, errors among them.
 
-        Raises `BrokenConnectionError` where the connection broke meanwhile, `TimeoutError` where the
+        Raises `BrokenConnectionError` if the connection broke meanwhile, `TimeoutError` if the
         server was late, and what connecting raises.
         """
         before: list[Command] = []
@@ -71,10 +69,9 @@ class MultiplexedConnection(Pipeline):
     def read_nowait(self, get: Get | Gets, since: object) -> "asyncio.Future[Any] | None":
         """Send a GET, or several, if the connection is open; return the future of the reply.
 
-        That is a list where there are several. Where `since` is another object than the last time,
-        the replies are proven to be in step first, so that they tell of what is there now. An
-        `UnansweredError` means that the connection broke, or that the reply names another key; a
-        `TimeoutError` that the server was late.
+        Several GETs have a list of replies. If `since` is another object than the last time, a PING
+        first proves that no reply is an old one. The future raises `UnansweredError` if the
+        connection broke or the reply names another key, `TimeoutError` if the server was late.
         """
         if self._transport is None:  # it is over, or not open yet
             return None
@@ -98,9 +95,9 @@ class MultiplexedConnection(Pipeline):
         return answer
 
     def prove(self, key: str) -> None:
-        """Ask for trust in the background, from within its own event loop only.
+        """Send a PING in the background; outside the connection's event loop do nothing.
 
-        The PTTL of `key` shows, on a cluster, whether its server still answers for its slots.
+        On a cluster, the PTTL of `key` shows whether the server still owns the slot of the key.
         """
         if self._transport is None or asyncio._get_running_loop() is not self._loop:
             return
@@ -112,7 +109,6 @@ class MultiplexedConnection(Pipeline):
         self._send_soon()
 
     def end(self, error: Exception) -> None:
-        """Close the connection, and fail who waits."""
         super().end(error)
         self.trusted_until = 0.0
         self.tracker.lose(self)
@@ -121,10 +117,10 @@ class MultiplexedConnection(Pipeline):
         self.tracker.on_push(message, self)
         first = self._waits[0] if self._waits else None
         if isinstance(first, Wait) and first.replies:
-            first.hook = None  # what it has got so far may have changed since
+            first.hook = None  # the values among its first replies may have changed since
 
     def _opened(self) -> None:
-        """Let the server tell what changes, before anything is read."""
+        """Ask for invalidation messages before anything is read."""
         if not self.tracker.wanted:
             return
         deadline = self._loop.time() + self._budget
@@ -140,8 +136,8 @@ class MultiplexedConnection(Pipeline):
         self._trust(asked, replies)
 
     def _trust(self, asked: float, replies: list[Any]) -> None:
-        """Note that all messages have been received that the server had to tell by then."""
-        if isinstance(replies[0], Exception):  # the key is not its own any more
+        """Note that all messages that the server sent before `asked` have been received."""
+        if isinstance(replies[0], Exception):  # the server no longer owns the key
             self.trusted_until = 0.0
             self.tracker.lose(self)
         elif self.tracker.is_on:

@@ -1,7 +1,7 @@
-"""A pipeline: commands of many leave together, and their replies come back in order.
+"""A pipeline: commands of many callers leave together, and their replies come back in order.
 
-redis-py's `Connection` does the connecting; then a pipeline takes its transport over. One timer
-watches for all who wait: a reply that is late fails them all.
+redis-py's `Connection` connects; then a pipeline takes over its transport. One timer serves all who
+wait: if the next reply is late, all of them fail.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from .requests import BrokenConnectionError, Gets, Hook, Sealed, Wait, WaitOfGet
 _BUFFER_BYTES = 65536
 _CLOSE_SECONDS = 1.0
 LARGE_BYTES = 128 * 1024
-"""A value that is larger would hold up the small ones of others: it goes another way next time."""
+"""A larger value would delay the small ones of others: next time it goes over the pool."""
 MOST_UNSENT = 32
-"""So many commands do not wait for the end of the turn: the server works while others are asked."""
+"""So many commands are sent before the event loop's turn ends, so that the server can begin."""
 
 STALL_GRACE_SECONDS = 0.05
-"""A timer that is so late was held up by this process: once, there is as long to read replies."""
+"""If a timer is later than this, this process stalled; there is as long, once, to read replies."""
 
 _INCOMPLETE = object()
 
@@ -35,9 +35,9 @@ _INCOMPLETE = object()
 class Pipeline(asyncio.BufferedProtocol):
     """A connection of one event loop, from its first command until it breaks.
 
-    `connect` opens it when it is first needed. `failed` is called, once, with the error when it
-    could not be opened, or broke or was late while somebody waited. `worked` is called when GETs
-    were answered, and `large` with the key of one whose value is large.
+    `connect` opens it when it is first needed. `failed` is called once, with the error, if it could
+    not be opened, or if it broke or was late while somebody waited. `worked` is called when GETs
+    were answered, and `large` with the key of a large value.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Pipeline(asyncio.BufferedProtocol):
         self._waits: deque[Wait | WaitOfGet] = deque()
         self._unsent: list[bytes] = []
         self._is_due = False
-        """Whether what is unsent is going to be sent at the end of this turn of the event loop."""
+        """Whether `_send` is scheduled for the end of this turn of the event loop."""
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf  # uvloop's handle does not tell, if it is due at once
+        self._timer_at = math.inf  # a handle of uvloop that is due at once has no time
         self._grace_ends = 0.0
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # which TLS can slice
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # TLS slices it
         self._reader: Any = None
         self._lost = asyncio.Event()
 
@@ -72,7 +72,7 @@ class Pipeline(asyncio.BufferedProtocol):
         return bool(self._waits)
 
     async def ask(self, sealed: Sealed, deadline: float, hook: Hook | None = None) -> list[Any]:
-        """Send commands and return their replies, with which `hook` is called when they arrive."""
+        """Send commands and return their replies; `hook` is called with them when they arrive."""
         if self.is_over:
             raise BrokenConnectionError("the connection is broken")
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
@@ -85,7 +85,7 @@ class Pipeline(asyncio.BufferedProtocol):
         return await answer
 
     def end(self, error: Exception) -> None:
-        """Close the connection, and fail who waits."""
+        """Close the connection, and fail with `error` all who wait."""
         self.is_over = True
         self._transport = None
         waits, self._waits = self._waits, deque()
@@ -119,7 +119,7 @@ class Pipeline(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand on the replies that are complete, and what the server tells between them."""
+        """Hand on the complete replies, and the messages between them."""
         if self.is_over:
             return
         waits, gets, worked = self._waits, self._reader.gets, False
@@ -129,7 +129,7 @@ class Pipeline(asyncio.BufferedProtocol):
                 if type(reply) is hiredis.PushNotification:
                     self._on_push(reply)
                     continue
-                wait = waits[0]  # an answer that nobody waits for raises
+                wait = waits[0]  # raises for a reply that nobody has asked for
                 if not isinstance(wait, tuple):
                     self._hand_on(reply, wait)
                     continue
@@ -141,7 +141,7 @@ class Pipeline(asyncio.BufferedProtocol):
                         self._look_at(reply, wait)
                 elif reply is None:
                     worked = True
-                # An error is judged when whoever gets it asks once more.
+                # If the reply is an error, the caller sends a full request, and that is judged.
                 if not answer.done():
                     answer.set_result(reply)
         except Exception as error:
@@ -166,20 +166,20 @@ class Pipeline(asyncio.BufferedProtocol):
             wait.answer.set_result(replies)
 
     def _look_at(self, reply: bytes, wait: WaitOfGet) -> None:
-        """Note a large value; take one that names another key for no answer."""
+        """Note a large value; do not accept a value that names another key."""
         answer, deadline, get = wait
         if len(reply) > LARGE_BYTES:
             self._large(get.name)
         names_another = reply.startswith(get.label) and not reply.startswith(get.start)
         if names_another and not answer.done():
-            # It is at this key, or the connection is out of step: the next request tells which.
+            # Somebody put it at this key, or the connection is out of step: a request will show.
             answer.set_exception(UnansweredError("a reply that names another key", deadline))
 
     def _opened(self) -> None:
-        """Do what is to be done before the first command is sent."""
+        """Prepare the connection before the first command is sent."""
 
     def _on_push(self, message: list[Any]) -> None:
-        """Act on what the server tells between replies."""
+        """Act on a message that came between replies."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection is closed, by whichever side."""
@@ -219,7 +219,7 @@ class Pipeline(asyncio.BufferedProtocol):
             unsent, self._unsent = self._unsent, []
             try:
                 self._transport.write(b"".join(unsent))
-            except Exception as error:  # of a transport that was closed at the wrong moment
+            except Exception as error:  # the transport was closed at the wrong moment
                 self._break(error)
         elif self._opening is None:
             self._opening = self._loop.create_task(self._open())
@@ -227,7 +227,7 @@ class Pipeline(asyncio.BufferedProtocol):
     async def _open(self) -> None:
         try:
             connection = await self._connect()
-            if self.is_over:  # it was ended meanwhile, perhaps by what the connecting has found
+            if self.is_over:  # `end` was called while it was connecting
                 connection.drop()
                 return
             self._connection = connection
@@ -251,10 +251,10 @@ class Pipeline(asyncio.BufferedProtocol):
         self._timer, self._timer_at = self._loop.call_at(when, self._on_timer), when
 
     def _on_timer(self) -> None:
-        """Fail all if the first of them has waited too long, else who has; then set the timer anew.
+        """Fail all if the first one is late, else only those that are; then set the timer again.
 
-        Somebody behind the first, on a second try, may have less time left. After a stall of this
-        process nobody is failed at first: replies may be there, and are read next.
+        A caller behind the first, on a second try, may have less time left. After a stall of this
+        process nobody fails at first: replies may have arrived, and are read next.
         """
         now, due, self._timer_at = self._loop.time(), self._timer_at, math.inf
         if not self._waits:

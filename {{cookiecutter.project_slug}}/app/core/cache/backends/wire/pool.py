@@ -1,4 +1,4 @@
-"""A pool of pipelines that one request has to itself: who finds none free waits in line."""
+"""A pool of pipelines, each for one request at a time; if none is free, a request waits in line."""
 
 import asyncio
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Pool:
         self.turns.release()
 
     def end(self) -> list[Pipeline]:
-        """End the pipelines, and return them; those that are lent now are ended when they come back."""
+        """End the idle pipelines and return them; `release` ends those that are lent now."""
         self._is_closed = True
         ended, self._idle = self._idle, []
         for pipeline in ended:

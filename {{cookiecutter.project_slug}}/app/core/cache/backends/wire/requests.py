@@ -1,8 +1,8 @@
 """Requests: commands that leave together, with a PING behind them that proves their replies.
 
-A middlebox or a bug that doubles one reply makes all that follow answer the command before. So each
-request ends with a PING with a token that nobody else has sent. A connection whose next reply is not
-that token is out of step: it is dropped, and the request is sent again over another one.
+If a proxy or a bug doubles one reply, each later command gets the reply to the one before it. So
+each request ends with a PING that has a unique token. If the last reply is not that token, the
+connection is out of step: it is dropped, and the request is sent again over another connection.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ Command = tuple[bytes | str | int, ...]
 """A Redis command and its arguments."""
 
 Hook = Callable[[list[Any]], None]
-"""What is done with replies in the moment in which they arrive, before any message after them."""
+"""Is called with replies as they arrive, before any message after them is read."""
 
 packed: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment] # it takes more
 _TOKEN_BYTES = 32
@@ -43,7 +43,7 @@ _TYPES: dict[bytes | str | int, set[type]] = {
     "SET": {bytes, NoneType},
     "UNLINK": {int},
 }
-"""The types of replies; an error may be one to every command."""
+"""The types of replies; any reply may also be an error."""
 
 
 class BrokenConnectionError(UnansweredError):
@@ -57,10 +57,10 @@ class BrokenConnectionError(UnansweredError):
 class Request:
     """Commands that leave in one write.
 
-    What is read after a request that `invalidates` must not be from before it. `changed` is done
-    when the server tells that the key of its one GET has changed, and cancelled where it would not
-    tell. `deadline` is when all has to be over, in the event loop's time, for what was asked
-    before over another connection; otherwise it has the server's budget.
+    A read after a request that `invalidates` must not return older values. `changed` is done when
+    the server reports that the key of the one GET has changed, and cancelled if the server will
+    not report it. `deadline`, in the event loop's time, is given for a second try over another
+    connection; otherwise the request has the server's budget.
     """
 
     commands: Sequence[Command]
@@ -76,7 +76,7 @@ class Request:
 
 @dataclass(slots=True)
 class Get:
-    """A GET as it is sent, and the beginnings of values that name a key: its own, and any."""
+    """A packed GET. Values that name its key begin with `start`, those of any key with `label`."""
 
     name: bytes
     packed: bytes
@@ -85,14 +85,14 @@ class Get:
 
     @classmethod
     def of(cls, name: bytes, start: bytes, label: bytes) -> "Get":
-        """Return the GET of a key whose own values begin with `start`, those of all with `label`."""
+        """Return the GET of the key `name`."""
         return cls(name, packed(("GET", name)), start, label)
 
 
 class Gets:
-    """A GET and other reads that leave together, the other ones by their keys as they are sent.
+    """A GET and other reads that leave together; `others` are keys and their packed commands.
 
-    `sealed` says that a PING has to prove the replies, as those of a request.
+    With `sealed`, a PING proves the replies, as for a request.
     """
 
     __slots__ = ("_token", "count", "name", "names", "packed")
@@ -122,7 +122,7 @@ def key_of(command: Command) -> Any:
 
 
 class Sealed:
-    """Commands as they are sent, with the PING that proves their replies."""
+    """Packed commands, and the PING that proves their replies."""
 
     __slots__ = ("_commands", "_token", "count", "packed")
 
@@ -163,6 +163,6 @@ A tuple, because one is made for most hits, and an object takes three times as l
 
 
 def answer_of(wait: Wait | WaitOfGet) -> tuple["asyncio.Future[Any] | None", float]:
-    """Return where the answer goes, `None` if nobody waits for it any more, and its deadline."""
+    """Return the future of the answer, `None` if nobody waits for it any more, and its deadline."""
     answer, deadline = wait[:2] if isinstance(wait, tuple) else (wait.answer, wait.deadline)
     return (None if answer is None or answer.done() else answer), deadline

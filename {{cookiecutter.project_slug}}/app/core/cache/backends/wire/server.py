@@ -1,4 +1,4 @@
-"""One server: a budget for every request to it, its circuit breaker, and connections by loop."""
+"""One server: its connections by event loop, its circuit breaker, a budget for each request."""
 
 import asyncio
 import logging
@@ -30,11 +30,11 @@ from .requests import BrokenConnectionError, Command, Get, Gets, Request, Sealed
 from .tracking import InvalidationTracker, Keeper
 
 QUIET_SECONDS = 5.0
-"""So long without a failure, and an outage of single failures is over."""
+"""An outage without an open breaker ends at a success so long after the last failure."""
 
 _MOST_LARGE = 1000
 _TRIALS = 10
-"""So many connections may break one after the other before a request is given up."""
+"""A request is given up after so many broken connections."""
 
 
 @dataclass(slots=True)
@@ -55,11 +55,11 @@ class Server:
     """Exchanges commands for replies with one server.
 
     A request takes no longer than its budget: to wait for a free connection, to connect, to send and
-    to receive. It is tried again, on another connection, if one broke. `connect` opens a connection,
-    and `probe` is a command that works where the server does. Each event loop has
-    `max_connections`, of which reads share one and the steps of fills another, so that neither holds
-    up the other; invalidations and what is large go over the rest. Of two, reads share one; one is
-    for all in turn.
+    to receive. If a connection breaks, the request is tried again on another one. `connect` opens a
+    connection; `probe` is a command that works if the server works. Each event loop has
+    `max_connections`: reads share one and the steps of fills share another, so that neither delays
+    the other; invalidations and large values use the rest. If there are two, reads share one, and
+    all else uses the other; if there is one, all requests use it in turn.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Server:
         self._by_loop: dict[asyncio.AbstractEventLoop, LoopConnections] = {}
         self._generation = object()
         self._refused: set[str] = set()
-        # Keys whose values would hold up the small ones of others on a shared connection.
+        # Keys of large values, which would delay the small ones on a shared connection.
         self._large: set[bytes] = set()
         self._invalidation = object()
-        """Another object after each invalidation."""
+        """A new object after each invalidation."""
         self.retired = False
-        """Whether nobody needs it any more, so that it is no use to ask whether it is well."""
+        """Whether it is no longer in use: then its probe always succeeds."""
         self.on_renewal: Callable[[], None] | None = None
         outage = Outage(name, options.logger, quiet=QUIET_SECONDS)
         self.breaker = Breaker(outage, self.ping, options.on_recovery, self.renew)
@@ -106,7 +106,7 @@ class Server:
                     replies = await shared.execute(request, sealed, deadline)
                 else:
                     replies = await self._execute_alone(request, sealed, deadline)
-            except BrokenConnectionError:  # of which the breaker has been told, as of the others
+            except BrokenConnectionError:  # the breaker knows of it already
                 self.breaker.admit(request.use)
             except Exception as error:
                 raise UnavailableError(reason(error)) from None
@@ -134,7 +134,7 @@ class Server:
             raise reply
 
     def renew(self) -> None:
-        """Use new connections from now on: the ones that there are lead nowhere, or elsewhere."""
+        """Use new connections from now on: the old ones may lead nowhere, or to another server."""
         self._generation = object()
         for here in list(self._by_loop.values()):
             if self._keeper is not None and here.reads is not None:
@@ -143,9 +143,9 @@ class Server:
             self.on_renewal()
 
     def take_over(self) -> None:
-        """Let nobody in until what may be unknown to this server has been done there once more.
+        """Open the breaker until the recovery steps are done, for this server has just taken over.
 
-        It has just taken the place of another one.
+        It may lack the last writes; `on_takeover` is called first, to have them done again.
         """
         for step in self._options.on_takeover:
             step()
@@ -154,7 +154,7 @@ class Server:
 
     @property
     def is_proven(self) -> bool:
-        """Whether that of reads, in the running event loop, has proved itself just now."""
+        """Whether the connection of reads, in the running event loop, is trusted now."""
         here = self._by_loop.get(get_running_loop())
         reads = None if here is None or here.generation is not self._generation else here.reads
         return reads is not None and time.monotonic() < reads.trusted_until
@@ -168,7 +168,7 @@ class Server:
             await here.close()
 
     def refuse(self, error: ResponseError, consequence: str = "") -> None:
-        """Log, once, that the server refuses a command: for want of a permission, for one."""
+        """Log, once, that the server refuses a command, for example without a permission."""
         text = f"{reason(error)}; {consequence}" if consequence else reason(error)
         if text not in self._refused and len(self._refused) < 100:
             self._refused.add(text)
@@ -190,7 +190,7 @@ class Server:
         try:
             async with asyncio.timeout_at(deadline):
                 await pool.turns.acquire()
-        except TimeoutError as error:  # for others of this process: not the server's fault
+        except TimeoutError as error:  # other requests of this process hold them all
             self.breaker.pool_exhausted(self._told(error), request.use)
             raise
         pipeline = pool.acquire()
@@ -201,7 +201,7 @@ class Server:
             pool.release(pipeline)
 
     def _judge(self, request: Request, replies: list[Any]) -> None:
-        """Tell errors of the server from those of an entry or of a command; note what worked."""
+        """Raise for an error of the server, not for one of a key or a command; note a success."""
         errors = [reply for reply in replies if isinstance(reply, Exception)]
         for error in errors:
             self._judge_error(error, request.use)
@@ -232,7 +232,7 @@ class Server:
             self._large.add(name)
 
     async def _connect(self) -> AnyConnection:
-        """Open a connection, unless that is how a takeover was found: the server is not ready then."""
+        """Open a connection; fail if that revealed a takeover, as the server is not ready then."""
         generation = self._generation
         connection = await self._connect_anew()
         if generation is not self._generation and self.breaker.turns_away:

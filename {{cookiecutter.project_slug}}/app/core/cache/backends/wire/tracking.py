@@ -1,7 +1,7 @@
-"""Invalidation messages: what a server tells, between its replies, of keys that have changed.
+"""Invalidation messages: between its replies, a server reports keys that have changed.
 
-With a near cache it tells of every key that was read over the connection; else only of those that
-somebody watches, which costs nothing otherwise. See `CLIENT TRACKING` and `CLIENT CACHING`,
+With a near cache it reports every key that was read over the connection; otherwise only keys that
+somebody watches, so that others cost nothing. See `CLIENT TRACKING` and `CLIENT CACHING`,
 https://redis.io/docs/latest/commands/client-tracking/.
 """
 
@@ -15,41 +15,41 @@ from redis.exceptions import ResponseError
 from .requests import Command, Hook, Request
 
 TRUST_SECONDS = 1.0
-"""How long what was read counts as coherent after its connection has proved itself."""
+"""How long the near cache may serve what a connection read, since its last answered PING."""
 TRUST_RENEWAL_SECONDS = 0.5
-"""When the next proof is asked for, in the background, if anybody reads what is kept."""
+"""After this time a read of the near cache sends the next PING, in the background."""
 
 
 class Source(Protocol):
     """A connection over which entries were read."""
 
     trusted_until: float
-    """Until when what was read over it is coherent, by `time.monotonic`."""
+    """Until when the near cache may serve what was read over it, by `time.monotonic`."""
     renew_at: float
-    """When to ask for the next proof of that."""
+    """When to send the next PING, by the same clock."""
 
     def prove(self, key: str) -> None:
-        """Ask for it, and whether `key` is still where it was; never blocks, never raises."""
+        """Send a PING, and ask whether the server still has `key`; never blocks, never raises."""
 
 
 class Keeper(Protocol):
-    """What keeps replies until the server tells that they have changed: the near cache."""
+    """Keeps replies until the server reports that they have changed: the near cache."""
 
     def keeps(self, request: Request, source: Source) -> Hook:
-        """Return what keeps the replies to a request that is sent now."""
+        """Return the hook that keeps the replies to a request that is sent now."""
 
     def changed(self, keys: Iterable[str]) -> None:
-        """Remove what the server says has changed."""
+        """Remove the keys that the server reports as changed."""
 
     def lose(self, source: Source) -> None:
-        """Remove what was read over a connection that is over."""
+        """Remove the entries of a connection that is lost."""
 
 
 class InvalidationTracker:
     """The invalidation messages of one connection.
 
-    They are asked for where they are `wanted`. With a keeper, `refused` is called with the
-    error of a server that does not tell such things, and with what follows from that.
+    The connection asks for them only if they are `wanted`. With a keeper, if the server refuses,
+    `refused` is called with its error and with the consequence.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class InvalidationTracker:
     ) -> None:
         self._keeper, self._refused, self.wanted = keeper, refused, wanted
         self.is_on = False
-        """Whether the server tells what changes."""
+        """Whether the server reports changes."""
         self._watched: dict[bytes, set[asyncio.Future[None]]] = {}
 
     @property
@@ -70,23 +70,23 @@ class InvalidationTracker:
         return ("CLIENT", "TRACKING", "ON", *(() if self._keeper is not None else ("OPTIN",)))
 
     def begin(self, reply: Any) -> None:
-        """Note what the server has answered to that."""
+        """Note the server's reply to `command`."""
         self.is_on = reply == b"OK"
         if isinstance(reply, ResponseError) and self._keeper is not None:
             self._refused(reply, "there is no near cache of it")
 
     def hook(self, request: Request, source: Source) -> Hook | None:
-        """Return what keeps the replies to a request, if anything does."""
+        """Return the hook that keeps the replies to a request, if there is a near cache."""
         if self._keeper is None:
             return None
         keep = self._keeper.keeps(request, source)
         return lambda replies: keep(replies) if self.is_on else None
 
     def watch(self, name: bytes, changed: "asyncio.Future[None]") -> list[Command]:
-        """Have `changed` done when the server tells of a key, or cannot do so any more.
+        """Complete `changed` when the server reports the key, or cannot report it any more.
 
-        Return what has to come before the command that reads the key. Where there are no messages,
-        `changed` is cancelled.
+        Return the commands that must come before the one that reads the key. If there are no
+        messages, cancel `changed`.
         """
         if not self.is_on:
             changed.cancel()
@@ -96,7 +96,7 @@ class InvalidationTracker:
         return [] if self._keeper is not None else [("CLIENT", "CACHING", "YES")]
 
     def on_push(self, message: list[Any], source: Source) -> None:
-        """Act on a message: keys have changed, or all of them have."""
+        """Act on a message: some keys have changed, or all of them."""
         if message[0] != b"invalidate":
             return
         names = message[1]
@@ -109,7 +109,7 @@ class InvalidationTracker:
             self._tell(names)
 
     def lose(self, source: Source) -> None:
-        """Note that what was read may have changed, all of it."""
+        """Note that every key that was read may have changed."""
         if self._keeper is not None:
             self._keeper.lose(source)
         self._tell(list(self._watched))
