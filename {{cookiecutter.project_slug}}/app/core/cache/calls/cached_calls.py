@@ -106,9 +106,9 @@ class CachedCalls:
         own = Template(key, self.parameters.signature.parameters) if isinstance(key, str) else key
         follow(func)
         self._classes = KnownClasses.returned_by(func)
-        self._identity = Identity(func, self._classes, names, shared=self.is_shared)
+        self.identity = Identity(func, self._classes, names, shared=self.is_shared)
         self.keys = KeyBuilder(
-            func, self.parameters, start=start, identity=self._identity.who, vary=self.vary, own=own
+            func, self.parameters, start=start, identity=self.identity.who, vary=self.vary, own=own
         )
         self.family = KeyPattern((self.keys.start, ""))
         """The pattern of all keys of this function."""
@@ -117,12 +117,12 @@ class CachedCalls:
         self, func: Callable[..., Any], key: str | KeyFunction | None, place: str
     ) -> None:
         """Take a place among the keys, and make the reader of the entries."""
-        taken = text(place) + (text(key) if isinstance(key, str) else self._identity.who)
-        take_place(self.store.functions, func, taken, self._identity, self.warnings)
+        taken = text(place) + (text(key) if isinstance(key, str) else self.identity.who)
+        take_place(self.store.functions, func, taken, self.identity, self.warnings)
         kinds, returned = responses.kinds_returned_by(func)
         self.reader = Reader(
             self.store,
-            self._identity.owner,
+            self.identity.owner,
             self._classes,
             kinds=kinds,
             returned=returned,
@@ -183,9 +183,9 @@ class CachedCalls:
 
     def _begin(self) -> None:
         """At the first call, compare the captured values with those at the decoration."""
-        told = self._identity.settle()
-        if self._identity.owner != self.reader.owner:
-            self.reader.owner = self._identity.owner
+        told = self.identity.settle()
+        if self.identity.owner != self.reader.owner:
+            self.reader.owner = self.identity.owner
             self._let_be_read()
         self._is_open = not may_have_request(self.parameters)
         self._has_begun = True  # last, for another thread may call meanwhile

@@ -69,12 +69,21 @@ class OneCall:
         found = calls.reader.read(key, data, self._tags, nonces, calls.freshness, form=form)
         owner = owner_of(key, data) if found is None else b""
         if owner and owner != calls.owner_digest and owner in calls.store.readers:
-            calls.warnings.once(
-                "hits never",
-                f"another function has the same keys, such as {Shown(key)}, and each takes the "
-                f"other's entries away; give each a key_prefix= of its own",
-            )
+            calls.warnings.once("hits never", self._why_taken_away(owner))
         return found
+
+    def _why_taken_away(self, owner: bytes) -> str:
+        calls = self._calls
+        another, remedy = "another function has", "give each a key_prefix= of its own"
+        if calls.store.readers[owner].owner.startswith(
+            calls.identity.who
+        ):  # its name, and its data
+            another = "a function of the same name, which captured another object, has"
+            remedy = "make the object an argument, or give each a key_prefix= of its own"
+        return (
+            f"{another} the same keys, such as {Shown(self._key)}, and each takes the other's "
+            f"entries away; {remedy}"
+        )
 
     def failed(self, value: Any) -> bool:
         """Whether a result is a failure, or the function has set the status of one."""

@@ -78,13 +78,20 @@ class Identity:
         self._captures = captures = Captures(func, ignored)
         self._may_be_several = captures.is_local or shared
         """Whether functions may share the keys: records name the owner, or `shared` is given."""
-        self._may_change = captures.is_local and not shared
+        self._may_change = captures.has_more and not shared
         """Whether the first call must compare the captured variables again."""
-        objects = captures.objects if self._may_change else []
         self.who = text(classes.fingerprint()) + captures.written
-        self.owner = self.who + (captures.code if captures.is_local else b"")
+        self.owner = self.who
+        self.told = ""
+        if captures.is_local:
+            self._bear_captures()
+
+    def _bear_captures(self) -> None:
+        """Add the code and a token of each captured object to the owner of the records."""
+        self.owner += self._captures.code
+        objects = self._captures.objects if self._may_change else []
         self.owner += b"".join(map(_TOKENS.of, objects))
-        self.told = advice(captures) if objects else ""
+        self.told = advice(self._captures) if objects else ""
 
     def is_same(self, other: "Identity") -> bool:
         """Whether two functions with the same keys have the same code and captures."""
@@ -100,15 +107,18 @@ class Identity:
         """
         if not self._may_change:
             return ""
-        then = self._captures
-        changed = then.changed(Captures(self._func, self._ignored, then))
+        then, told = self._captures, self.told
+        now = Captures(self._func, self._ignored, then)
+        changed = then.changed(now) if now.is_local else []
+        if now.is_local and not then.is_local:  # others may have its name after all
+            self._bear_captures()
         if changed:
             self.owner += token_bytes(_TOKEN_BYTES)
         self._may_change = False  # last, because another thread may call at the same time
         filled = [each.name for each in then.variables if any(map(_is_filled, each.objects))]
         names = dict.fromkeys([*changed, *filled])
-        if self.told or not names:
-            return ""
+        if not now.is_local or self.told or not names:
+            return "" if told else self.told
         return (
             f"it captured {' and '.join(names)}, changed between its decoration and its first call; "
             f"give it its value before the decorator, pass it as an argument, or say shared=True, if "
@@ -127,7 +137,7 @@ def advice(captures: Captures) -> str:
     which the first call uses up.
     """
     found = {
-        variable.name: f"{variable.name}, {_what(each)}"
+        variable.name: f"{variable.name}, {_what(each, variable.name)}"
         for variable in captures.variables
         for each in variable.objects
         if not isinstance(each, (*FILLED_LATER, Iterator))
@@ -141,7 +151,9 @@ def advice(captures: Captures) -> str:
     )
 
 
-def _what(value: object) -> str:
+def _what(value: object, name: str) -> str:
+    if name == "'__class__'":
+        return "the class that it is a method of (define that at the top of its module)"
     if isinstance(value, CellType):
         return "which has no value yet (define it further up)"
     if isinstance(value, type):

@@ -18,7 +18,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
 from fastapi.params import Depends
 from fastapi.security.base import SecurityBase
@@ -28,7 +28,7 @@ from ..here import PACKAGE
 from .canonical import canonical, text
 from .hints import hints_of, signature_of
 from .kinds import dependencies_in
-from .names import described, is_found
+from .names import LOCAL, chain, described, is_alone, is_found, is_imported
 
 _LOCKS = {
     *("lock", "Lock", "RLock", "Event", "EventAdapter", "Condition", "Barrier"),
@@ -37,7 +37,6 @@ _LOCKS = {
 }
 _MODULES_OF_LOCKS = {"_thread", "threading", "asyncio", "anyio"}
 FILLED_LATER = (list, dict, set, bytearray)
-_LOCAL = "<"  # as in `<locals>` and `<lambda>`
 
 
 class Variable(NamedTuple):
@@ -74,7 +73,9 @@ class Captures:
         before: "Captures | None" = None,
     ) -> None:
         known = [] if before is None else before.objects
-        self.is_local = not isinstance(func, FunctionType) or _LOCAL in func.__qualname__
+        self.has_more = any(map(_has_more, chain(func)))
+        """Whether its name says too little: a closure, or a function that wraps another one."""
+        self.is_local = self.has_more and not is_alone(func, is_defined=before is not None)
         """Whether there may be several functions with its name."""
         self.variables = [
             Variable(name, *_written(value, known))
@@ -102,24 +103,49 @@ def _variables(func: Any) -> Iterator[tuple[str, object]]:
         yield "'self'", func.__self__
         func = func.__func__
     while isinstance(func, FunctionType):
-        for name, cell in _cells(func):
-            yield repr(name), cell
-        func = getattr(func, "__wrapped__", None)
+        wrapped = getattr(func, "__wrapped__", None)
+        for name, value in _cells(func):
+            if wrapped is None or _content(value) is not wrapped:  # that comes below
+                yield repr(name), value
+        if not _is_of_cache(func) and _attributes(func):
+            yield f"the attributes of {func.__name__!r}", _attributes(func)
+        if isinstance(wrapped, FunctionType):
+            defaults = (wrapped.__defaults__, wrapped.__kwdefaults__)
+            yield f"the defaults of {wrapped.__name__!r}", defaults
+        func = wrapped
     yield "what it wraps", func
 
 
 def _codes(func: Any) -> Iterator[CodeType]:
-    while isinstance(func, (FunctionType, MethodType)):
-        yield func.__code__
-        func = getattr(func, "__wrapped__", None)
+    return (each.__code__ for each in chain(func) if isinstance(each, (FunctionType, MethodType)))
 
 
-def _cells(func: FunctionType) -> Iterator[tuple[str, CellType]]:
-    if func.__globals__.get("__name__", "").startswith(PACKAGE):  # a decorator of the cache
-        return
-    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        if name not in (func.__code__.co_name, "__class__"):  # the function itself, or its class
-            yield name, cell
+def _has_more(func: Any) -> bool:
+    if not isinstance(func, FunctionType) or _is_of_cache(func):
+        return not isinstance(func, FunctionType)
+    made = func.__code__.co_qualname  # `wraps` changes the names of the function, but not this
+    return bool(func.__closure__) or LOCAL in made or made != func.__qualname__
+
+
+def _is_of_cache(func: FunctionType) -> bool:
+    """Whether a function is a decorator of the cache."""
+    return bool(func.__globals__.get("__name__", "").startswith(PACKAGE))
+
+
+def _cells(func: FunctionType) -> Iterator[tuple[str, CellType | None]]:
+    """Yield the cells of a function, with `None` for the function itself and its class."""
+    if not _is_of_cache(func):
+        for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
+            yield name, None if _is_its_own(func, name, cell) else cell
+
+
+def _is_its_own(func: FunctionType, name: str, cell: CellType) -> bool:
+    """Whether a variable holds, or will hold, the function, what decorates it, or its class."""
+    value, code = _content(cell), func.__code__
+    is_empty = value is cell
+    if name == "__class__":  # which is there only after the methods
+        return LOCAL not in code.co_qualname and (is_empty or is_found(value))
+    return name == code.co_name if is_empty else any(each is func for each in chain(value))
 
 
 def _dependencies(func: Any, ignored: Collection[str]) -> Iterator[tuple[str, object]]:
@@ -145,9 +171,9 @@ def _written(value: object, known: Collection[object]) -> tuple[bytes, list[obje
         return b"", [value]
 
 
-def _content(cell: CellType) -> object:
+def _content(cell: CellType | None) -> object:
     try:
-        return cell.cell_contents
+        return None if cell is None else cell.cell_contents
     except ValueError:  # the variable has no value yet
         return cell
 
@@ -174,7 +200,12 @@ class _Writer:
             return self._by_parts(value)
 
     def _by_parts(self, value: Any) -> bytes:
-        parts = _parts(value)
+        try:
+            parts = _parts(value)
+        except RecursionError:
+            raise
+        except Exception:  # of a proxy of what is not there yet
+            parts = None
         if parts is None:
             return self._object(value)
         number = len(self._seen)
@@ -210,7 +241,13 @@ def _parts_of_function(func: FunctionType) -> list[Any]:
         *(tuple(named), *named.values(), tuple(map(_metadata, hints_of(func).values()))),
         *(cell for _, cell in _cells(func)),
         getattr(func, "__wrapped__", None),
+        *_attributes(func),
     ]
+
+
+def _attributes(func: FunctionType) -> list[Any]:
+    """Return the attributes of a function, without those of Python such as `__wrapped__`."""
+    return [each for each in vars(func).items() if not each[0].startswith("__")]
 
 
 def _parts_of_field(field: Any) -> list[Any]:
@@ -228,8 +265,10 @@ _PARTS: tuple[tuple[Any, Callable[[Any], list[Any] | None]], ...] = (
     (partial, lambda each: [each.func, each.args, each.keywords or None]),
     ((list, tuple), lambda each: list(each) if type(each) in (list, tuple) else None),
     (dict, lambda each: list(each.items()) if type(each) is dict else None),
-    ((logging.Logger, ContextVar), lambda each: [each.name]),
-    (ModuleType, lambda each: [each.__name__]),
+    (logging.Logger, lambda each: [each.name] if logging.getLogger(each.name) is each else None),
+    (ContextVar, lambda each: [each.name]),
+    (TypeVar, lambda each: [each.__name__]),  # which a method of a generic class captures
+    (ModuleType, lambda each: [each.__name__] if is_imported(each) else None),
     (
         Depends,
         lambda each: [type(each), each.dependency, each.use_cache, getattr(each, "scopes", None)],

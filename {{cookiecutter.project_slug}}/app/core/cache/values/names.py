@@ -6,13 +6,17 @@ class, and for dataclasses, where each is an alias of `typing`.
 A class that was made in a function is not found by its name, and others may have the same name.
 """
 
+import inspect
 import sys
 import typing
+from collections.abc import Iterator
 from enum import Enum
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from .state import UnkeyableError
 
+LOCAL = "<"  # as in `<locals>` and `<lambda>`
 _HEAP = 1 << 9  # `Py_TPFLAGS_HEAPTYPE`: the class was made at run time
 
 
@@ -59,6 +63,41 @@ def is_found(value: Any) -> bool:
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is value
+
+
+def is_imported(module: ModuleType) -> bool:
+    """Whether a module is the one that is found by its name."""
+    return sys.modules.get(module.__name__) is module
+
+
+def chain(func: Any) -> Iterator[Any]:
+    """Yield a function, the one that it wraps, and so on. It runs no `__getattr__` of a proxy."""
+    seen: dict[int, Any] = {}
+    while func is not None and id(func) not in seen:
+        yield seen.setdefault(id(func), func)
+        if isinstance(func, (staticmethod, classmethod)):
+            func = func.__func__
+        else:
+            func = func.__func__ if isinstance(func, MethodType) else func
+            func = inspect.getattr_static(func, "__wrapped__", None)
+
+
+def is_alone(func: Any, *, is_defined: bool) -> bool:
+    """Whether a function is, with its decorators, the only one of its name.
+
+    It is if its module has it under that name. During its decoration the module does not have it
+    yet. Then the module must not have the innermost function either, since others may wrap that.
+    """
+    *_, made = chain(func)
+    if not isinstance(made, FunctionType) or LOCAL in made.__code__.co_qualname:
+        return False
+    found: Any = sys.modules.get(made.__globals__.get("__name__", ""))
+    for name in made.__code__.co_qualname.split("."):
+        found = inspect.getattr_static(found, name, None)
+    under_name = list(chain(found))
+    if any(each is func for each in under_name):
+        return True
+    return not is_defined and not any(each is made for each in under_name)
 
 
 def refuse_unfound(annotation: Any) -> None:
