@@ -22,17 +22,17 @@ TESTS: Final = SERVICE / "tests" / "cache"
 
 BESIDE: Final = "beside the rooms"
 MOST: Final = {
-    BESIDE: 741,
+    BESIDE: 749,
     "backends": 1908,
-    "calls": 1873,
+    "calls": 1878,
     "coherence": 1263,
-    "http": 110,
-    "keys": 1102,
+    "http": 105,
+    "keys": 1117,
     "reads": 764,
     "resilience": 257,
-    "settings": 372,
-    "stored": 900,
-    "values": 1080,
+    "settings": 371,
+    "stored": 891,
+    "values": 1128,
 }
 """How many lines of code each room may have: it may shrink, and grows on purpose only."""
 
