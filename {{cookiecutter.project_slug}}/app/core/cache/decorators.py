@@ -79,7 +79,8 @@ def cache_response(
     `"user:{user_id}"`, whose values are escaped, or a function that accepts every call that the
     cached function accepts. The function returns a string, in which `*` and `~` are escaped, or a
     tuple, whose parts are escaped and joined by colons. The template names, or the function reads,
-    every parameter that is neither ignored nor filled in by FastAPI. See also `keys/templates.py`.
+    every parameter that is neither ignored nor filled in by FastAPI. It leaves no place for `vary`.
+    See also `keys/templates.py`.
 
     `tags` name groups of entries that can be invalidated together. A tag may name arguments, as in
     `"user:{user_id}"`. A function in `tags` derives tags from the result; each hit then takes one
