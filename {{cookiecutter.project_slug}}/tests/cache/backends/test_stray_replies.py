@@ -36,26 +36,33 @@ async def manager(
     await manager.close()
 
 
+@pytest.mark.parametrize(
+    ("tags", "command"),
+    [((), b"GET"), (("of:{number}",), b"GET"), (("of:{number}",), b"GETRANGE")],
+)
 async def test_p9_a_doubled_reply_gives_nobody_a_wrong_value(
-    proxy: FaultProxy, manager: CacheManager
+    proxy: FaultProxy, manager: CacheManager, tags: tuple[str, ...], command: bytes
 ) -> None:
-    """The first answer to another question is noticed, its connection dropped, and asked again."""
+    """The first answer to another question is noticed, its connection dropped, and asked again.
+
+    An answer in place of a nonce may cost a computation.
+    """
     runs: list[int] = []
 
-    @cache_response(manager, "data")
+    @cache_response(manager, "data", tags=tags)
     async def function(number: int) -> dict[str, Any]:
         runs.append(number)
         return {"number": number}
 
     for number in NUMBERS:
         await function(number)
-    proxy.inject(Fault("shift", command=b"GET", times=1))
+    proxy.inject(Fault("shift", command=command, times=1))
     before = proxy.connections
     for number in [*NUMBERS] * 5:
         assert await function(number) == {"number": number}
     assert proxy.done == {"shift": 1}
     assert proxy.connections == before + 1
-    assert len(runs) == 10
+    assert 10 <= len(runs) <= 10 + len(tags)
 
 
 async def test_p9_a_record_that_stands_at_anothers_key_is_no_hit(
