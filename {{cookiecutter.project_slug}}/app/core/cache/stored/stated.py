@@ -19,9 +19,10 @@ from .headers import ByName
 _FORBIDDING = ("no-store", "private", "no-cache")
 _DIGITS, _LATEST = 10, 2**31  # seconds; larger values count as this one: RFC 9111, section 1.2.2
 _SECONDS = re.compile(r"[0-9]+")
-_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # a token: RFC 9110, section 5.6.2
-_VALUE = rf'=[ \t]*+({_WORD}|"[^"\\]*+")?+[ \t]*+'
-_DIRECTIVE = re.compile(rf"[ \t,]*+(?:\Z|({_WORD})[ \t]*+(?:{_VALUE})?+(?:,|\Z))")
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token: RFC 9110, section 5.6.2
+_VALUE = rf'=[ \t]*(?:({_WORD}|"[^"\\]*")[ \t]*)?'
+# No possessive quantifiers: Python 3.11.0 to 3.11.4 match some of them wrongly (gh-106052).
+_DIRECTIVE = re.compile(rf"[ \t,]*(?:\Z|({_WORD})[ \t]*(?:{_VALUE})?(?:,|\Z))")
 
 Directives = dict[str, list[str | None]]
 """The directives of `Cache-Control`: for each name its values, `None` for one without."""
