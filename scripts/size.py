@@ -25,13 +25,13 @@ MOST: Final = {
     BESIDE: 749,
     "backends": 1908,
     "calls": 1878,
-    "coherence": 1263,
+    "coherence": 1269,
     "http": 105,
     "keys": 1117,
     "reads": 764,
     "resilience": 257,
     "settings": 371,
-    "stored": 891,
+    "stored": 892,
     "values": 1128,
 }
 """How many lines of code each room may have: it may shrink, and grows on purpose only."""

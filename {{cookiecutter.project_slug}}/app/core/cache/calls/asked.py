@@ -11,7 +11,7 @@ from .reading import Hit
 from .response_capture import ResponseCapture
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Asked:
     """The request that a call answers, and the response that FastAPI builds for it."""
 

@@ -42,7 +42,7 @@ the second part is that dependency.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Standing:
     """The part that a cached function has in a route that calls it."""
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from ..base import Nonces
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Computed:
     """What a call computed: the result, the record to store, if any, and for how long."""
 
@@ -20,7 +20,7 @@ class Computed:
     """Makes the record now; given if the caller usually makes it later (see `Fill`)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Cached:
     """What a record holds, and whether it is due to be computed again."""
 

@@ -27,7 +27,7 @@ _leading: ContextVar[frozenset[InFlight]] = ContextVar("leading", default=frozen
 """The computations whose functions, one inside the other, have called the code that runs now."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Result:
     """A value, and where it came from."""
 

@@ -7,7 +7,7 @@ somebody else came first, the followers look again, and one of them leads.
 
 import asyncio
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..base import Nonces
 from ..keys import KeyPattern
@@ -15,7 +15,7 @@ from ..loops import running_loop
 from .exceptions import copied
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class FillResult:
     """How a computation ended: with bytes to share, with an error, or with neither.
 
@@ -39,38 +39,44 @@ AGAIN = FillResult(again=True)
 PRIVATE = FillResult()
 
 
-@dataclass(slots=True, eq=False)
 class InFlight:
     """One computation under way."""
 
-    key: str
-    tags: tuple[str, ...] = ()
-    nonces: Nonces = ()
-    owner: object = None
-    """Whose function runs: two functions may have the same `key=`."""
-    lease: bytes | None = None
-    """Its lease at the key, or the head of the old record; `None` while the backend is away."""
-    claim: str = ""
-    """The key of its claim, if it refreshes an old record."""
-    token: bytes = b""
-    """The value at the key of its claim."""
-    over: bytes | None = None
-    """The lease of another caller that its record may replace, after waiting long enough."""
-    rest: int = 0
-    """How long nobody may claim the record afterwards, in milliseconds."""
-    stored: bool = False
-    """Whether its record is stored."""
-    started: bool = False
-    """Whether the function is running."""
-    overtaken: bool = False
-    """Whether this process has invalidated the key since it began."""
-    maybe_invalidated: bool = False
-    """Whether it may be overtaken: a caller that does not see its lease must not join it."""
-    renewal: asyncio.TimerHandle | None = None
-    running: bool = True
-    """Whether it is still under way."""
-    followers: dict[asyncio.Future[FillResult], None] = field(default_factory=dict)
-    """In the order in which they came."""
+    def __init__(
+        self,
+        key: str,
+        tags: tuple[str, ...] = (),
+        nonces: Nonces = (),
+        *,
+        lease: bytes | None = None,
+        started: bool = False,
+    ) -> None:
+        self.key, self.tags, self.nonces = key, tags, nonces
+        self.owner: object = None
+        """Whose function runs: two functions may have the same `key=`."""
+        self.lease = lease
+        """Its lease at the key, or the head of the old record; `None` while the backend is away."""
+        self.claim = ""
+        """The key of its claim, if it refreshes an old record."""
+        self.token = b""
+        """The value at the key of its claim."""
+        self.over: bytes | None = None
+        """The lease of another caller that its record may replace, after waiting long enough."""
+        self.rest = 0
+        """How long nobody may claim the record afterwards, in milliseconds."""
+        self.stored = False
+        """Whether its record is stored."""
+        self.started = started
+        """Whether the function is running."""
+        self.overtaken = False
+        """Whether this process has invalidated the key since it began."""
+        self.maybe_invalidated = False
+        """Whether it may be overtaken: a caller that does not see its lease must not join it."""
+        self.renewal: asyncio.TimerHandle | None = None
+        self.running = True
+        """Whether it is still under way."""
+        self.followers: dict[asyncio.Future[FillResult], None] = {}
+        """In the order in which they came."""
 
     @property
     def may_store(self) -> bool:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from . import headers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Changes:
     """The new status, if one was set, and the changes of headers.
 

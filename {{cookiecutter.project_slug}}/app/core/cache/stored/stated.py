@@ -22,7 +22,7 @@ _SECONDS = re.compile(r"[0-9]+")
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token: RFC 9110, section 5.6.2
 _VALUE = rf'=[ \t]*(?:({_WORD}|"[^"\\]*")[ \t]*)?'
 # No possessive quantifiers: Python 3.11.0 to 3.11.4 match some of them wrongly (gh-106052).
-_DIRECTIVE = re.compile(rf"[ \t,]*(?:\Z|({_WORD})[ \t]*(?:{_VALUE})?(?:,|\Z))")
+_DIRECTIVE = rf"[ \t,]*(?:\Z|({_WORD})[ \t]*(?:{_VALUE})?(?:,|\Z))"
 
 Directives = dict[str, list[str | None]]
 """The directives of `Cache-Control`: for each name its values, `None` for one without."""
@@ -86,10 +86,11 @@ def _varying(lines: ByName) -> set[str]:
 def _directives(lines: list[str]) -> Directives | None:
     """Parse lines of `Cache-Control`; `None` if they cannot be parsed."""
     found: Directives = {}
+    directive = re.compile(_DIRECTIVE)  # which `re` keeps; at import it would cost everybody
     for line in lines:
         place = 0
         while place < len(line):
-            match = _DIRECTIVE.match(line, place)
+            match = directive.match(line, place)
             if match is None:
                 return None
             place = match.end()

@@ -53,7 +53,7 @@ class BrokenConnectionError(UnansweredError):
         super().__init__(why, deadline)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Request:
     """Commands that leave in one write.
 
@@ -74,7 +74,7 @@ class Request:
         return [command[1] for command in self.commands if command[0] == "GET"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Get:
     """A packed GET. Values that name its key begin with `start`, those of any key with `label`."""
 
@@ -144,7 +144,7 @@ class Sealed:
         return replies
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Wait:
     """A request that has been sent."""
 

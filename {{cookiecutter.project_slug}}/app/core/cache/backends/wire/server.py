@@ -37,7 +37,7 @@ _TRIALS = 10
 """A request is given up after so many broken connections."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Options:
     """What all servers of a backend share. `budget` is in seconds."""
 
