@@ -199,10 +199,10 @@ async def test_p8_what_is_filled_after_the_decoration_is_shared_with_nobody(
     """Two applications have a manager each; the warning names the variable, and is given once."""
     one, fill_one = make(CacheManager(backend))
     two, fill_two = make(CacheManager(backend))
-    fill_one("pypi")
+    fill_one("public")
     fill_two("internal")
     for _ in range(2):
-        assert [await one(), await two()] == ["pypi", "internal"]
+        assert [await one(), await two()] == ["public", "internal"]
     warnings = [each for each in told() if "shares no entries" in each]
     assert len(warnings) == 2
     assert all("'source'" in each or "'helper'" in each for each in warnings)
@@ -216,10 +216,10 @@ async def test_p8_a_refresh_is_a_first_call_as_well(
     """What it stores is read by nobody else."""
     one, fill_one = make(CacheManager(backend))
     two, fill_two = make(CacheManager(backend))
-    fill_one("pypi")
+    fill_one("public")
     await one.refresh()
     fill_two("internal")
-    assert [await two(), await one()] == ["internal", "pypi"]
+    assert [await two(), await one()] == ["internal", "public"]
 
 
 @pytest.mark.parametrize("make", CHANGING.values(), ids=list(CHANGING))
@@ -229,12 +229,12 @@ async def test_p4_such_a_function_hits_its_own_entries(
     """It is no slower than one that captured a client, and `get` reads its entries, too."""
     manager = CacheManager(backend)
     read, fill = make(manager)
-    fill("pypi")
+    fill("public")
     await read()
     entries = dict(backend._entries)
     await read()
     assert backend._entries == entries
-    assert await manager.get(read.cache_key()) == "pypi"
+    assert await manager.get(read.cache_key()) == "public"
 
 
 def counted(manager: CacheManager, calls: list[int]) -> Any:

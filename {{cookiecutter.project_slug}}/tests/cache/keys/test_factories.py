@@ -180,7 +180,7 @@ async def test_p8_what_has_no_identity_is_told_at_the_first_decoration(
     wrap: Callable[[Client], Any], backend: MemoryBackend, told: Callable[[], list[str]]
 ) -> None:
     """The message names the variable, and no other function gets what it has stored."""
-    pypi = build(CacheManager(backend), wrap(Client("pypi")))
+    public = build(CacheManager(backend), wrap(Client("public")))
     [warning] = told()
     assert "build.<locals>.info" in warning
     assert "'source'" in warning
@@ -190,8 +190,8 @@ async def test_p8_what_has_no_identity_is_told_at_the_first_decoration(
     assert places == sorted(places)
     internal = build(CacheManager(backend), wrap(Client("internal")))
     for _ in range(2):
-        pages = [await pypi(), await internal()]
-        assert [re.findall("pypi|internal", page[0]) or page for page in pages] != [pages[0]] * 2
+        pages = [await public(), await internal()]
+        assert [re.findall("public|internal", page[0]) or page for page in pages] != [pages[0]] * 2
         assert pages[0] != pages[1]
 
 
@@ -200,7 +200,7 @@ async def test_p4_what_has_no_identity_is_cached_for_its_own_function(
 ) -> None:
     """A client may be captured; its results are kept as long as nobody else has the key."""
     calls: list[int] = []
-    client = Client("pypi")
+    client = Client("public")
 
     def made(manager: CacheManager) -> Any:
         @cache_response(manager, "info")
@@ -211,7 +211,7 @@ async def test_p4_what_has_no_identity_is_cached_for_its_own_function(
         return info
 
     first, second = made(CacheManager(backend)), made(CacheManager(backend))
-    assert [await first(), await first(), await second()] == ["pypi"] * 3
+    assert [await first(), await first(), await second()] == ["public"] * 3
     assert calls == [1]
 
 
@@ -231,9 +231,9 @@ async def test_p2_a_second_function_with_another_object_has_entries_of_its_own(
 ) -> None:
     """In one manager, too: only the first one is told of, and that neither hits is told as well."""
     manager = CacheManager(backend)
-    pypi, internal = build(manager, Client("pypi")), build(manager, Client("internal"))
+    public, internal = build(manager, Client("public")), build(manager, Client("internal"))
     for _ in range(2):
-        assert [await pypi(), await internal()] == [["pypi"], ["internal"]]
+        assert [await public(), await internal()] == [["public"], ["internal"]]
     assert [each for each in told() if "'source'" in each] == told()[:1]
     assert all("takes the other's entries" in each for each in told()[1:])
 
