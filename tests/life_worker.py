@@ -79,7 +79,7 @@ async def use_and_close(name: str) -> list[str]:
 async def is_well() -> None:
     """Wait until the cache stores something, and holds nothing back."""
     async with asyncio.timeout(PATIENCE):
-        while not await CACHE.set("well", "yes") or CACHE.invalidations.pending:  # noqa: ASYNC110
+        while not await CACHE.set("well", "yes") or CACHE.invalidations.pending:  # noqa: ASYNC110 - Redis gives no event for this
             await asyncio.sleep(0.05)
 
 

@@ -45,7 +45,7 @@ def let_callers_see_failures(cache: Cache) -> None:
     """Raise where the server cannot be asked."""
     run = cache.fence.run
 
-    async def unguarded(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401
+    async def unguarded(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - the cache's types are those of another project
         if not await cache.backend.health_check():
             raise ConnectionError("the server is away")
         return await run(*arguments, **more)
@@ -57,7 +57,7 @@ def go_on_when_cancelled(cache: Cache) -> None:
     """Give a caller that is cancelled its value all the same."""
     run = cache.fence.run
 
-    async def stubborn(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401
+    async def stubborn(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - the cache's types are those of another project
         try:
             return await run(*arguments, **more)
         except asyncio.CancelledError:
@@ -93,7 +93,7 @@ def keep_what_was_seen(cache: Cache) -> None:
     look, seen = cache.backend.look, []
     cache.backend.read_nowait = lambda *_key, **_more: None
 
-    async def hoard(*key: Any) -> object:  # noqa: ANN401
+    async def hoard(*key: Any) -> object:  # noqa: ANN401 - the cache's types are those of another project
         seen.append([bytearray(1000) for _ in range(10)])
         return await look(*key)
 

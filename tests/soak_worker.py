@@ -30,7 +30,7 @@ from app.core.cache import (  # type: ignore[import-not-found] # of the project 
     cache_response,
     invalidate_cache,
 )
-from app.core.cache.backends.wire.tracking import TRUST_SECONDS  # type: ignore[import-not-found]
+from app.core.cache.backends.wire.tracking import TRUST_SECONDS  # type: ignore[import-not-found] # of the project that it runs in
 from jobs import serve  # type: ignore[import-not-found] # of this folder
 
 CALLERS: Final = 12
@@ -331,7 +331,7 @@ class Soaker:
         tags = (f"{prefix}:~tag:{name}",) if tagged else ()
         return bool(self.cache.invalidations.pending.covers(f"{prefix}:{name}", *tags))
 
-    def _hear(self, event: Any) -> None:  # noqa: ANN401
+    def _hear(self, event: Any) -> None:  # noqa: ANN401 - the cache's types are those of another project
         self._tally.note(f"journals {event.kind}")
         for number in filter(self._is_mine, range(self.values)):
             if not self._is_held_back(number):
@@ -365,25 +365,25 @@ class Soaker:
         look, get_many_bytes = backend.look, backend.get_many_bytes
         covers, run, read_nowait = pending.covers, fence.run, backend.read_nowait
 
-        async def asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401
+        async def asked(answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - the cache's types are those of another project
             try:
                 return await answer
             except Exception:
                 self._cut_off_at = time.monotonic()
                 raise
 
-        def covered(*arguments: Any) -> bool:  # noqa: ANN401
+        def covered(*arguments: Any) -> bool:  # noqa: ANN401 - the cache's types are those of another project
             found = bool(covers(*arguments))
             if found:
                 self._cut_off_at = time.monotonic()
             return found
 
-        async def counted(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        async def counted(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the cache's types are those of another project
             result = await run(*arguments, **options)
             self._tally.note(f"served: {result.outcome.name.lower()}")
             return result
 
-        def soon(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        def soon(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the cache's types are those of another project
             answer = read_nowait(*arguments, **options)
             if answer is not None:
                 self._tally.note("asked at once")
@@ -395,10 +395,10 @@ class Soaker:
         if backend.near is not None:
             self._count_hits_of(backend.near)
 
-    def _count_hits_of(self, near: Any) -> None:  # noqa: ANN401
+    def _count_hits_of(self, near: Any) -> None:  # noqa: ANN401 - the cache's types are those of another project
         get = near.get
 
-        def found(key: str) -> Any:  # noqa: ANN401
+        def found(key: str) -> Any:  # noqa: ANN401 - the cache's types are those of another project
             entry = get(key)
             if entry is not None:
                 self._tally.note("served: near")
@@ -494,7 +494,7 @@ class Jobs:
 
     soaker: Soaker
 
-    async def do(self, *, job: str, **details: Any) -> dict[str, Any]:  # noqa: ANN401
+    async def do(self, *, job: str, **details: Any) -> dict[str, Any]:  # noqa: ANN401 - the cache's types are those of another project
         """Do a job, and answer with what was counted if it is to rest."""
         match job:
             case "begin":
@@ -505,7 +505,7 @@ class Jobs:
                 return await self.soaker.rest()
         return {}
 
-    def _begin(self, *, settings: dict[str, str], bugs: list[str], **details: Any) -> None:  # noqa: ANN401
+    def _begin(self, *, settings: dict[str, str], bugs: list[str], **details: Any) -> None:  # noqa: ANN401 - the cache's types are those of another project
         os.environ.update(settings)
         fill_the_cache_of_strings()
         self.soaker = Soaker(**details)

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeVar
@@ -50,6 +50,13 @@ def manager_behind(proxy: FaultProxy, server: RedisServer, **changes: Any) -> Ca
     """Make a manager that goes through the proxy, with the budget that a service has by default."""
     behind = replace(server, host=proxy.host, port=proxy.port)
     return CacheManager(redis_backend(behind, **{"operation_timeout": BUDGET, **changes}))
+
+
+async def moments(end: float) -> AsyncIterator[float]:
+    """Yield the time again and again until `end`: for what has to hold all the while."""
+    while (now := time.monotonic()) < end:
+        yield now
+        await asyncio.sleep(0.005)
 
 
 async def soon(awaitable: Awaitable[T]) -> T:

@@ -41,18 +41,18 @@ def __getattr__(name: str) -> object:
     """
     if name == "CachedRoute":
         insist_on_file("http/route.py", name)
-        from .http import CachedRoute  # noqa: PLC0415 - that is the point
+        from .http import CachedRoute  # noqa: PLC0415 - its file may be deleted
 
         return CachedRoute
     if name == "CacheStatusMiddleware":
         insist_on_file("http/status.py", name)
-        from .http import CacheStatusMiddleware  # noqa: PLC0415 - likewise
+        from .http import CacheStatusMiddleware  # noqa: PLC0415 - its file may be deleted
 
         return CacheStatusMiddleware
     if name in ("RedisBackend", "Tls"):
         return getattr(backends, name)
     if name == "CacheSettings":
-        from .settings import CacheSettings  # noqa: PLC0415 - likewise
+        from .settings import CacheSettings  # noqa: PLC0415 - only settings need pydantic-settings
 
         return CacheSettings
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -284,6 +284,7 @@ async def test_p1_what_waits_in_ordinary_ways_is_stored(
     async def read() -> list[int]:
         queue: asyncio.Queue[int] = asyncio.Queue()
         waiting = asyncio.create_task(queue.get())
+        # A timer of the event loop is what is tested here, not a wait for anything.
         await asyncio.gather(asyncio.sleep(0.001), asyncio.wait_for(queue.put(1), 10))
         async with asyncio.timeout(10), asyncio.TaskGroup() as group, asyncio.Lock():
             group.create_task(asyncio.sleep(0))

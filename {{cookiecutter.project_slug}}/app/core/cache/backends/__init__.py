@@ -20,7 +20,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     insist_on_redis_py()
-    from .redis import RedisBackend  # noqa: PLC0415 - that is the point
-    from .wire.connections import Tls  # noqa: PLC0415 - likewise
+    from .redis import RedisBackend  # noqa: PLC0415 - memory needs no redis-py
+    from .wire.connections import Tls  # noqa: PLC0415 - memory needs no redis-py
 
     return RedisBackend if name == "RedisBackend" else Tls

@@ -125,6 +125,6 @@ def _near_cache(size: int, most_bytes: int) -> "NearCache | None":
     if not size or not most_bytes:
         return None
     insist_on_file("backends/near.py", "CACHE_NEAR_SIZE")
-    from .near import NearCache  # noqa: PLC0415 - it may be gone
+    from .near import NearCache  # noqa: PLC0415 - its file may be deleted
 
     return NearCache(size, most_bytes)

@@ -15,11 +15,11 @@ __all__ = ["CacheStatusMiddleware", "CachedRoute"]
 def __getattr__(name: str) -> object:
     """Import a class when it is asked for: its file may have been deleted."""
     if name == "CachedRoute":
-        from .route import CachedRoute  # noqa: PLC0415 - that is the point
+        from .route import CachedRoute  # noqa: PLC0415 - its file may be deleted
 
         return CachedRoute
     if name == "CacheStatusMiddleware":
-        from .status import CacheStatusMiddleware  # noqa: PLC0415 - likewise
+        from .status import CacheStatusMiddleware  # noqa: PLC0415 - its file may be deleted
 
         return CacheStatusMiddleware
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,5 @@
 """Nothing is served for longer than its connection is trusted (promise P3)."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,7 +27,7 @@ from tests.cache.backends.near.scene import (
     near_of,
 )
 from tests.cache.fault_proxy import Fault
-from tests.cache.faults import WITHIN, eventually
+from tests.cache.faults import WITHIN, eventually, moments
 from tests.redis_server import RedisServer
 
 FAULTS: Final = ("delayed", "slow", "silenced", "reset", "killed", "stopped", "held up")
@@ -98,11 +97,9 @@ async def test_p3_nothing_is_served_for_longer_than_it_is_trusted(
             await other.delete(KEY)
             began = time.monotonic()
         source.version = 2
-        while time.monotonic() < began + 1.2 * TRUST_SECONDS:
-            asked = time.monotonic()
+        async for asked in moments(began + 1.2 * TRUST_SECONDS):
             if await own.version() == 1:
                 last_old = asked
-            await asyncio.sleep(0.005)
     assert last_old < began + TRUST_SECONDS
     if fault == "held up":
         assert last_old == began
@@ -115,13 +112,14 @@ async def test_p3_a_silent_death_is_found_by_those_who_read(
     """Near hits ask for a proof in the background: nobody waits for it, and it does not come."""
     own = Own(hasty, source)
     assert await brought_near(own.version, wire) == 1
-    line, asked, deadline = connection_of(hasty), wire.asked.total(), time.monotonic() + WITHIN
+    line, asked = connection_of(hasty), wire.asked.total()
     wire.silence()
-    while not line.is_over:
-        assert time.monotonic() < deadline
-        if len(near_of(hasty)) and time.monotonic() < line.trusted_until - 0.01:
+    async for now in moments(time.monotonic() + WITHIN):
+        if line.is_over:
+            break
+        if len(near_of(hasty)) and now < line.trusted_until - 0.01:
             assert at_once(own.version()) == 1
-        await asyncio.sleep(0.002)
+    assert line.is_over
     assert len(near_of(hasty)) == 0
     assert wire.asked.total() - asked <= 4
     wire.heal()
@@ -134,10 +132,9 @@ async def test_p3_who_reads_keeps_it_near(
     """For three times as long as it is trusted without a proof, at the cost of a few commands."""
     own = Own(manager, source)
     assert await brought_near(own.version, wire) == 1
-    asked, until = wire.asked.copy(), time.monotonic() + 3 * TRUST_SECONDS
-    while time.monotonic() < until:
+    asked = wire.asked.copy()
+    async for _ in moments(time.monotonic() + 3 * TRUST_SECONDS):
         assert at_once(own.version()) == 1
-        await asyncio.sleep(0.01)
     more = wire.asked - asked
     assert more[b"GET"] == 0
     assert 2 <= more[b"PING"] <= 7
@@ -178,9 +175,7 @@ async def test_p3_an_open_breaker_does_not_make_it_serve_what_it_cannot_prove(
     source.version = 2
     await other.delete(KEY)
     began = last_old = time.monotonic()
-    while time.monotonic() < began + 1.2 * TRUST_SECONDS:
-        asked = time.monotonic()
+    async for asked in moments(began + 1.2 * TRUST_SECONDS):
         if await own.version() == 1:
             last_old = asked
-        await asyncio.sleep(0.01)
     assert last_old < began + TRUST_SECONDS

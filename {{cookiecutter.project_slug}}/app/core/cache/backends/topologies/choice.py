@@ -46,7 +46,7 @@ def topology_at(
                 f"master, and go with neither a cluster nor a Unix socket"
             )
         insist_on_file("backends/topologies/sentinel.py", "REDIS_SENTINELS")
-        from .sentinel import Master, Sentinels  # noqa: PLC0415 - it may be gone
+        from .sentinel import Master, Sentinels  # noqa: PLC0415 - its file may be deleted
 
         found = Sentinels(sentinels, sentinel_master, asking, connector)
         return Master(found, sentinel_master, options)
@@ -54,7 +54,7 @@ def topology_at(
         if db or unix_socket:
             raise ValueError(f"{db=}, {unix_socket=}: a cluster has neither")
         insist_on_file("backends/topologies/cluster.py", "REDIS_CLUSTER")
-        from .cluster import Cluster  # noqa: PLC0415 - it may be gone
+        from .cluster import Cluster  # noqa: PLC0415 - its file may be deleted
 
         return Cluster(addresses(host, port), connector, options, probe_key)
     if unix_socket:
