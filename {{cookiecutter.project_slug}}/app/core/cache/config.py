@@ -50,6 +50,7 @@ class CacheFactory:
             compress_over=settings.cache_compress_over,
             ttl_jitter=settings.cache_ttl_jitter,
             lock_timeout=settings.cache_lock_timeout,
+            cache_control=settings.cache_control,
         )
         _tell(manager)
         return manager

@@ -12,6 +12,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from .calls import (
+    CACHE_CONTROLS,
+    CacheControl,
     CachedCalls,
     CacheDecorator,
     CachedMethod,
@@ -21,6 +23,7 @@ from .calls import (
     as_coroutine_function,
     attach,
     check_background,
+    check_choice,
     check_flags,
     check_key,
     check_manager,
@@ -56,6 +59,7 @@ def cache_response(
     early_refresh: float = 0.0,
     method: str = "GET",
     shared: bool = False,
+    cache_control: CacheControl | None = None,
 ) -> CacheDecorator:
     """Cache the result of the function. The key holds the function's name and its arguments.
 
@@ -99,6 +103,11 @@ def cache_response(
     2xx nor in `cache_status`. If an argument has no stable identity, the call runs uncached. A
     plain `def` function runs in a thread; the decorated function must be awaited.
 
+    Where `CacheMiddleware` is used, `cache_control` says what the response of an endpoint tells
+    clients and proxies, unless the endpoint says it: "max-age" lets them use it for the time that
+    the entry is fresh, "immutable" also says that it does not change in that time, "no-cache" has
+    them ask each time, "none" says nothing. By default it is the manager's.
+
     Put it above `classmethod` and `staticmethod`. Each object has its own entries of a method.
 
     Raises `TypeError` or `ValueError` when it is applied: for invalid arguments, for a parameter
@@ -107,8 +116,8 @@ def cache_response(
     """
     check_manager(cache_manager, "cache_response", 'key_prefix="users", expire=60')
     check_key_prefix(key_prefix)
-    if refresh not in ("inline", "background"):
-        raise ValueError(f"refresh={refresh!r} must be 'inline' or 'background'")
+    check_choice("refresh", refresh, ("inline", "background"))
+    check_choice("cache_control", cache_control, (None, *CACHE_CONTROLS))
     check_times(expire, stale, early_refresh)
     check_several(ignore=ignore, vary=vary, cache_status=cache_status, tags=tags)
     check_key(key)
@@ -124,6 +133,7 @@ def cache_response(
         "in_background": refresh == "background",
         "method": method,
         "shared": shared,
+        "cache_control": cache_control,
         "logger": logger,
     }
     return cast("CacheDecorator", functools.partial(_cached, cache_manager, options))

@@ -7,7 +7,15 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from .base import CacheBackend
-from .calls import Entries, Factory, Reader, check_times
+from .calls import (
+    CACHE_CONTROLS,
+    CacheControl,
+    Entries,
+    Factory,
+    Reader,
+    check_choice,
+    check_times,
+)
 from .coherence import (
     LOCK_TIMEOUT,
     Fence,
@@ -39,6 +47,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_TTL = 300
 DEFAULT_MAX_ENTRY_BYTES = 8 * 1024 * 1024
 DEFAULT_TTL_JITTER = 0.02
+DEFAULT_CACHE_CONTROL: CacheControl = "max-age"
 
 T = TypeVar("T")
 
@@ -50,7 +59,8 @@ class CacheManager:
     in seconds, holds where no `expire` is given. Entries of more than `max_entry_bytes` are not
     stored. Entries of decorators are compressed if they have more than `compress_over` bytes; 0
     means never. TTLs of computed values are shortened at random by up to the share `ttl_jitter`
-    (0.02 = 2 %), so that entries do not all expire at once. While another caller computes the same
+    (0.02 = 2 %), so that entries do not all expire at once. `cache_control` is the one of
+    `cache_response` where that says nothing. While another caller computes the same
     entry, a call waits for at most `lock_timeout` seconds, then computes for itself.
 
     No method raises because the backend is unreachable, slow or returns an error. Reads then find
@@ -71,6 +81,7 @@ class CacheManager:
         compress_over: int = 0,
         ttl_jitter: float = DEFAULT_TTL_JITTER,
         lock_timeout: float = LOCK_TIMEOUT,
+        cache_control: CacheControl = DEFAULT_CACHE_CONTROL,
         on_event: Listener | None = None,
     ) -> None:
         if not isinstance(backend, CacheBackend):
@@ -82,6 +93,8 @@ class CacheManager:
         if not isinstance(self.key_prefix, str) or not self.key_prefix:
             raise ValueError(f"key_prefix={self.key_prefix!r} must be a string that is not empty")
         self.default_ttl, self.ttl_jitter = default_ttl, ttl_jitter
+        check_choice("cache_control", cache_control, CACHE_CONTROLS)
+        self.cache_control: str = cache_control
         self.max_entry_bytes, self.compress_over = max_entry_bytes, compress_over
         self.on_event = on_event
         self.functions: OfFunctions[Identity] = OfFunctions()

@@ -5,38 +5,49 @@ Nothing here talks to a server by itself.
 
 from .cached_calls import CachedCalls
 from .checks import (
+    CACHE_CONTROLS,
+    CacheControl,
     check_background,
+    check_choice,
     check_flags,
     check_key,
     check_manager,
     check_several,
     check_times,
 )
-from .dependencies import routes_of
+from .dependencies import Standing, routes_of
 from .entries import Entries, Factory
+from .exchange import EXCHANGE, Exchange, Rendering, Scope
 from .handles import Handles
 from .invalidating import InvalidatingCalls
 from .methods import CachedMethod, attach, unwrapped
 from .misplaced import is_endpoint
-from .reading import Reader
-from .response_capture import ResponseCapture
+from .reading import Hit, Reader
 from .running import as_coroutine_function
 from .types import CacheDecorator, Decorator
 
 __all__ = [
+    "CACHE_CONTROLS",
+    "EXCHANGE",
+    "CacheControl",
     "CacheDecorator",
     "CachedCalls",
     "CachedMethod",
     "Decorator",
     "Entries",
+    "Exchange",
     "Factory",
     "Handles",
+    "Hit",
     "InvalidatingCalls",
     "Reader",
-    "ResponseCapture",
+    "Rendering",
+    "Scope",
+    "Standing",
     "as_coroutine_function",
     "attach",
     "check_background",
+    "check_choice",
     "check_flags",
     "check_key",
     "check_manager",

@@ -7,8 +7,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ..stored import RenderedResponse
+from .exchange import Exchange
 from .reading import Hit
-from .response_capture import ResponseCapture
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -19,18 +19,19 @@ class Asked:
     injected: Response | None = None
     headers: frozenset[str] = frozenset()
     """Names of headers, in lower case, from which arguments in the key are made."""
+    exchange: Exchange | None = None
+    """Those around the endpoint, if it is one, and if they take part."""
+
+    @property
+    def form(self) -> str | None:
+        """How the response is rendered, if it is to be stored like that."""
+        return None if self.exchange is None else self.exchange.form
 
 
 BY_HAND = Asked()
 
 
-def handed_out(
-    hit: Hit,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    sending: ResponseCapture | None,
-    asked: Asked,
-) -> Any:
+def handed_out(hit: Hit, args: tuple[Any, ...], kwargs: dict[str, Any], asked: Asked) -> Any:
     """Make the changes of a hit to the response, and return the hit's value."""
     value, changes = hit
     if changes is not None:
@@ -39,6 +40,6 @@ def handed_out(
         response = asked.injected or found
         if response is not None:
             changes.apply(response)
-    if type(value) is RenderedResponse and sending is not None:
-        return sending.response(value)
+    if type(value) is RenderedResponse and asked.exchange is not None:
+        return asked.exchange.response(value)
     return value

@@ -7,13 +7,12 @@ key, a read and a decoding (see `reading`); any other call goes to the fence (se
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ..coherence import Freshness, Look, Outcome, current_slot, note
+from ..coherence import Freshness, Look, Outcome
 from ..keys import (
     Identity,
     KeyBuilder,
@@ -33,10 +32,10 @@ from ..values import KnownClasses, UnkeyableError, text
 from .asked import BY_HAND, Asked, handed_out
 from .checks import checked_statuses, may_have_request
 from .dependencies import UNSEEN, reaches
+from .exchange import EXCHANGE, Exchange
 from .filling import OneCall
 from .places import SHARES_NOT, take_place
 from .reading import Reader, Store
-from .response_capture import ResponseCapture, sending_to
 from .routes import Routes
 from .warn import Warnings, why_no_key
 
@@ -60,10 +59,12 @@ class CachedCalls:
         in_background: bool,
         method: str,
         shared: bool,
+        cache_control: str | None,
         logger: logging.Logger,
     ) -> None:
         self.store, self.run, self._func = store, run, func
         self.freshness, self.in_background = freshness, in_background
+        self.cache_control = cache_control or store.cache_control
         self.decorated: Callable[..., Any] | None = None
         """The decorated function."""
         self.unseen: list[Any] = []
@@ -148,20 +149,19 @@ class CachedCalls:
         if connection is None:
             return await self.call(args, kwargs)
         known = self._routes.standing(connection.scope)
+        if self.parameters.response is not None:
+            injected = kwargs.get(self.parameters.response)
+        exchange = connection.scope.get(EXCHANGE) if known.is_endpoint else None
+        if exchange is not None and not exchange.begin(self, known, connection.scope, injected):
+            exchange = None
         if not self.is_shared and (known.reason is not None or known.silent):
             private = known.why_private(kwargs)
             if private is not None:
                 self.warnings.once("runs uncached", private)
-                return await self._uncached(args, kwargs)
+                return await self._uncached(args, kwargs, exchange, "dependency")
         if known.is_endpoint and not self._answers(connection.scope):
-            return await self._uncached(args, kwargs)
-        if self.parameters.response is not None:
-            injected = kwargs.get(self.parameters.response)
-        sending = None
-        if known.is_endpoint and isinstance(injected, Response):
-            sending = sending_to(self, injected)
-        asked = Asked(connection, injected, known.headers)
-        return await self.call(args, kwargs, sending=sending, asked=asked)
+            return await self._uncached(args, kwargs, exchange, "method")
+        return await self.call(args, kwargs, Asked(connection, injected, known.headers, exchange))
 
     def _is_for_all(self, asked: Asked, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether a call may have an entry, as far as that is known before its key."""
@@ -192,6 +192,11 @@ class CachedCalls:
         if told:
             self.warnings.once(SHARES_NOT, told)
 
+    @property
+    def may_hold_a_request(self) -> bool:
+        """Whether a `key=` may hold any part of the request."""
+        return self.keys.has_own and may_have_request(self.parameters)
+
     def _is_this(self, call: object) -> bool:
         return reaches(call, self.decorated)
 
@@ -203,28 +208,24 @@ class CachedCalls:
         return why_not is None
 
     async def call(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        sending: ResponseCapture | None = None,
-        asked: Asked = BY_HAND,
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], asked: Asked = BY_HAND
     ) -> Any:
         """Return what the function returned for this call before, or run it and store that.
 
-        With `sending`, it may be a response that was sent before.
+        With an exchange, it may be a response that was sent before.
         """
         # This is the path of every hit, so small steps are written out and not called.
+        exchange = asked.exchange
         if (not self._is_open or self.unseen) and not self._is_for_all(asked, args, kwargs):
-            return await self._uncached(args, kwargs)
+            return await self._uncached(args, kwargs, exchange, "method")
         try:
             key = self.keys.key(args, kwargs, asked.connection)
             tags = self.tags.keys(args, kwargs) if self._is_tagged else ()
         except Exception as error:  # from a `__cache_key__`, `key=` or an attribute in a template
             self._tell(error, args, kwargs)
-            return await self._uncached(args, kwargs)
+            return await self._uncached(args, kwargs, exchange, "key")
         fence, own = self.store.fence, tags[:-1] if self.derives else tags
-        form = None if sending is None else sending.form
+        form = None if exchange is None else exchange.form
         hit, look = None, None
         if fence.near is not None and fence.may_read_near():
             hit = self.reader.near_hit(key, fence.near, own, self.freshness, form)
@@ -233,21 +234,22 @@ class CachedCalls:
             look = look or await fence.looks.look(key, tags)
             hit = self.reader.hit(key, look, own, self.freshness, form)
         if hit is None:
-            call = OneCall(self, key, args, kwargs, own, sending, asked)
+            call = OneCall(self, key, args, kwargs, own, asked)
             return await self._missed(key, tags, call, look)
-        if (slot := current_slot()) is not None:
-            slot.outcome = Outcome.HIT
+        if exchange is not None:
+            exchange.outcome, exchange.is_near = Outcome.HIT, look is None
+            exchange.key, exchange.tags = key, own
         if self._is_logged(logging.DEBUG):
-            self.warnings.logger.debug("%s %s", Outcome.HIT.word, Shown(key))
-        if sending is None and hit[1] is None:
+            self.warnings.logger.debug("%s %s", Outcome.HIT.value, Shown(key))
+        if exchange is None and hit[1] is None:
             return hit[0]
-        return handed_out(hit, args, kwargs, sending, asked)
+        return handed_out(hit, args, kwargs, asked)
 
     async def _missed(
         self, key: str, tags: tuple[str, ...], call: OneCall, look: Look | None
     ) -> Any:
         result = await self.store.fence.run(key, tags, call, seen=look)
-        return call.finished(result, partial(self._note, key))
+        return call.finished(result)
 
     def _is_write(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether Starlette calls this function, its endpoint, for a method without entries."""
@@ -266,17 +268,20 @@ class CachedCalls:
             self._tell(error, args, kwargs)
             return await self._uncached(args, kwargs)
         own = tags[:-1] if self.derives else tags
-        call = OneCall(self, key, args, kwargs, own, None, BY_HAND)
-        result = await self.store.fence.renew_now(key, tags, call)
-        return call.finished(result, partial(self._note, key))
+        call = OneCall(self, key, args, kwargs, own, BY_HAND)
+        return call.finished(await self.store.fence.renew_now(key, tags, call))
 
-    async def _uncached(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        note(Outcome.BYPASS)
+    async def _uncached(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        exchange: Exchange | None = None,
+        why: str = "",
+    ) -> Any:
+        if exchange is not None:
+            exchange.outcome = Outcome.BYPASS
+            exchange.refused(why)
         return await self.run(*args, **kwargs)
-
-    def _note(self, key: str, outcome: Outcome) -> None:
-        note(outcome)
-        self.warnings.logger.debug("%s %s", outcome.word, Shown(key))
 
     def _tell(self, error: Exception, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Warn of a call without a key, unless its arguments do not fit: the function says that."""

@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Collection
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 from starlette.requests import HTTPConnection
 
@@ -66,6 +66,17 @@ def check_flags(**given: Any) -> None:
     for name, value in given.items():
         if not isinstance(value, bool):
             raise TypeError(f"{name}={value!r} must be True or False")
+
+
+CacheControl = Literal["max-age", "no-cache", "immutable", "none"]
+"""What the responses of cached endpoints say to clients and proxies: see `cache_response`."""
+CACHE_CONTROLS: Final[tuple[CacheControl, ...]] = get_args(CacheControl)
+
+
+def check_choice(name: str, given: object, choices: Collection[object]) -> None:
+    """Raise `ValueError` for an argument that is none of these."""
+    if given not in choices:
+        raise ValueError(f"{name}={given!r} must be {' or '.join(map(repr, choices))}")
 
 
 def check_key(key: Any) -> None:

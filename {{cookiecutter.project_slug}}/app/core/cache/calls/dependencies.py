@@ -27,6 +27,8 @@ _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
 _FIELDS = ("path", "query", "header", "cookie", "body")
 _REQUEST = ("request_param_name", "websocket_param_name", "http_connection_param_name")
 _OF_WHO_ASKS = ("header", "cookie")
+_WHO = {"authorization", "cookie", "proxy-authorization"}
+"""Headers that say who asks."""
 _NOTHING = (None, type(None))
 
 UNSEEN = (
@@ -53,6 +55,14 @@ class Standing:
     """Arguments that, if `None`, hide what their dependency knows; and the reason for each."""
     headers: frozenset[str] = frozenset()
     """The headers from which arguments in the key are made, in lower case."""
+    is_private: bool = True
+    """Whether the key may hold who asks: then no cache may share the response."""
+    varying: frozenset[str] = frozenset()
+    """The headers of the request that the key may hold, in lower case."""
+    is_listed: bool | None = None
+    """Whether the application lists the route; `None` if nobody has looked yet."""
+    why_routed: str | None = None
+    """Why hits are not answered before routing; `None` if nobody has looked yet."""
 
     def why_private(self, arguments: typing.Mapping[str, object]) -> str | None:
         """Return why the result of a call is private, or `None` if it is for everybody."""
@@ -84,8 +94,13 @@ def standing(
     reasons: list[str] = []
     silent: list[tuple[str, str]] = []
     headers: set[str] = set()
+    holdings: set[Holding] = {("header", name) for name in vary.headers}
+    is_private = bool(vary.variables)
     for each in _as_included(route, app):
         tree = _overridden(each.dependant, overrides)
+        own_fields = {holding for _, holding in _fields(tree) if holding[0] in _OF_WHO_ASKS}
+        holdings = holdings.union(own_fields, *map(_secrets, tree.dependencies))
+        is_private = is_private or any(map(_variables, tree.dependencies))
         calls = [] if is_endpoint else [each for each in _subtree(tree) if is_ours(each.call)]
         for own in calls or [tree]:
             judged = _Judged(own, keyed, vary)
@@ -94,7 +109,17 @@ def standing(
             reasons += judged.reasons
             silent += judged.silent
             headers |= judged.headers
-    return Standing(is_endpoint, reasons[0] if reasons else None, tuple(silent), frozenset(headers))
+    varying = {name for where, name in holdings if where == "header"}
+    varying |= {where for where, _ in holdings if where == "cookie"}
+    is_private = is_private or any(where not in ("header", "query") for where, _ in holdings)
+    return Standing(
+        is_endpoint,
+        reasons[0] if reasons else None,
+        tuple(silent),
+        frozenset(headers),
+        is_private or not varying.isdisjoint(_WHO),
+        frozenset(varying),
+    )
 
 
 class _Judged:

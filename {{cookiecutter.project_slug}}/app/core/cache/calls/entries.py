@@ -161,7 +161,7 @@ class Entries:
             return hit[0]
         call = FactoryCall(self._store, reader, key, factory, freshness, tags=tags)
         result = await fence.run(key, tags, call, seen=look)
-        logger.debug("%s %s", result.outcome.word, Shown(key))
+        logger.debug("%s %s", result.outcome.value, Shown(key))
         return result.value[0]
 
     async def get_or_set_many(

@@ -17,6 +17,7 @@ from ..keys import all_tags_key
 from ..reads import Reads, during, handed, run_watched
 from ..stored import (
     Record,
+    RenderedResponse,
     Shown,
     codec,
     owner_of,
@@ -26,7 +27,6 @@ from ..stored import (
 )
 from .asked import Asked, handed_out
 from .reading import FORM, INJECTED, RESPONSE, SENT, TAGS, VALUE, tags_of_record
-from .response_capture import ResponseCapture
 from .side_effects import InKey, SideEffects
 from .storing import stored_bytes
 from .warn import called, why_unkeyed
@@ -34,7 +34,8 @@ from .warn import called, why_unkeyed
 if TYPE_CHECKING:
     from .cached_calls import CachedCalls
 
-_MEANT = ("it read ", "its status is ", "its Cache-Control is ", "its Pragma is ", "it says that ")
+_READ = "it read "
+_MEANT = (_READ, "its status is ", "its Cache-Control is ", "its Pragma is ", "it says that ")
 """Reasons that need no warning: the function meant them, or they were warned of before."""
 
 
@@ -48,25 +49,26 @@ class OneCall:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         tags: tuple[str, ...],
-        sending: ResponseCapture | None,
         asked: Asked,
     ) -> None:
         self._calls, self._key, self._args, self._kwargs = calls, key, args, kwargs
-        self._tags, self._sending, self._asked = tags, sending, asked
+        self._tags, self._asked, self._exchange = tags, asked, asked.exchange
+        self._form = asked.form
         self.owner: object = calls
         self.is_private = False
         """Whether the exception of the function is for this caller only."""
         self.watch: SideEffects | None = None
         """What the function read and changed, if it ran."""
         self.in_background = calls.in_background
-        self.record: Callable[[Response], bytes | None] | None = None
+        self.record: Callable[[Response | None], bytes | None] | None = None
         """Makes a record of the response, if the response is to be stored and not the result."""
 
     def read(self, data: bytes, nonces: Nonces) -> Cached | None:
         """Return what a record holds, or `None` if it is of no use."""
         calls, key = self._calls, self._key
-        form = None if self._sending is None else self._sending.form
-        found = calls.reader.read(key, data, self._tags, nonces, calls.freshness, form=form)
+        found = calls.reader.read(key, data, self._tags, nonces, calls.freshness, form=self._form)
+        if found is not None and found.due and self._exchange is not None:
+            self._exchange.was_due = True
         owner = owner_of(key, data) if found is None else b""
         if owner and owner != calls.owner_digest and owner in calls.store.readers:
             calls.warnings.once("hits never", self._why_taken_away(owner))
@@ -102,19 +104,27 @@ class OneCall:
         except Exception:  # a `key=` that fails the second time: the key holds nothing
             return set(), calls.ignored
 
-    def finished(self, result: Result, note: Callable[[Outcome], None]) -> Any:
-        """Return what the caller gets; if the response is to be stored, its route does that."""
+    def finished(self, result: Result) -> Any:
+        """Return what the caller gets; if its response is to be stored, the exchange does that."""
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.key, exchange.tags = self._key, self._tags
         if result.outcome is Outcome.STALE and self.watch is not None:
             self.watch.undo()  # the changes of a refresh that failed
-        if self._sending is not None and result.fill is not None and self.record is not None:
-            self._sending.wait(result.fill, self.record, note, self.watch)
+        if exchange is not None and result.fill is not None and self.record is not None:
+            exchange.wait(result.fill, self.record, self._note, self.watch)
             return result.value[0]
-        note(result.outcome)
-        return handed_out(result.value, self._args, self._kwargs, self._sending, self._asked)
+        self._note(result.outcome)
+        return handed_out(result.value, self._args, self._kwargs, self._asked)
+
+    def _note(self, outcome: Outcome) -> None:
+        if self._exchange is not None:
+            self._exchange.outcome = outcome
+        self._calls.warnings.logger.debug("%s %s", outcome.value, Shown(self._key))
 
     async def compute(self, nonces: Nonces) -> Computed:
         """Run the function; make a record of its result if everybody may have it."""
-        calls, sending = self._calls, self._sending
+        calls = self._calls
         calls.warnings.logger.debug("miss %s", Shown(self._key))
         self.watch = watch = SideEffects(
             self._args,
@@ -141,12 +151,21 @@ class OneCall:
             if isinstance(said, Response):
                 ms = calls.freshness.limited(about, ms, stated(said))
         if ms <= 0:
+            self._refuse("stale")
             return Computed((value, None), None, ms, keep)
+        self._times = calls.freshness.times(about, ms)
         record = partial(self._record, value, about)
-        if sending is None or isinstance(value, Response):
+        if self._form is None or isinstance(value, Response):
             return Computed((value, None), self._data(record), ms, keep)
-        self.record = partial(self._data_sent, sending, record, about, ms)
+        self.record = lambda response: self._data(
+            partial(self._record_sent, record, about, ms, response)
+        )
         return Computed((value, None), None, ms, keep, later=partial(self._data, record))
+
+    def _refuse(self, why: str) -> None:
+        """Note, in one word, why the result is not stored."""
+        if self._exchange is not None:
+            self._exchange.refused(why)
 
     async def _derive(self, value: Any, nonces: Nonces, about: dict[str, Any]) -> bool:
         """Note the tags that are derived from a result; return whether it may be stored.
@@ -161,6 +180,7 @@ class OneCall:
             tags = calls.tags.derived(value)
         except Exception as error:
             calls.warnings.once("is not stored", f"its tags cannot be derived: {error!r}")
+            self._refuse("tags")
             return False
         made = await store.fence.looks.nonces_made(tags)
         if made is None:
@@ -179,8 +199,10 @@ class OneCall:
             changes = watch.changes()
         except Exception as error:  # a response that does not behave like one
             warnings.once("is not stored", f"it cannot be examined: {error!r}")
+            self._refuse("response")
             return False
         if reason is not None:
+            self._refuse("unkeyed" if reason.startswith(_READ) else "response")
             warnings.not_stored(reason)
             if not reason.startswith(_MEANT):
                 warnings.once("is not stored", reason)
@@ -202,7 +224,7 @@ class OneCall:
         if unkeyed:
             why = why_unkeyed(unkeyed, has_own_key=self._calls.keys.has_own)
             self._calls.warnings.once("is not stored", why, unkeyed)
-            return f"it read {', '.join(map(called, unkeyed))}"
+            return f"{_READ}{', '.join(map(called, unkeyed))}"
         return watch.why_not_stored(value, statuses, varied)
 
     def _varied(self) -> frozenset[str]:
@@ -215,6 +237,7 @@ class OneCall:
         """Return a record as it is stored, or `None`; warn once of a result without one."""
         calls = self._calls
         if self._key in calls.store.fence.too_large:
+            self._refuse("size")
             return None
         try:
             record = make()
@@ -226,6 +249,7 @@ class OneCall:
             calls.warnings.once("is not stored", str(error))
         except Exception as error:  # a result that cannot be stored must still reach its caller
             calls.warnings.once("is not stored", f"it cannot be encoded: {error!r}")
+        self._refuse("size" if self._key in calls.store.fence.too_large else "unstorable")
         return None
 
     def _record(self, value: object, about: dict[str, Any]) -> Record:
@@ -233,49 +257,41 @@ class OneCall:
         reader = self._calls.reader
         if not isinstance(value, Response):
             return Record(VALUE, codec.encode_checked(value, reader.classes), about)
+        taken = None if self._form is None else sent.returned(value)
+        if taken is not None:
+            about = {**about, **self._sent(taken)}
         reason = responses.why_not_rebuilt(value, reader.classes)
         if reason is None:
             if not isinstance(value, reader.returned):  # annotations may be wrong
                 reader.returned += (type(value),)
             described = responses.describe(value, reader.classes)
             return Record(RESPONSE, bytes(value.body), {**about, **described})
-        if self._sending is None:
+        if self._form is None:
             raise codec.UnstorableError(reason)
-        taken = sent.returned(value)
         if taken is None:
             raise codec.UnstorableError(
                 f"a {type(value).__qualname__} sends in a way of its own, which cannot be repeated"
             )
-        more = {FORM: self._sending.form, **sent.describe(taken)}
-        return Record(SENT, taken.body, {**about, **more})
-
-    def _data_sent(
-        self,
-        sending: ResponseCapture,
-        of_value: Callable[[], Record],
-        about: dict[str, Any],
-        ms: int,
-        response: Response,
-    ) -> bytes | None:
-        """Return the record of a response, or of the value if the response cannot be one."""
-        return self._data(partial(self._record_sent, sending, of_value, about, ms, response))
+        return Record(SENT, taken.body, about)
 
     def _record_sent(
         self,
-        sending: ResponseCapture,
         of_value: Callable[[], Record],
         about: dict[str, Any],
         ms: int,
-        response: Response,
+        response: Response | None,
     ) -> Record | None:
-        calls = self._calls
+        """Return the record of a response, or of the value if the response cannot be one."""
+        calls, exchange = self._calls, self._exchange
         unkeyed = [] if self.watch is None else self.watch.unkeyed(self._in_key)
         if unkeyed:
             why = why_unkeyed(unkeyed, has_own_key=calls.keys.has_own)
             calls.warnings.once("is not stored", f"while rendered, {why}", unkeyed)
+            self._refuse("unkeyed")
             return None
-        status = about.get(INJECTED, (None,))[0]
-        taken = sending.taken_from(response, has_status=status is not None)
+        status, taken = about.get(INJECTED, (None,))[0], None
+        if exchange is not None and response is not None:
+            taken = exchange.taken_from(response, has_status=status is not None)
         if taken is None:
             return of_value()
         made = taken.response()
@@ -284,6 +300,13 @@ class OneCall:
             reason = "its class says that it lives shorter than the entry"
         if reason is not None:
             calls.warnings.not_stored(reason)
+            self._refuse("response")
             return None
-        more = {FORM: sending.form, **sent.describe(taken)}
-        return Record(SENT, taken.body, {**about, **more})
+        return Record(SENT, taken.body, {**about, **self._sent(taken)})
+
+    def _sent(self, taken: RenderedResponse) -> dict[str, Any]:
+        """Return what a record says of a rendered response; those around the endpoint get it."""
+        stamped = sent.stamped(taken, *self._times)
+        if self._exchange is not None:
+            self._exchange.rendered = stamped
+        return {FORM: self._form, **sent.describe(stamped)}

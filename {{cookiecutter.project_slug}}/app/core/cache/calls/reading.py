@@ -30,7 +30,8 @@ TAGS, INJECTED, FORM = "tags", "injected", "form"
 _ONLY_A_VALUE = frozenset({"until", "cost", "zlib", TAGS})
 """What the JSON of a record may hold if the record is only a value."""
 _NO_TAGS: Mapping[str, str] = {}
-_PLAIN = 2  # parts of the JSON of a rendered response: its form and its head
+_PLAIN = {SENT: 3, RESPONSE: 5}
+"""How many parts the JSON of a rendered response has, if it says no more than has to be."""
 
 Hit = tuple[Any, Changes | None]
 """A value, and the function's changes to the response that FastAPI passed to it."""
@@ -40,6 +41,7 @@ class Store(Protocol):
     """The part of a manager that calls need."""
 
     key_prefix: str
+    cache_control: str
     compress_over: int
     max_entry_bytes: int
     fence: Fence
@@ -151,7 +153,7 @@ class Reader:
             return self, form, tags, nonces, make, None, size
         record = self._record(key, kept.data)
         size = 0 if record is None else len(record.payload)
-        if record is not None and record.kind == SENT and len(record.about) == _PLAIN:
+        if record is not None and form and len(record.about) == _PLAIN.get(record.kind):
             found = self._read(record, tags, nonces, None, form)
             make = None if found is None else partial(_first, found.value)
             return self, form, tags, nonces, make, record, size
@@ -205,8 +207,9 @@ class Reader:
             return None
         if record.kind == SENT and (form is None or about.get(FORM) != form):
             return None  # another route renders it otherwise
-        value = self._sent(record) if record.kind == SENT else self._value(record)
-        if not about or (record.kind == SENT and len(about) == _PLAIN):  # most are like this
+        is_rendered = form is not None and FORM in about
+        value = self._rendered(record) if is_rendered else self._value(record)
+        if not about or (is_rendered and len(about) == _PLAIN[record.kind]):  # most are like this
             return Cached((value, None))
         changes = about.get(INJECTED)
         injected = None if changes is None else Changes.from_json(changes)
@@ -229,11 +232,14 @@ class Reader:
         self._refuse_status(response.status_code)
         return response
 
-    def _sent(self, record: Record) -> RenderedResponse:
-        stored = sent.restore(record.about, record.payload)
+    def _rendered(self, record: Record) -> RenderedResponse:
+        is_whole = record.kind == RESPONSE
+        if record.kind != SENT and not (is_whole and RESPONSE in self.kinds):
+            raise ValueError("the function returns no such thing")
+        stored = sent.restore(record.about, record.payload, tells_length=not is_whole)
         if stored.status != 200:  # most have 200
             self._refuse_status(stored.status)
-        return stored
+        return stored._replace(is_whole=True) if is_whole else stored
 
     def _refuse_status(self, status: int) -> None:
         if not responses.is_listed(status, self._statuses):

@@ -10,7 +10,7 @@ from .fills import Fill, Result
 from .freshness import Freshness, freshness_of, is_failure, is_of_the_server
 from .invalidation import Invalidations
 from .looks import Look
-from .outcome import Outcome, Slot, current_slot, note
+from .outcome import Outcome
 from .pending import InvalidationEvent, Listener
 
 __all__ = [
@@ -27,11 +27,8 @@ __all__ = [
     "Look",
     "Outcome",
     "Result",
-    "Slot",
-    "current_slot",
     "freshness_of",
     "is_failure",
     "is_of_the_server",
-    "note",
     "without_own_frames",
 ]

@@ -69,6 +69,14 @@ class Freshness:
                 about[_UNTIL] = int(self.now() * 1000) + fresh
         return ms if said.may_be_stale else min(ms, fresh)
 
+    def times(self, about: Mapping[str, Any], ms: int) -> tuple[int, int]:
+        """Return the time now, and until when an entry is fresh, in milliseconds since 1970.
+
+        `about` and `ms` are those of `stamp` and `limited`.
+        """
+        now = int(self.now() * 1000)
+        return now, max(now, about.get(_UNTIL, now + ms))
+
     def is_due(self, about: Mapping[str, Any]) -> bool:
         """Whether a record should be computed again: it is stale, or chosen for early refresh.
 

@@ -4,12 +4,15 @@ A route sends a stored body only if it would render with the same fingerprint.
 """
 
 import json
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
+from starlette.responses import Response
 
+from ..calls import CachedCalls, Rendering, Scope, Standing, routes_of
 from ..values import canonical
 
 _DIGEST_BYTES = 8
@@ -19,15 +22,52 @@ _OPTIONS = (
 )
 
 
+def calls_of(endpoint: object) -> CachedCalls | None:
+    """Return the cached calls of an endpoint that `cache_response` made, or `None`.
+
+    `functools.wraps` copies the attribute `calls` to a decorator above; that one returns `None`.
+    """
+    calls = getattr(endpoint, "calls", None)
+    return calls if isinstance(calls, CachedCalls) and calls.decorated is endpoint else None
+
+
+def rendering_of(
+    calls: CachedCalls,
+    standing: Standing,
+    scope: Scope,
+    *,
+    kind: type,
+    is_plain: Callable[[Any], bool] = lambda _: True,
+) -> Rendering | None:
+    """Return how the routes of an endpoint render; `None` if they do not all do so in one way.
+
+    `kind` is the class of the routes that count. A route that is not `is_plain` may change what was
+    rendered, so it has no form.
+    """
+    if standing.is_listed is None:  # not earlier: FastAPI makes the routes of a router late
+        standing.is_listed = False
+        for route, original in routes_of(scope["app"]):
+            endpoint = getattr(original, "endpoint", None)
+            if isinstance(original, kind) and calls_of(endpoint) is calls:
+                calls.forms.add(form_of(route) if is_plain(original) else None)
+                standing.is_listed = standing.is_listed or original is scope["route"]
+        calls.form = next(iter(calls.forms)) if len(calls.forms) == 1 else None
+    if calls.form is None or not standing.is_listed:
+        return None
+    return Rendering(calls.form, scope["route"].status_code)
+
+
 def form_of(route: Any) -> str | None:
     """Return the fingerprint of a route, the same in every process, or `None` if it has none.
 
     It changes with the JSON schema of the response model, so that two versions of the code can run
-    side by side. A route has none if its model has no complete schema, or its options have no
-    identity. A change in the code of a serializer or of a response class is not noticed.
+    side by side. A route has none if its model has no complete schema, its options have no
+    identity, or its response class has its own way to send. A change in the code of a serializer or of a response class is not noticed.
     """
     is_given = isinstance(route.response_class, type)
     cls = route.response_class if is_given else route.response_class.value
+    if cls.__call__ is not Response.__call__:  # it may send anything
+        return None
     name = f"{cls.__module__}.{cls.__qualname__}"
     options = [getattr(route, f"response_model_{option}") for option in _OPTIONS]
     model, schema = route.response_model, None

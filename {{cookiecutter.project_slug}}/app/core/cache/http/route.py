@@ -15,14 +15,15 @@ one function has two routes that render differently.
 """
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..calls import CachedCalls, ResponseCapture, routes_of
-from .forms import form_of
+from ..calls import EXCHANGE, Exchange
+from .forms import calls_of, rendering_of
 
 
 class CachedRoute(APIRoute):
@@ -30,45 +31,23 @@ class CachedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, and store what it renders."""
-        handle, calls = super().get_route_handler(), calls_of(self.endpoint)
-        status = self.status_code
-        if calls is None:
+        handle = super().get_route_handler()
+        if calls_of(self.endpoint) is None:
             return handle
-        is_known = False
 
         async def handle_cached(request: Request) -> Response:
-            nonlocal is_known
-            if not is_known:  # not earlier: FastAPI makes the routes of an included router late
-                _learn(calls, request.app)
-                is_known = True
-            form = calls.form
-            if form is None:
+            exchange = request.scope.get(EXCHANGE)
+            if exchange is None:
+                exchange = request.scope[EXCHANGE] = Exchange()
+            if exchange.rendering is not None:  # the middleware does all this
                 return await handle(request)
-            sending = ResponseCapture(calls, form, status)
+            exchange.rendering = partial(rendering_of, kind=CachedRoute)
             try:
-                with sending:
-                    response = await handle(request)
+                response = await handle(request)
             except BaseException as error:
-                sending.abandon(error)
+                exchange.abandon(error)
                 raise
-            await sending.finish(response)
+            await exchange.finish(response)
             return response
 
         return handle_cached
-
-
-def calls_of(endpoint: object) -> CachedCalls | None:
-    """Return the cached calls of an endpoint that `cache_response` made, or `None`.
-
-    `functools.wraps` copies the attribute `calls` to a decorator above; that one returns `None`.
-    """
-    calls = getattr(endpoint, "calls", None)
-    return calls if isinstance(calls, CachedCalls) and calls.decorated is endpoint else None
-
-
-def _learn(calls: CachedCalls, app: Any) -> None:
-    """Find all routes of an application with this endpoint, and how they render."""
-    for route, original in routes_of(app):
-        if isinstance(original, CachedRoute) and calls_of(original.endpoint) is calls:
-            calls.forms.add(form_of(route))
-    calls.form = next(iter(calls.forms)) if len(calls.forms) == 1 else None

@@ -1,13 +1,28 @@
-"""The `Cache-Status` header (RFC 9211), which tells what the cache did for a request. Optional."""
+"""The `Cache-Status` header (RFC 9211), which tells what the cache did for a request. Optional.
+
+`CacheMiddleware` adds it, too, with all the rest that HTTP has for caches.
+"""
+
+from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..coherence import Slot
+from ..calls import EXCHANGE, Exchange
+from ..coherence import Outcome
+
+STATUS: Final = {
+    Outcome.HIT: "hit",
+    Outcome.STALE: "hit",
+    Outcome.SHARED: "fwd=miss; collapsed",
+    Outcome.STORED: "fwd=miss; stored",
+    Outcome.NOT_STORED: "fwd=miss",
+    Outcome.BYPASS: "fwd=bypass",
+}
 
 
 class CacheStatusMiddleware:
-    """ASGI middleware that adds `Cache-Status` if the request called a cached function.
+    """ASGI middleware that adds `Cache-Status` if a cached endpoint answered the request.
 
     `name` is the name of this cache in the header: a token as in RFC 9110, section 5.6.2.
     """
@@ -21,12 +36,12 @@ class CacheStatusMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        with Slot() as slot:
+        exchange = scope[EXCHANGE] = Exchange()
 
-            async def send_with_status(message: Message) -> None:
-                if message["type"] == "http.response.start" and slot.outcome is not None:
-                    status = f"{self.name}; {slot.outcome.status}"
-                    MutableHeaders(scope=message).append("Cache-Status", status)
-                await send(message)
+        async def send_with_status(message: Message) -> None:
+            if message["type"] == "http.response.start" and exchange.outcome is not None:
+                status = f"{self.name}; {STATUS[exchange.outcome]}"
+                MutableHeaders(scope=message).append("Cache-Status", status)
+            await send(message)
 
-            await self.app(scope, receive, send_with_status)
+        await self.app(scope, receive, send_with_status)

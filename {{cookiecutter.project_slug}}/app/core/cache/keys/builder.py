@@ -71,6 +71,7 @@ class KeyBuilder:
         self._parameters, self._vary = parameters, vary
         self.start, self.has_own = f"{start}:", own is not None
         self._own = None if own is None else checked_own(func, parameters, own)
+        self.has_own_function = isinstance(self._own, OwnKey)
         self.names: Collection[str] = parameters.keyed if self._own is None else self._own.names
         """The parameters whose arguments are in the key."""
         everything = parameters.signature.parameters

@@ -8,6 +8,7 @@ from .changes import Changes, snapshot
 from .headers import FOR_ONE, by_name, is_name
 from .record import (
     SHORT_KEY,
+    Head,
     Record,
     is_of_another_key,
     is_plausible,
@@ -19,7 +20,7 @@ from .record import (
     rest_of,
     start_of_record,
 )
-from .sent import RenderedResponse
+from .sent import RenderedResponse, entity_tag
 from .shown import Shown
 from .stated import Stated, http_date, stated
 
@@ -27,12 +28,14 @@ __all__ = [
     "FOR_ONE",
     "SHORT_KEY",
     "Changes",
+    "Head",
     "Record",
     "RenderedResponse",
     "Shown",
     "Stated",
     "by_name",
     "codec",
+    "entity_tag",
     "http_date",
     "is_name",
     "is_of_another_key",

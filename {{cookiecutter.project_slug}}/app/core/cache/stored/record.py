@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from pydantic_core import from_json
@@ -102,6 +102,34 @@ def plain_payload(
     start = _start(key, owner) if len(key) <= SHORT_KEY else _start.__wrapped__(key, owner)
     said = b" %b %d %08x %b" % (kind, len(payload), crc32(payload, crc32(rest)), rest)
     return payload if head[_NUMBER_END:] == said and head.startswith(start) else None
+
+
+class Head(NamedTuple):
+    """The header line of a record, with which it is read once more in less time."""
+
+    line: bytes
+    size: int
+    crc: int
+    """The sum of the rest of the header."""
+    told: int
+    """The sum that it tells."""
+
+    @classmethod
+    def of(cls, data: bytes) -> "Head | None":
+        """Return the header of a valid record; `None` if its payload is compressed."""
+        line, _, _ = data.partition(b"\n")
+        *_, size, told, rest = line.split(b" ", 7)
+        if _ZLIB in _about.__wrapped__(rest):
+            return None
+        return cls(line + b"\n", int(size), crc32(rest), int(told, 16))
+
+    def payload(self, data: bytes) -> bytes | None:
+        """Return the payload of the same record; `None` if it is another one, or is damaged."""
+        if not data.startswith(self.line):  # which holds a random number
+            return None
+        payload = data[len(self.line) :]
+        is_right = len(payload) == self.size and crc32(payload, self.crc) == self.told
+        return payload if is_right else None
 
 
 def start_of_record(key: str) -> bytes:

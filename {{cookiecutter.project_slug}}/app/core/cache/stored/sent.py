@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from fastapi.utils import is_body_allowed_for_status_code
@@ -21,10 +22,12 @@ from starlette.responses import Response
 from . import headers
 from .headers import Lines
 
-_HEAD = "head"
+_HEAD, _FACTS = "head", "facts"
 _WHOLE = " whole"
 _STATUS = re.compile(r"[2-5][0-9][0-9]", re.ASCII)
 _SHORT = 2048
+_TAG_BYTES = 12
+_TAG = re.compile(rf'("[0-9a-f]{{{2 * _TAG_BYTES}}}")?')
 
 
 class RenderedResponse(NamedTuple):
@@ -35,6 +38,12 @@ class RenderedResponse(NamedTuple):
     body: bytes
     is_whole: bool = False
     """Whether the endpoint returned it as a `Response`, so that FastAPI adds nothing to it."""
+    etag: str = ""
+    """An entity tag of these bytes, the same in every process; empty if it has one of its own."""
+    made: int = 0
+    """When it was made, in milliseconds since 1970; 0 if that is not known."""
+    until: int = 0
+    """Until when it is fresh, in milliseconds since 1970."""
 
     def response(self, cls: type[Response] = Response) -> Response:
         """Return a response that sends this."""
@@ -93,10 +102,27 @@ def _sends_what_it_shows(response: Response) -> bool:
     return any(type(response).__call__ is each.__call__ for each in known)
 
 
+def stamped(sent: RenderedResponse, made: int, until: int) -> RenderedResponse:
+    """Return it with its entity tag, the time when it was made, and until when it is fresh."""
+    own = any(name.lower() == b"etag" for name, _ in sent.lines)
+    etag = "" if own else entity_tag(sent.lines, sent.body)
+    return sent._replace(etag=etag, made=made, until=until)
+
+
+def entity_tag(lines: Iterable[tuple[bytes, bytes]], body: bytes) -> str:
+    """Return a strong entity tag: RFC 9110, section 8.8.3. Equal bodies of one type have equal tags."""
+    digest = blake2b(body, digest_size=_TAG_BYTES)
+    for name, value in lines:
+        if name.lower() in (b"content-type", b"content-encoding"):
+            digest.update(b"\n%b" % value)
+    return f'"{digest.hexdigest()}"'
+
+
 def describe(sent: RenderedResponse) -> dict[str, Any]:
     """Return all of it except the body, as JSON data."""
     lines = "".join([f"\n{name}: {value}" for name, value in headers.as_text(sent.lines)])
-    return {_HEAD: f"{sent.status}{_WHOLE if sent.is_whole else ''}{lines}"}
+    head = {_HEAD: f"{sent.status}{_WHOLE if sent.is_whole else ''}{lines}"}
+    return head | ({_FACTS: [sent.etag, sent.made, sent.until]} if sent.made else {})
 
 
 def restore(
@@ -108,7 +134,13 @@ def restore(
     status, lines, length, is_whole = read(text)
     if length != len(body) and (tells_length or length is not None):
         raise ValueError("a stored response does not fit its body")
-    return RenderedResponse(status, lines, body, is_whole)
+    facts = about.get(_FACTS)
+    if facts is None:
+        return RenderedResponse(status, lines, body, is_whole)
+    etag, made, until = facts
+    if not (_TAG.fullmatch(etag) and type(made) is type(until) is int and 0 < made <= until):
+        raise ValueError("what a stored response says of itself cannot be")
+    return RenderedResponse(status, lines, body, is_whole, etag, made, until)
 
 
 def response_of(sent: RenderedResponse, injected: Response) -> Response:

@@ -1,0 +1,143 @@
+"""One request to a cached endpoint: what the endpoint and those around it tell each other.
+
+A middleware, or the route, puts an `Exchange` into the scope of the request. The endpoint finds it
+there, and notes what the cache did. If the response is to be stored as it is rendered, the endpoint
+leaves its fill there, which ends when the response is known.
+"""
+
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from starlette.responses import Response
+
+from ..coherence import Fill, Outcome, is_failure
+from ..reads import Watching
+from ..stored import RenderedResponse, sent
+from .dependencies import Standing
+from .side_effects import SideEffects
+
+if TYPE_CHECKING:
+    from .cached_calls import CachedCalls
+
+Scope = MutableMapping[str, Any]
+
+EXCHANGE = "cache.exchange"
+"""The key in an ASGI scope."""
+
+
+class Rendering(NamedTuple):
+    """How a route renders: a fingerprint, and the status that the route sets."""
+
+    form: str
+    status: int | None
+
+
+class Exchange:
+    """One request, and the answer of a cached endpoint to it.
+
+    `rendering` says how the route of a scope renders; `None` if responses are not stored as they
+    are rendered.
+    """
+
+    injected: Response
+    """Dependencies set headers and a status on it; FastAPI adds them to what it renders."""
+    standing: Standing
+    """What the endpoint is in its route."""
+    # Defaults are here, because a request to a route that is not cached must cost nothing.
+    calls: "CachedCalls | None" = None
+    """The calls of the endpoint; `None` if it is not cached."""
+    key = ""
+    tags: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+    is_near = False
+    """Whether the near cache had the entry."""
+    was_due = False
+    """Whether there was an entry that was due to be computed again."""
+    why = ""
+    """One word that says why the result was not stored."""
+    form: str | None = None
+    """How the route renders, if the response is to be stored like that."""
+    rendered: RenderedResponse | None = None
+    """The entry that answers, if it is a rendered response."""
+    _fill: Fill | None = None
+    _watching: Watching | None = None
+
+    def __init__(
+        self, rendering: "Callable[[CachedCalls, Standing, Scope], Rendering | None] | None" = None
+    ) -> None:
+        self.rendering = rendering
+
+    def begin(
+        self, calls: "CachedCalls", standing: Standing, scope: Scope, injected: object
+    ) -> bool:
+        """Note whose request it is; return whether that was not known.
+
+        It is found once: functions that the endpoint calls are no endpoints of this request.
+        """
+        if self.calls is not None:
+            return False
+        self.calls, self.standing = calls, standing
+        if isinstance(injected, Response) and self.rendering is not None:
+            self.injected = injected
+            found = self.rendering(calls, standing, scope)
+            if found is not None:
+                self.form, self._status = found
+        return True
+
+    def response(self, stored: RenderedResponse) -> Response:
+        """Return the response to send for a stored one."""
+        self.rendered = stored
+        return sent.response_of(stored, self.injected)
+
+    def refused(self, why: str) -> None:
+        """Note why the result is not stored; the first word counts."""
+        self.why = self.why or why
+
+    def wait(
+        self,
+        fill: Fill,
+        record: Callable[[Response | None], bytes | None],
+        note: Callable[[Outcome], None],
+        watch: SideEffects | None,
+    ) -> None:
+        """Keep a fill until the response is there: `record` makes its record, `note` the outcome.
+
+        Reads while it is rendered are added to those in `watch`.
+        """
+        self._fill, self._record, self._note = fill, record, note
+        if watch is not None:
+            self._watching = Watching(watch.reads)
+            self._watching.begin()
+
+    async def finish(self, response: Response | None) -> None:
+        """Store the response, if a fill waits for it; the value, if the response is not known."""
+        fill = self._end()
+        if fill is not None:
+            failed = is_failure(response)
+            self._note(await fill.finish(self._record(response), failed=failed))
+
+    def abandon(self, error: BaseException) -> None:
+        """End the fill without a response."""
+        fill = self._end()
+        if fill is not None:
+            fill.abandon(error)
+
+    def _end(self) -> Fill | None:
+        fill, self._fill = self._fill, None
+        if fill is not None and self._watching is not None:
+            self._watching.end()
+        return fill
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a fill waits for the response."""
+        return self._fill is not None
+
+    def taken_from(self, response: Response, *, has_status: bool) -> RenderedResponse | None:
+        """Return what the response class rendered, or `None` if that cannot be known.
+
+        `has_status` says that the endpoint set the status; then a hit sets it, too.
+        """
+        by_dependency = self.injected.status_code and not has_status
+        status = self._status if by_dependency else response.status_code
+        return None if status is None else sent.taken_from(response, self.injected, status)
