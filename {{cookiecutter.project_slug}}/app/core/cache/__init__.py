@@ -12,7 +12,7 @@ from .optional import insist_on_file
 
 if TYPE_CHECKING:
     from .backends import RedisBackend, Tls
-    from .http import CachedRoute, CacheStatusMiddleware
+    from .http import CachedRoute, CacheMiddleware, CacheStatusMiddleware
     from .settings import CacheSettings
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "CacheConfigError",
     "CacheFactory",
     "CacheManager",
+    "CacheMiddleware",
     "CacheSettings",
     "CacheStatusMiddleware",
     "CachedRoute",
@@ -44,6 +45,11 @@ def __getattr__(name: str) -> object:
         from .http import CachedRoute  # noqa: PLC0415 - its file may be deleted
 
         return CachedRoute
+    if name == "CacheMiddleware":
+        insist_on_file("http/middleware.py", name)
+        from .http import CacheMiddleware  # noqa: PLC0415 - its file may be deleted
+
+        return CacheMiddleware
     if name == "CacheStatusMiddleware":
         insist_on_file("http/status.py", name)
         from .http import CacheStatusMiddleware  # noqa: PLC0415 - its file may be deleted

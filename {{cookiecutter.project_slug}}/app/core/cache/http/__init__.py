@@ -1,15 +1,17 @@
-"""Optional parts for HTTP: the route class, and the header `Cache-Status`.
+"""Optional parts for HTTP: the middleware, the route class, and the header `Cache-Status`.
 
-You may delete `route` with `forms`, or `status`, or the whole folder. No other room imports them.
+You may delete `middleware` with `conditional`, or `route`, or `status`, or the whole folder. No
+other room imports them.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .middleware import CacheMiddleware
     from .route import CachedRoute
     from .status import CacheStatusMiddleware
 
-__all__ = ["CacheStatusMiddleware", "CachedRoute"]
+__all__ = ["CacheMiddleware", "CacheStatusMiddleware", "CachedRoute"]
 
 
 def __getattr__(name: str) -> object:
@@ -18,6 +20,10 @@ def __getattr__(name: str) -> object:
         from .route import CachedRoute  # noqa: PLC0415 - its file may be deleted
 
         return CachedRoute
+    if name == "CacheMiddleware":
+        from .middleware import CacheMiddleware  # noqa: PLC0415 - its file may be deleted
+
+        return CacheMiddleware
     if name == "CacheStatusMiddleware":
         from .status import CacheStatusMiddleware  # noqa: PLC0415 - its file may be deleted
 
