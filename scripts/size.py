@@ -43,7 +43,8 @@ OPTIONAL: Final = (
     ("backends/near.py",),
     ("backends/topologies/sentinel.py",),
     ("backends/topologies/cluster.py",),
-    ("http/route.py", "http/forms.py"),
+    ("http/middleware.py", "http/early.py", "http/control.py", "http/conditional.py"),
+    ("http/route.py",),
     ("http/status.py",),
 )
 """The files of the cache that a user may delete; those of one group go together."""

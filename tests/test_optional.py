@@ -21,6 +21,7 @@ ASK: Final = {
         "REDIS_SENTINEL_MASTER": "mymaster",
     },
     "backends/topologies/cluster.py": {"REDIS_CLUSTER": "true"},
+    "http/middleware.py": "CacheMiddleware",
     "http/route.py": "CachedRoute",
     "http/status.py": "CacheStatusMiddleware",
 }

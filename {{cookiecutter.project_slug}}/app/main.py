@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.core.cache import CacheFactory, CacheStatusMiddleware, get_cache_manager
+from app.core.cache import CacheFactory, CacheMiddleware, get_cache_manager
 from app.core.config import Settings
 # % if cookiecutter.example_resource
 from app.core.database import open_database
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
 
     app = FastAPI(title=settings.app_name, lifespan=lifespan)
-    app.add_middleware(CacheStatusMiddleware)
+    app.add_middleware(CacheMiddleware)  # before all others, so that it is the innermost
     app.include_router(router)
     return app
 

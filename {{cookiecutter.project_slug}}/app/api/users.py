@@ -13,11 +13,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
-from app.core.cache import CachedRoute, cache_response, get_cache_manager, invalidate_cache
+from app.core.cache import cache_response, get_cache_manager, invalidate_cache
 from app.core.database import SessionDep
 from app.models import User
 
-router = APIRouter(prefix="/users", tags=["users"], route_class=CachedRoute)
+router = APIRouter(prefix="/users", tags=["users"])
 cache = get_cache_manager()
 
 LARGEST_INTEGER = 2**31 - 1  # of a database

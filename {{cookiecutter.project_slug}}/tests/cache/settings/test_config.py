@@ -60,6 +60,7 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "CACHE_COMPRESS_OVER": "500",
         "CACHE_TTL_JITTER": "0.1",
         "CACHE_LOCK_TIMEOUT": "2.5",
+        "CACHE_CONTROL": "no-cache",
         "CACHE_OPERATION_TIMEOUT": "0.5",
         "CACHE_NEAR_SIZE": "1000",
         "CACHE_NEAR_BYTES": "2000000",
@@ -91,6 +92,7 @@ def test_every_variable_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         "cache_compress_over": 500,
         "cache_ttl_jitter": 0.1,
         "cache_lock_timeout": 2.5,
+        "cache_control": "no-cache",
         "cache_operation_timeout": 0.5,
         "cache_near_size": 1000,
         "cache_near_bytes": 2_000_000,
@@ -121,12 +123,14 @@ def test_the_managers_own_settings_reach_it(monkeypatch: pytest.MonkeyPatch) -> 
         "CACHE_COMPRESS_OVER": "500",
         "CACHE_TTL_JITTER": "0.1",
         "CACHE_LOCK_TIMEOUT": "2.5",
+        "CACHE_CONTROL": "no-cache",
     }.items():
         monkeypatch.setenv(name, value)
     manager = CacheFactory.create_cache_manager()
     assert isinstance(manager.backend, RedisBackend)
     assert repr(manager.backend) == "RedisBackend(host='redis', port=6380, db=3)"
     assert (manager.key_prefix, manager.default_ttl) == ("shop:eu", 60)
+    assert manager.cache_control == "no-cache"
     assert (manager.max_entry_bytes, manager.compress_over) == (1000, 500)
     assert (manager.ttl_jitter, manager.fence.lock_timeout) == (0.1, 2.5)
     assert (CacheFactory.get_cache_key_prefix(), CacheFactory.get_default_ttl()) == ("shop:eu", 60)
@@ -254,6 +258,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("CACHE_COMPRESS_OVER", "-1", "0 for no compression"),
         ("CACHE_TTL_JITTER", "0.6", "0 to 0.5"),
         ("CACHE_LOCK_TIMEOUT", "0", "more than 0"),
+        ("CACHE_CONTROL", "public", "max-age, no-cache, immutable, none"),
         ("CACHE_KEY_PREFIX", "x" * 101, "1 to 100"),
     ],
 )

@@ -246,8 +246,6 @@ def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
     tree = place.dependant
     if route.endpoint is not calls.decorated:
         yield "there is a decorator above cache_response"
-    if form_of(place) is None:
-        yield "its response class or its response model has no form that can be compared"
     for each in tree.dependencies:
         yield f"it has the dependency {_name(each.call)}"
     for name in filter(None, (getattr(tree, kind) for kind in _FORBIDDEN)):
@@ -266,6 +264,8 @@ def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
         info = field.field_info
         if not (_is_plain(info.annotation, info) and _is_fixed(info)):
             yield f"its parameter {field.name!r} is parsed by code that may do anything"
+    if form_of(place) is None:  # the last, as it takes longest
+        yield "its response class or its response model has no form that can be compared"
 
 
 def _is_plain(annotation: Any, info: Any = None) -> bool:

@@ -22,7 +22,7 @@ from ..coherence import Outcome
 from ..stored import RenderedResponse
 from .conditional import failed_condition, not_modified
 from .control import dressed, not_met, status_of, tagged
-from .early import Target, Targets
+from .early import Target, Targets, before_routing
 from .forms import calls_of, rendering_of
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class CacheMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application, and make its response one that others may cache."""
         if scope["type"] != "http":
+            if scope["type"] == "lifespan" and logger.isEnabledFor(logging.INFO):
+                _tell(scope["app"])
             await self.app(scope, receive, send)
             return
         target = self._targets.find(scope)
@@ -167,6 +169,18 @@ class Answer(Exchange):
         if self._scope["method"] == "HEAD" and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
+
+
+def _tell(app: Any) -> None:
+    """Write into the log which endpoints are answered before routing, and why others are not."""
+    told = before_routing(app)
+    early = [each.path for each in told if not each.why_routed]
+    others = [f"{each.path} ({each.why_routed})" for each in told if each.why_routed]
+    logger.info(
+        "hits are answered before routing: %s; the ordinary way: %s",
+        ", ".join(early) or "none",
+        ", ".join(others) or "none",
+    )
 
 
 def _within(app: Any, scope: Scope) -> str:
