@@ -28,7 +28,7 @@ from ..base import Nonces
 from ..calls import CachedCalls, Exchange, Hit, routes_of
 from ..coherence import Look, Outcome
 from ..stored import Head, RenderedResponse
-from .forms import calls_of, form_of
+from .forms import calls_of, form_of, is_known
 
 MOST = 4096
 """The most targets that are remembered."""
@@ -244,6 +244,8 @@ def why_routed(calls: CachedCalls, app: Any, route: Any) -> str:
 
 def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
     tree = place.dependant
+    if not is_known(route):
+        yield f"its route is of the class {_name(type(route))}"
     if route.endpoint is not calls.decorated:
         yield "there is a decorator above cache_response"
     for each in tree.dependencies:

@@ -4,10 +4,10 @@ A route sends a stored body only if it would render with the same fingerprint.
 """
 
 import json
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from starlette.responses import Response
@@ -37,24 +37,30 @@ def rendering_of(
     scope: Scope,
     *,
     kind: type,
-    is_plain: Callable[[Any], bool] = lambda _: True,
 ) -> Rendering | None:
     """Return how the routes of an endpoint render; `None` if they do not all do so in one way.
 
-    `kind` is the class of the routes that count. A route that is not `is_plain` may change what was
-    rendered, so it has no form.
+    `kind` is the class of the routes that count.
     """
     if standing.is_listed is None:  # not earlier: FastAPI makes the routes of a router late
         standing.is_listed = False
         for route, original in routes_of(scope["app"]):
             endpoint = getattr(original, "endpoint", None)
             if isinstance(original, kind) and calls_of(endpoint) is calls:
-                calls.forms.add(form_of(route) if is_plain(original) else None)
+                is_plain = kind is not APIRoute or is_known(original)
+                calls.forms.add(form_of(route) if is_plain else None)
                 standing.is_listed = standing.is_listed or original is scope["route"]
         calls.form = next(iter(calls.forms)) if len(calls.forms) == 1 else None
     if calls.form is None or not standing.is_listed:
         return None
     return Rendering(calls.form, scope["route"].status_code)
+
+
+def is_known(route: Any) -> bool:
+    """Whether a route sends what its response class renders, and nothing else."""
+    kind = type(route)
+    own = f"{__package__}.route", "CachedRoute"  # its file may be deleted
+    return kind is APIRoute or (kind.__module__, kind.__name__) == own
 
 
 def form_of(route: Any) -> str | None:

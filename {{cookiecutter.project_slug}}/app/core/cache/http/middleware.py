@@ -71,7 +71,7 @@ class CacheMiddleware:
         except BaseException as error:
             answer.abandon(error)
             raise
-        if answer.outcome is Outcome.HIT and method in _SAFE:
+        if answer.outcome is Outcome.HIT and method in _SAFE and self._is_innermost(scope):
             self._targets.learn(answer, scope, method)
 
     def _start_of(self, target: Target) -> Message:
@@ -85,6 +85,12 @@ class CacheMiddleware:
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
         """Return how the route of a scope renders; `None` if something may change the response."""
+        if not self._is_innermost(scope) or scope.get("router") is not scope["app"].router:
+            return None
+        return rendering_of(calls, standing, scope, kind=APIRoute)
+
+    def _is_innermost(self, scope: Scope) -> bool:
+        """Whether no other middleware lies between this one and the router; warn once if one does."""
         if self._within is None:
             self._within = _within(self.app, scope)
             if self._within:
@@ -93,9 +99,7 @@ class CacheMiddleware:
                     "responses are not stored as they are rendered; add it before all others",
                     self._within,
                 )
-        if self._within or scope.get("router") is not scope["app"].router:
-            return None
-        return rendering_of(calls, standing, scope, kind=APIRoute, is_plain=_is_plain)
+        return not self._within
 
     def finished(
         self, exchange: Exchange, scope: Scope, start: Message, body: bytes | None
@@ -193,13 +197,6 @@ def _within(app: Any, scope: Scope) -> str:
     if app is router and getattr(router, "middleware_stack", router.app) == router.app:
         return ""
     return f"{type(app).__module__}.{type(app).__qualname__}"
-
-
-def _is_plain(route: Any) -> bool:
-    """Whether a route sends what its response class renders, and nothing else."""
-    return type(route) is APIRoute or (
-        type(route).__module__ == __package__ and type(route).__name__ == "CachedRoute"
-    )
 
 
 def _is_for_get(scope: Scope) -> bool:

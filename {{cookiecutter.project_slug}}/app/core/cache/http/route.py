@@ -39,8 +39,6 @@ class CachedRoute(APIRoute):
             exchange = request.scope.get(EXCHANGE)
             if exchange is None:
                 exchange = request.scope[EXCHANGE] = Exchange()
-            if exchange.rendering is not None:  # the middleware does all this
-                return await handle(request)
             exchange.rendering = partial(rendering_of, kind=CachedRoute)
             try:
                 response = await handle(request)
