@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from .contenders import Ours, OursNear
+from .contenders import OURS
 
 Json = dict[str, Any]
 
@@ -82,7 +82,7 @@ def _panel(work: Json) -> Iterator[str]:
     yield f'<text class="small" y="29">1 × is {escape(work["baseline"])}</text>'
     for place, (name, speed) in enumerate(bars):
         kind = "measure" if name == work["baseline"] else "bar"
-        kind = "ours" if name in (Ours.name, OursNear.name) else kind
+        kind = "ours" if name in [each.name for each in OURS] else kind
         top, width = _HEAD - 4 + place * _STEP, speed * scale
         line, value = f'y="{top + _BAR - 3}"', f"{speed:.2g} ×" if speed else "cannot"
         at_its_end = f'x="{_NAME - 8}" text-anchor="end"'

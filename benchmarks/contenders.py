@@ -70,9 +70,11 @@ class Ours(Contender):
     """The module of this template."""
 
     name = "this module"
-    imports = "from app.core.cache import CachedRoute, CacheManager, RedisBackend, cache_response"
+    imports = "from app.core.cache import CacheManager, RedisBackend, cache_response"
 
     near_size: ClassVar[int] = 0
+    has_tag: ClassVar[bool] = True
+    """Whether it is asked with the entity tag of the response that it sent."""
 
     def __init__(self, server: RedisServer) -> None:
         super().__init__(server)
@@ -85,12 +87,13 @@ class Ours(Contender):
         return cast("Function", self._decorated(function))
 
     def app(self, endpoint: Function) -> FastAPI:
-        from app.core.cache import CachedRoute
-
-        app = FastAPI()
-        app.router.route_class = CachedRoute
-        app.get(route(endpoint))(self.cached(endpoint))
+        app = _behind_the_middleware()
+        self.add(app, endpoint)
         return app
+
+    def add(self, app: FastAPI, endpoint: Function) -> None:
+        """Add the endpoint to an application."""
+        app.get(route(endpoint))(self.cached(endpoint))
 
     def key(self, function: Function) -> Callable[..., object]:
         return cast("Callable[..., object]", self._decorated(function).cache_key)
@@ -109,6 +112,42 @@ class OursNear(Ours):
 
     name = "this module, near"
     near_size = 10_000
+
+
+class OursRouted(Ours):
+    """The same where no hit may come before routing, because the route has a class of its own."""
+
+    name = "this module, routed"
+
+    def add(self, app: FastAPI, endpoint: Function) -> None:
+        from app.core.cache import CachedRoute
+
+        app.router.route_class = type("Route", (CachedRoute,), {})
+        super().add(app, endpoint)
+
+
+class OursRoutedNear(OursRouted, OursNear):
+    """The same with the near cache."""
+
+    name = "this module, near, routed"
+
+
+class OursWhole(Ours):
+    """The module, asked for the whole response where another is asked whether it has changed."""
+
+    name = "the whole response"
+    has_tag = False
+
+
+OURS = (Ours, OursNear, OursRouted, OursRoutedNear)
+
+
+def _behind_the_middleware() -> FastAPI:
+    from app.core.cache import CacheMiddleware
+
+    app = FastAPI()
+    app.add_middleware(CacheMiddleware)
+    return app
 
 
 # --- by hand: the measures of the others -------------------------------------------------------
@@ -182,7 +221,10 @@ class Prebuilt(Contender):
     name = "a prebuilt response"
 
     def app(self, endpoint: Function) -> FastAPI:
-        app = FastAPI()
+        return self.with_endpoint(FastAPI(), endpoint)
+
+    def with_endpoint(self, app: FastAPI, endpoint: Function) -> FastAPI:
+        """Return an application with the endpoint."""
         response = Response(payloads.body_of(endpoint), media_type="application/json")
 
         @app.get(route(endpoint))
@@ -190,6 +232,15 @@ class Prebuilt(Contender):
             return response
 
         return app
+
+
+class PrebuiltBehind(Prebuilt):
+    """The same behind the middleware of this module: what it costs on other routes."""
+
+    name = "a prebuilt response, behind the middleware"
+
+    def app(self, endpoint: Function) -> FastAPI:
+        return self.with_endpoint(_behind_the_middleware(), endpoint)
 
 
 class Memo(Contender):

@@ -1,8 +1,8 @@
 """A client that keeps connections busy, in a process of its own.
 
-    python -m benchmarks.load PORT CONNECTIONS SECONDS ENDPOINT
+    python -m benchmarks.load PORT CONNECTIONS SECONDS ENDPOINT PATHS
 
-Each connection asks for /ENDPOINT/0 to /ENDPOINT/99 in turn, the next one when it has the answer.
+Each connection asks for /ENDPOINT/0 to /ENDPOINT/PATHS-1 in turn, one after the other.
 It prints how many answers a second there were. Whatever is no answer of status 200 ends it.
 """
 
@@ -12,9 +12,8 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
-PATHS: Final = 100
 _WARM_SECONDS = 0.2
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 
@@ -66,11 +65,11 @@ class Connection(asyncio.Protocol):
             self._failed.set_exception(error)
 
 
-async def rate(port: int, connections: int, seconds: float, endpoint: str) -> float:
+async def rate(port: int, connections: int, seconds: float, endpoint: str, paths: int) -> float:
     """Return how many answers a second there were."""
     questions = [
         f"GET /{endpoint}/{number} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n".encode()
-        for number in range(PATHS)
+        for number in range(paths)
     ]
     loop = asyncio.get_running_loop()
     failed: asyncio.Future[None] = loop.create_future()
@@ -90,5 +89,5 @@ async def rate(port: int, connections: int, seconds: float, endpoint: str) -> fl
 if __name__ == "__main__":
     import uvloop
 
-    port, connections, seconds, endpoint = sys.argv[1:]
-    print(uvloop.run(rate(int(port), int(connections), float(seconds), endpoint)))
+    port, connections, seconds, endpoint, paths = sys.argv[1:]
+    print(uvloop.run(rate(int(port), int(connections), float(seconds), endpoint, int(paths))))

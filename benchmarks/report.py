@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from .contenders import Ours, OursNear
+from .contenders import OURS
 from .measure import Effort, Work
 from .runner import Result, quartiles
 
@@ -110,7 +110,7 @@ def summary(everything: Json) -> str:
         ratios.pop(work["baseline"])
         ours = [
             f"{said}**{_times(ratios.pop(kind.name))}**"
-            for kind, said in ((Ours, ""), (OursNear, "near cache "))
+            for kind, said in zip(OURS, ("", "near cache ", "routed ", "routed near "), strict=True)
             if kind.name in ratios
         ]
         best_first = sorted(

@@ -7,24 +7,24 @@ the endpoint ran.
 """
 
 import asyncio
+import http.client
 import json
 import socket
 import sys
-import urllib.request
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
-from . import contenders, load, payloads, processes
+from . import contenders, payloads, processes
 from .contenders import CannotError, Contender, Function, route
 from .measure import Effort, Open, Stage
 
 CONNECTIONS: Final = 32
 
 
-def served(endpoint: Function) -> Open:
-    """Keep uvicorn busy and count its answers."""
+def served(endpoint: Function, paths: int = 100) -> Open:
+    """Keep uvicorn busy with so many paths, and count its answers."""
 
     @asynccontextmanager
     async def stage(contender: Contender, effort: Effort) -> AsyncIterator[Stage]:
@@ -32,19 +32,20 @@ def served(endpoint: Function) -> Open:
         server = await processes.start("served", *names, redis=contender.server)
         try:
             port = await _port(server)
-            paths = [route(endpoint).format(number=number) for number in range(load.PATHS)]
-            for path in paths * 2:
-                if await _fetched(port, path) != json.loads(payloads.body_of(endpoint)):
-                    raise CannotError("it does not answer what the endpoint returns")
-            runs = await _fetched(port, "/runs")
+            asked = [route(endpoint).format(number=number) for number in range(paths)]
+            # A miss, a hit, and one that may come before routing.
+            bodies = await asyncio.to_thread(_fetched, port, *asked * 3)
+            if any(json.loads(each) != json.loads(payloads.body_of(endpoint)) for each in bodies):
+                raise CannotError("it does not answer what the endpoint returns")
+            runs = await asyncio.to_thread(_fetched, port, "/runs")
 
             async def measure() -> float:
                 numbers = (str(port), str(CONNECTIONS), str(effort.seconds))
-                client = await processes.start("load", *numbers, endpoint.__name__)
+                client = await processes.start("load", *numbers, endpoint.__name__, str(paths))
                 printed, complaint = await client.communicate()
                 if client.returncode:
                     raise CannotError(processes.last_line(complaint))
-                if await _fetched(port, "/runs") != runs:
+                if await asyncio.to_thread(_fetched, port, "/runs") != runs:
                     raise CannotError("it ran the endpoint where all is cached")
                 return float(printed)
 
@@ -64,13 +65,15 @@ async def _port(server: Process) -> int:
     return int(line)
 
 
-async def _fetched(port: int, path: str) -> Any:
-    def fetch() -> Any:
-        url = f"http://127.0.0.1:{port}{path}"
-        with urllib.request.urlopen(url, timeout=processes.SECONDS) as answer:
-            return json.load(answer)
-
-    return await asyncio.to_thread(fetch)
+def _fetched(port: int, *paths: str) -> set[bytes]:
+    """Return the bodies at these paths, asked for one after the other over one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=processes.SECONDS)
+    bodies = set()
+    for path in paths:
+        connection.request("GET", path)
+        bodies.add(connection.getresponse().read())
+    connection.close()
+    return bodies
 
 
 def main() -> None:

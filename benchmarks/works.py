@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from . import imported, keys, payloads, served
 from .contenders import (
+    OURS,
     PEERS,
     ByHand,
     CannotError,
@@ -26,8 +27,10 @@ from .contenders import (
     OneGet,
     Ours,
     OursNear,
+    OursWhole,
     PoolOfTen,
     Prebuilt,
+    PrebuiltBehind,
     route,
 )
 from .measure import Effort, Open, Stage, Work, at_once, per_call, per_second
@@ -85,7 +88,7 @@ def endpoint(function: Function) -> Open:
     async def ask(contender: Contender, effort: Effort) -> AsyncIterator[Stage]:
         app, path = contender.app(function), route(function).format(number=7)
         async with app.router.lifespan_context(app):
-            for _ in range(2):
+            for _ in range(3):  # a miss, a hit, and one that may come before routing
                 content = await _get(app, path)
                 if json.loads(content) != json.loads(payloads.body_of(function)):
                     raise CannotError(f"it answers with {content[:60]!r}")
@@ -95,6 +98,14 @@ def endpoint(function: Function) -> Open:
 
 
 async def _get(app: Any, path: str) -> bytes:
+    start, body = await _asked(app, path)
+    if start["status"] != 200:
+        raise CannotError(f"it answers with status {start['status']}")
+    return body
+
+
+async def _asked(app: Any, path: str, *lines: tuple[bytes, bytes]) -> tuple[dict[str, Any], bytes]:
+    """Return the start and the body of the answer to a request with these header lines."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -105,12 +116,13 @@ async def _get(app: Any, path: str) -> bytes:
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"host", b"localhost"), (b"accept", b"*/*")],
+        "headers": [(b"host", b"localhost"), (b"accept", b"*/*"), *lines],
         "client": ("127.0.0.1", 40000),
         "server": ("127.0.0.1", 8000),
         "state": {},
     }
     answers = iter(({"type": "http.request", "body": b"", "more_body": False},))
+    starts: list[dict[str, Any]] = []
     parts: list[bytes] = []
 
     async def receive() -> dict[str, Any]:
@@ -119,11 +131,33 @@ async def _get(app: Any, path: str) -> bytes:
     async def send(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.body":
             parts.append(message.get("body", b""))
-        elif message["status"] != 200:
-            raise CannotError(f"it answers with status {message['status']}")
+        else:
+            starts.append(message)
 
     await app(scope, receive, send)
-    return b"".join(parts)
+    return starts[0], b"".join(parts)
+
+
+def revalidated(function: Function) -> Open:
+    """Ask an application for what it has cached, with its entity tag: the answer is a 304."""
+
+    @asynccontextmanager
+    async def ask(contender: Contender, effort: Effort) -> AsyncIterator[Stage]:
+        app, path = contender.app(function), route(function).format(number=7)
+        async with app.router.lifespan_context(app):
+            for _ in range(3):
+                start, _ = await _asked(app, path)
+            tag = dict(start["headers"]).get(b"etag")
+            if tag is None:
+                raise CannotError("it sends no entity tag")
+            has_tag = isinstance(contender, Ours) and contender.has_tag
+            again = partial(_asked, app, path, *[(b"if-none-match", tag)] * has_tag)
+            start, body = await again()
+            if start["status"] != (304 if has_tag else 200) or bool(body) is has_tag:
+                raise CannotError(f"it answers with status {start['status']}")
+            yield await per_second(again, effort)
+
+    return ask
 
 
 async def _returns(expected: object, function: Function) -> None:
@@ -186,7 +220,7 @@ WORKS: Final = (
         "Endpoint, 2 KB, called through ASGI",
         "requests a second",
         endpoint(payloads.small),
-        (Prebuilt, OneGet, Ours, OursNear, *PEERS),
+        (Prebuilt, PrebuiltBehind, OneGet, *OURS, *PEERS),
         *_PLAIN,
         more_is_better=True,
         note=_UNTYPED,
@@ -196,7 +230,7 @@ WORKS: Final = (
         "Endpoint with a return type, 2 KB, called through ASGI",
         "requests a second",
         endpoint(payloads.small_typed),
-        (Prebuilt, OneGet, Ours, OursNear, *PEERS),
+        (Prebuilt, OneGet, *OURS, *PEERS),
         *_PLAIN,
         more_is_better=True,
         note=_TYPED,
@@ -226,11 +260,32 @@ WORKS: Final = (
         f"Endpoint, 2 KB, over uvicorn with {served.CONNECTIONS} connections",
         "requests a second",
         served.served(payloads.small),
-        (Prebuilt, OneGet, Ours, OursNear, *PEERS),
+        (Prebuilt, PrebuiltBehind, OneGet, *OURS, *PEERS),
         *_SERVED,
         more_is_better=True,
         one_caller=False,
         note=_UNTYPED,
+    ),
+    Work(
+        "uvicorn-2k-targets",
+        f"Endpoint, 2 KB, over uvicorn with {served.CONNECTIONS} connections, 1,000 targets",
+        "requests a second",
+        served.served(payloads.small, 1000),
+        (Prebuilt, *OURS),
+        *_SERVED,
+        more_is_better=True,
+        one_caller=False,
+        note=_UNTYPED,
+    ),
+    Work(
+        "endpoint-2k-304",
+        "Endpoint, 2 KB, called through ASGI with the entity tag of what is stored",
+        "requests a second",
+        revalidated(payloads.small),
+        (OursWhole, Ours),
+        *_PLAIN,
+        more_is_better=True,
+        note="The answer is a 304, beside the same request without the tag.",
     ),
     *(
         Work(
