@@ -111,6 +111,8 @@ class CachedCalls:
         self.keys = KeyBuilder(
             func, self.parameters, start=start, identity=self.identity.who, vary=self.vary, own=own
         )
+        self.may_hold_a_request = self.keys.has_own and may_have_request(self.parameters)
+        """Whether a `key=` may hold any part of the request."""
         self.family = KeyPattern((self.keys.start, ""))
         """The pattern of all keys of this function."""
 
@@ -191,11 +193,6 @@ class CachedCalls:
         self._has_begun = True  # last, for another thread may call meanwhile
         if told:
             self.warnings.once(SHARES_NOT, told)
-
-    @property
-    def may_hold_a_request(self) -> bool:
-        """Whether a `key=` may hold any part of the request."""
-        return self.keys.has_own and may_have_request(self.parameters)
 
     def _is_this(self, call: object) -> bool:
         return reaches(call, self.decorated)

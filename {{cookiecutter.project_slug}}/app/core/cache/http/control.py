@@ -8,40 +8,45 @@ from collections.abc import Iterable
 
 from ..calls import Exchange
 from ..coherence import Outcome
-from ..stored import RenderedResponse, entity_tag
+from ..stored import entity_tag
 
 Lines = list[tuple[bytes, bytes]]
 
-_ENTRY = frozenset({Outcome.HIT, Outcome.STALE, Outcome.SHARED, Outcome.STORED})
+_ENTRY = (Outcome.HIT, Outcome.STALE, Outcome.SHARED, Outcome.STORED)
 """Outcomes for which an entry is in the cache. A result that was overtaken may be old already."""
+_OWN = (b"cache-control", b"expires", b"pragma")
+"""Headers by which an endpoint says for itself how long its response is fresh."""
 _OWN_LIFETIME = re.compile(rb"(max-age|s-maxage)[ \t]*=", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
 
 
 def dressed(
-    exchange: Exchange, status: int, given: Iterable[tuple[bytes, bytes]], now: int
+    exchange: Exchange,
+    status: int,
+    given: Iterable[tuple[bytes, bytes]],
+    body: bytes | None,
+    now: int,
 ) -> Lines:
-    """Return header lines with `Cache-Control`, `Age` and `Vary`; `now` is in milliseconds."""
-    lines = list(given)
+    """Return header lines with `Cache-Control`, `Age`, `Vary`, and for a 2xx the `ETag`.
+
+    `now` is in milliseconds. A `body` of `None` is not known: then only an entry has a tag.
+    """
+    lines, rendered, calls = list(given), exchange.rendered, exchange.calls
     names = {name.lower() for name, _ in lines}
-    if names.isdisjoint((b"cache-control", b"expires", b"pragma")):
+    if names.isdisjoint(_OWN):
         control = _control(exchange, status, now)
         if control:
             lines.append((b"cache-control", control.encode()))
-    elif exchange.rendered is not None and exchange.outcome in _ENTRY:
-        lines = _aged(lines, now - exchange.rendered.made)
+    elif rendered is not None and exchange.outcome in _ENTRY:
+        lines = _aged(lines, now - rendered.made)
     varying = exchange.standing.varying
-    if varying and exchange.calls is not None and not exchange.calls.is_shared:
+    if varying and calls is not None and not calls.is_shared:
         lines = _varied(lines, varying)
+    if b"etag" not in names and 200 <= status < 300:
+        tag = rendered.etag if rendered is not None else ""
+        if tag or body is not None:
+            lines.append((b"etag", (tag or entity_tag(lines, body or b"")).encode()))
     return lines
-
-
-def tagged(lines: Lines, rendered: RenderedResponse | None, body: bytes) -> Lines:
-    """Return header lines with an `ETag`: that of the entry, or else one of the body."""
-    if any(name.lower() == b"etag" for name, _ in lines):
-        return lines
-    tag = (rendered.etag if rendered is not None else "") or entity_tag(lines, body)
-    return [*lines, (b"etag", tag.encode())]
 
 
 def not_met(lines: Lines) -> Lines:

@@ -21,7 +21,7 @@ from ..calls import EXCHANGE, CachedCalls, Exchange, Rendering, Standing, routes
 from ..coherence import Outcome
 from ..stored import RenderedResponse
 from .conditional import failed_condition, not_modified
-from .control import dressed, not_met, status_of, tagged
+from .control import dressed, not_met, status_of
 from .early import Target, Targets, before_routing
 from .forms import calls_of, rendering_of
 
@@ -115,9 +115,7 @@ class CacheMiddleware:
         now, calls = int(time.time() * 1000), exchange.calls
         lines, status = list(start["headers"]), start["status"]
         if method in _SAFE:
-            lines = dressed(exchange, status, lines, now)
-            if 200 <= status < 300 and (body is not None or exchange.rendered is not None):
-                lines = tagged(lines, exchange.rendered, body or b"")
+            lines = dressed(exchange, status, lines, body, now)
         name = self._name or (calls.store.key_prefix if calls is not None else "")
         said = status_of(exchange, name, now, with_key=self._show_keys)
         lines.append((b"cache-status", said.encode()))
@@ -160,9 +158,10 @@ class Answer(Exchange):
         start, body = self._start or {}, message.get("body", b"")
         self._start = None
         is_whole = not message.get("more_body", False)
-        lines = tuple(start["headers"])
-        made = RenderedResponse(start["status"], lines, bytes(body)).response()
-        await self.finish(made if is_whole else None)
+        if self.is_waiting:
+            lines = tuple(start["headers"])
+            made = RenderedResponse(start["status"], lines, bytes(body)).response()
+            await self.finish(made if is_whole else None)
         start, body = self._middleware.finished(
             self, self._scope, start, body if is_whole else None
         )
