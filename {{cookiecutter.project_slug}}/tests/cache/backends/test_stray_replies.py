@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
-from tests.cache.conftest import redis_backend
+from tests.cache.conftest import lent, redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.redis_server import RedisServer
 
@@ -29,11 +29,9 @@ async def manager(
 ) -> AsyncIterator[CacheManager]:
     """Lend a manager that goes through the proxy, over one connection and over several."""
     behind = replace(redis_server, host=proxy.host, port=proxy.port)
-    manager = CacheManager(redis_backend(behind, max_connections=request.param))
-    yield manager
-    proxy.heal()
-    await manager.clear()
-    await manager.close()
+    async with lent(CacheManager(redis_backend(behind, max_connections=request.param))) as manager:
+        yield manager
+        proxy.heal()
 
 
 @pytest.mark.parametrize(

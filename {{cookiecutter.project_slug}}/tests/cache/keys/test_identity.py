@@ -44,12 +44,6 @@ def crud(manager: CacheManager, captured: Any, **options: Any) -> Reader:
     return read
 
 
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager on memory."""
-    return CacheManager(MemoryBackend())
-
-
 @pytest.mark.parametrize(
     ("one", "two"),
     [

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache import CacheManager, cache_response
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 
@@ -169,12 +169,6 @@ def reading(way: str) -> Any:
         return read()
 
     return read_it
-
-
-@pytest.fixture
-def manager() -> CacheManager:
-    """Make a cache in memory."""
-    return CacheManager(MemoryBackend())
 
 
 @pytest.mark.parametrize("way", WAYS)

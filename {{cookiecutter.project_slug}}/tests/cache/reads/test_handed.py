@@ -17,7 +17,6 @@ from app.core.cache import (
     CachedRoute,
     CacheManager,
     CacheStatusMiddleware,
-    MemoryBackend,
     cache_response,
 )
 from tests.cache.faults import WITHIN
@@ -125,12 +124,6 @@ OF_THE_TASKS: dict[str, Callable[[BackgroundTasks], Any]] = {
         partial(tasks.add_task, str, "x"), lambda: [each.args for each in tasks.tasks]
     ),
 }
-
-
-@pytest.fixture
-def manager() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())
 
 
 @pytest.fixture(params=["plain", "cached"])
