@@ -9,9 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from redis import Redis
 
+from app.core import cache
 from app.core.cache import CacheBackend, CacheManager, MemoryBackend, RedisBackend
+from tests.cache.fault_proxy import FaultProxy
 from tests.redis_server import RedisServer
 
 OURS = ("memory", "redis")
@@ -108,6 +111,24 @@ async def redis_manager(redis_server: RedisServer) -> AsyncIterator[CacheManager
     """Lend a manager over Redis, below a key prefix of its own."""
     async with lent(CacheManager(redis_backend(redis_server))) as manager:
         yield manager
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
+    """Lend a proxy in front of Redis."""
+    with FaultProxy(redis_server.host, redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["plain", "cached"])
+def app(request: pytest.FixtureRequest) -> FastAPI:
+    """Lend an application with plain routes, and one with those that send again what was sent."""
+    app = FastAPI()
+    # By way of the package: the files of both may have been deleted.
+    app.add_middleware(cache.CacheStatusMiddleware)
+    if request.param == "cached":
+        app.router.route_class = cache.CachedRoute
+    return app
 
 
 @pytest.fixture

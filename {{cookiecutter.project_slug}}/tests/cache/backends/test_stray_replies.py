@@ -1,7 +1,7 @@
 """A connection whose replies have gone astray gives nobody a wrong value (promise P9)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +14,6 @@ from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.redis_server import RedisServer
 
 NUMBERS = range(10)
-
-
-@pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    """Lend a proxy in front of Redis."""
-    with FaultProxy(redis_server.host, redis_server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture(params=[1, 10])

@@ -23,16 +23,6 @@ SHORT = timedelta(milliseconds=150)
 HIT, STORED, NOT_STORED = "app; hit", "app; fwd=miss; stored", "app; fwd=miss"
 
 
-@pytest.fixture(params=["plain", "cached"])
-def app(request: pytest.FixtureRequest) -> FastAPI:
-    """Lend an application with plain routes, and one with those that send again what was sent."""
-    app = FastAPI()
-    app.add_middleware(CacheStatusMiddleware)
-    if request.param == "cached":
-        app.router.route_class = CachedRoute
-    return app
-
-
 async def statuses(app: FastAPI, count: int = 2, path: str = "/it") -> list[str]:
     """Return what the cache did for each of some requests."""
     return [(await get(app, path)).headers["cache-status"] for _ in range(count)]
