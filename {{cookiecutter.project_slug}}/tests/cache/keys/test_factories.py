@@ -95,18 +95,6 @@ def build(manager: CacheManager, source: Any, **options: Any) -> Any:
     return info
 
 
-@pytest.fixture
-def backend() -> MemoryBackend:
-    """Lend a backend that several managers share, as they do a Redis."""
-    return MemoryBackend()
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Lend a function that returns what has been warned of."""
-    return lambda: [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-
-
 def bears(func: Callable[..., Any]) -> bytes:
     """Return what the records of a function bear."""
     return Identity(func, NO_CLASSES).owner
