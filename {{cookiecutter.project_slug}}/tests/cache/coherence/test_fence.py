@@ -283,13 +283,15 @@ async def test_p4_functions_that_wait_for_each_other_do_not_deadlock(
     assert all(value.startswith(name) for name, value in zip(("one", "two"), values, strict=True))
 
 
+class Gone(SixMethods):
+    """A backend that cannot be reached."""
+
+    async def get(self, key: str) -> Any | None:
+        raise ConnectionError("refused")
+
+
 async def test_p4_without_a_backend_one_computation_a_process_holds() -> None:
     """Callers share the flight although nothing can be stored."""
-
-    class Gone(SixMethods):
-        async def get(self, key: str) -> Any | None:
-            raise ConnectionError("refused")
-
     manager = CacheManager(Gone())
     source = Source()
     read = source.cached(manager)
@@ -302,11 +304,6 @@ async def test_p4_without_a_backend_one_computation_a_process_holds() -> None:
 
 async def test_p3_without_a_backend_this_process_is_fenced() -> None:
     """Who starts after an invalidation does not join what began before it."""
-
-    class Gone(SixMethods):
-        async def get(self, key: str) -> Any | None:
-            raise ConnectionError("refused")
-
     manager = CacheManager(Gone())
     source = Source()
     read = source.cached(manager)
