@@ -4,13 +4,17 @@ import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from redis import Redis
 
+from app.core import cache
 from app.core.cache import CacheBackend, CacheManager, MemoryBackend, RedisBackend
+from tests.cache.fault_proxy import FaultProxy
 from tests.redis_server import RedisServer
 
 OURS = ("memory", "redis")
@@ -66,38 +70,65 @@ def redis_backend(server: RedisServer, **changes: Any) -> RedisBackend:
     return RedisBackend(**{**options, **changes})
 
 
-@pytest.fixture(params=[*OURS, SIX_METHODS])
-async def manager(request: pytest.FixtureRequest) -> AsyncIterator[CacheManager]:
-    """Lend a manager over each kind of backend in turn, empty."""
-    manager = CacheManager(new_backend(request))
+@asynccontextmanager
+async def lent(manager: CacheManager) -> AsyncIterator[CacheManager]:
+    """Lend a manager; nothing of it is left afterwards."""
     yield manager
     await manager.clear()
     await manager.close()
+
+
+@pytest.fixture(params=[*OURS, SIX_METHODS])
+async def manager(request: pytest.FixtureRequest) -> AsyncIterator[CacheManager]:
+    """Lend a manager over each kind of backend in turn, empty."""
+    async with lent(CacheManager(new_backend(request))) as manager:
+        yield manager
 
 
 @pytest.fixture(params=OURS)
 async def our_manager(request: pytest.FixtureRequest) -> AsyncIterator[CacheManager]:
     """Lend a manager over each backend of our own in turn, empty."""
-    manager = CacheManager(new_backend(request))
-    yield manager
-    await manager.clear()
-    await manager.close()
+    async with lent(CacheManager(new_backend(request))) as manager:
+        yield manager
 
 
 def new_backend(request: pytest.FixtureRequest) -> CacheBackend:
     """Make the backend that the parameter of a fixture names."""
-    if request.param == "redis":
-        return redis_backend(request.getfixturevalue("redis_server"))
+    if request.param in {"redis", "near"}:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return redis_backend(server, near_size=100 * (request.param == "near"))
     return MemoryBackend() if request.param == "memory" else SixMethods()
+
+
+@pytest.fixture
+def memory() -> CacheManager:
+    """Lend a manager over memory."""
+    return CacheManager(MemoryBackend())
 
 
 @pytest.fixture
 async def redis_manager(redis_server: RedisServer) -> AsyncIterator[CacheManager]:
     """Lend a manager over Redis, below a key prefix of its own."""
-    manager = CacheManager(redis_backend(redis_server))
-    yield manager
-    await manager.clear()
-    await manager.close()
+    async with lent(CacheManager(redis_backend(redis_server))) as manager:
+        yield manager
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
+    """Lend a proxy in front of Redis."""
+    with FaultProxy(redis_server.host, redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["plain", "cached"])
+def app(request: pytest.FixtureRequest) -> FastAPI:
+    """Lend an application with plain routes, and one with those that send again what was sent."""
+    app = FastAPI()
+    # By way of the package: the files of both may have been deleted.
+    app.add_middleware(cache.CacheStatusMiddleware)
+    if request.param == "cached":
+        app.router.route_class = cache.CachedRoute
+    return app
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeVar
 
@@ -22,6 +22,8 @@ BUDGET: Final = 0.25
 """The default budget of an operation, in seconds."""
 PATIENT: Final = {"operation_timeout": 3 * WITHIN, "timeout": 3 * WITHIN}
 """For managers that must not run out of time because the machine is busy."""
+
+Make = Callable[..., CacheManager]
 
 How = Literal["refused", "hung", "stopped", "blackholed"]
 WAYS: Final[tuple[How, ...]] = ("refused", "hung", "stopped", "blackholed")
@@ -74,6 +76,30 @@ async def eventually(condition: Callable[[], object | Awaitable[object]]) -> Non
             return
         assert time.monotonic() < deadline
         await asyncio.sleep(0.002)
+
+
+def at_once(call: Coroutine[Any, Any, Any]) -> Any:
+    """Return what a call returns that waits for nothing, be there an event loop or not."""
+    try:
+        call.send(None)
+    except StopIteration as end:
+        return end.value
+    finally:
+        call.close()
+    raise AssertionError("it waits for something")
+
+
+@asynccontextmanager
+async def making(server: RedisServer, new: Make) -> AsyncIterator[Make]:
+    """Lend what makes managers by `new`; nothing of them is left afterwards."""
+    made: list[CacheManager] = []
+
+    def make(**changes: Any) -> CacheManager:
+        made.append(new(**changes))
+        return made[-1]
+
+    yield make
+    await swept(server, made)
 
 
 async def swept(server: RedisServer, managers: Iterable[CacheManager]) -> None:

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 
-def in_two_processes(code: str) -> tuple[str, str]:
-    """Run code in two processes, and return what each has printed."""
-    one, two = (
+def printed_by(code: str, *, seeds: tuple[str, ...] = ("1", "2")) -> set[str]:
+    """Run code in a process for each seed of the hashes; return what they have printed."""
+    return {
         subprocess.run(
             [sys.executable, "-c", code],
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
@@ -14,6 +14,5 @@ def in_two_processes(code: str) -> tuple[str, str]:
             text=True,
             check=True,
         ).stdout
-        for seed in ("1", "2")
-    )
-    return one, two
+        for seed in seeds
+    }

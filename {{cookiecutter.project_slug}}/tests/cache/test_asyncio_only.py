@@ -19,6 +19,7 @@ from app.core.cache import (
 )
 from app.core.cache.errors import NotAsyncioError
 from tests.cache.conftest import SixMethods
+from tests.cache.faults import at_once
 
 Use = Callable[[CacheManager], Coroutine[Any, Any, Any]]
 
@@ -55,17 +56,6 @@ async def echo(number: int) -> int:
     return number
 
 
-def by_hand(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that never waits for anything, without an event loop."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value
-    finally:
-        work.close()
-    raise AssertionError("it waits for something")
-
-
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_without_asyncio_that_is_said(
@@ -74,7 +64,7 @@ def test_without_asyncio_that_is_said(
     """By each method and decorator, over each backend; it is no outage, and nothing is lost."""
     cache = CacheManager(BACKENDS[backend]())
     with pytest.raises(RuntimeError, match="runs on asyncio only") as caught:
-        by_hand(USES[use](cache))
+        at_once(USES[use](cache))
     assert type(caught.value) is NotAsyncioError
     assert "fails" not in caplog.text
 
@@ -88,7 +78,7 @@ def test_an_invalidating_function_does_not_run_first() -> None:
         ran.append(number)
 
     with pytest.raises(NotAsyncioError):
-        by_hand(write(1))
+        at_once(write(1))
     assert ran == []
 
 

@@ -271,9 +271,3 @@ async def test_p6_a_backend_that_fails_in_its_own_way_fails_no_write(step: str) 
     covered: dict[str, Any] = {"keys": f"{PREFIX}:k:*", "tags": ["x:{i}"]}
     assert await source.write("ada", **covered) == "written"
     assert await read("ada") == "new"
-
-
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())

@@ -22,16 +22,15 @@ from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.cache.faults import (
     BUDGET,
     PATIENT,
+    Make,
     eventually,
     hold_up,
+    making,
     manager_behind,
     soon,
     swept,
 )
 from tests.redis_server import RedisServer
-
-Make = Callable[..., CacheManager]
-
 
 BROKEN: Final[dict[str, Fault]] = {
     "nothing": Fault("cut"),
@@ -80,35 +79,21 @@ def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
 @pytest.fixture
 async def make(redis_server: RedisServer) -> AsyncIterator[Make]:
     """Lend what makes managers that have time; nothing of them is left afterwards."""
-    made: list[CacheManager] = []
 
-    def make(**changes: Any) -> CacheManager:
-        made.append(CacheManager(redis_backend(redis_server, **{**PATIENT, **changes})))
-        return made[-1]
+    def new(**changes: Any) -> CacheManager:
+        return CacheManager(redis_backend(redis_server, **{**PATIENT, **changes}))
 
-    yield make
-    await swept(redis_server, made)
+    async with making(redis_server, new) as make:
+        yield make
 
 
 @pytest.fixture
 async def behind(proxy: FaultProxy, redis_server: RedisServer) -> AsyncIterator[Make]:
     """Lend what makes such managers that go through the proxy."""
-    made: list[CacheManager] = []
-
-    def behind(**changes: Any) -> CacheManager:
-        made.append(manager_behind(proxy, redis_server, **{**PATIENT, **changes}))
-        return made[-1]
-
-    yield behind
-    proxy.heal()
-    await swept(redis_server, made)
-
-
-@pytest.fixture
-def ours(redis_client: Redis) -> Callable[[], set[str]]:
-    """Return what tells the connections that Redis has now and did not have before."""
-    before = {client["id"] for client in redis_client.client_list()}
-    return lambda: {client["id"] for client in redis_client.client_list()} - before
+    new = partial(manager_behind, proxy, redis_server, **PATIENT)
+    async with making(redis_server, new) as behind:
+        yield behind
+        proxy.heal()
 
 
 async def test_p5_connections_of_another_generation_are_left(

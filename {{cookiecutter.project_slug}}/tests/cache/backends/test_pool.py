@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -22,20 +22,6 @@ from tests.cache.faults import (
     soon,
 )
 from tests.redis_server import RedisServer
-
-
-@pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    """Lend a proxy in front of Redis."""
-    with FaultProxy(redis_server.host, redis_server.port, seed=5) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def ours(redis_client: Redis) -> Callable[[], set[str]]:
-    """Return what tells the connections that Redis has now and did not have before."""
-    before = {client["id"] for client in redis_client.client_list()}
-    return lambda: {client["id"] for client in redis_client.client_list()} - before
 
 
 @pytest.fixture

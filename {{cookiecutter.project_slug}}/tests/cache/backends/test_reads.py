@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from redis import Redis
@@ -30,20 +30,6 @@ from tests.redis_server import RedisServer
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     """Run these tests on the loop that the tests have, and on the one that the service has."""
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
-
-
-@pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    """Lend a proxy in front of Redis."""
-    with FaultProxy(redis_server.host, redis_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def caller(proxy: FaultProxy, redis_server: RedisServer) -> AsyncIterator[Caller]:
-    """Lend a connection through the proxy."""
-    async with line_to(redis_server, proxy.host, proxy.port) as caller:
-        yield caller
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A connection whose replies have gone astray gives nobody a wrong value (promise P9)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,18 +9,11 @@ import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
-from tests.cache.conftest import redis_backend
+from tests.cache.conftest import lent, redis_backend
 from tests.cache.fault_proxy import Fault, FaultProxy, Kind
 from tests.redis_server import RedisServer
 
 NUMBERS = range(10)
-
-
-@pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    """Lend a proxy in front of Redis."""
-    with FaultProxy(redis_server.host, redis_server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture(params=[1, 10])
@@ -29,11 +22,9 @@ async def manager(
 ) -> AsyncIterator[CacheManager]:
     """Lend a manager that goes through the proxy, over one connection and over several."""
     behind = replace(redis_server, host=proxy.host, port=proxy.port)
-    manager = CacheManager(redis_backend(behind, max_connections=request.param))
-    yield manager
-    proxy.heal()
-    await manager.clear()
-    await manager.close()
+    async with lent(CacheManager(redis_backend(behind, max_connections=request.param))) as manager:
+        yield manager
+        proxy.heal()
 
 
 @pytest.mark.parametrize(

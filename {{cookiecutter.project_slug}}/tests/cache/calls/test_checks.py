@@ -27,12 +27,6 @@ async def read(user_id: int, page: int = 1) -> int:
     return user_id
 
 
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())
-
-
 @pytest.mark.parametrize("given", ["users", None, 60, MemoryBackend(), CacheManager, {}], ids=repr)
 async def test_a_missing_manager_is_told(given: Any) -> None:
     """With what stands in its place."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import BackgroundTasks, Depends, Query, Request, Response
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache import CacheManager, cache_response
 
 
 class Session:
@@ -22,12 +22,6 @@ def request(method: str = "GET") -> Request:
     """Return a request."""
     scope = {"type": "http", "method": method, "path": "/", "headers": [], "query_string": b""}
     return Request(scope)
-
-
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())
 
 
 async def last(user_id: int, session: Session) -> int:

@@ -13,14 +13,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 from typing_extensions import TypedDict
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache import CacheManager, cache_response
 from tests.cache.endpoints import get
-
-
-@pytest.fixture
-def manager() -> CacheManager:
-    """Make a cache in memory."""
-    return CacheManager(MemoryBackend())
 
 
 def by_hand(*arguments: Any) -> str:
@@ -105,13 +99,13 @@ TOLD = {varying: "Vary: accept-encoding", with_cookie: "cookie", streaming: "str
 
 @pytest.mark.parametrize("make", [*TOLD, unstored, failing])
 async def test_p10_what_is_never_stored_is_told_unless_it_says_so_itself(
-    manager: CacheManager, caplog: pytest.LogCaptureFixture, make: Callable[[], Response]
+    memory: CacheManager, caplog: pytest.LogCaptureFixture, make: Callable[[], Response]
 ) -> None:
     """A `no-store` is meant; a `Vary` that no key holds may be a mistake."""
     app = FastAPI()
 
     @app.get("/it")
-    @cache_response(manager, "it")
+    @cache_response(memory, "it")
     async def endpoint() -> Any:
         return make()
 
@@ -136,7 +130,7 @@ ANNOTATIONS: list[Any] = [
 
 @pytest.mark.parametrize("annotation", ANNOTATIONS)
 async def test_p8_a_write_is_known_whatever_the_annotation_is(
-    manager: CacheManager, annotation: Any
+    memory: CacheManager, annotation: Any
 ) -> None:
     """By what the argument is."""
 
@@ -147,7 +141,7 @@ async def test_p8_a_write_is_known_whatever_the_annotation_is(
     runs: list[int] = []
     if annotation is not None:
         endpoint.__annotations__["request"] = annotation
-    cached = cache_response(manager, "it")(endpoint)
+    cached = cache_response(memory, "it")(endpoint)
     app: Any = Starlette(routes=[Route("/it", cached, methods=["POST"])])
     assert [(await get(app, method="POST")).json() for _ in range(2)] == [1, 2]
 
@@ -159,14 +153,14 @@ class Typed(TypedDict):
 
 
 @pytest.mark.parametrize("annotation", [Typed, Sends, Hashable, BaseModel, int])
-async def test_any_annotation_may_stand_there(manager: CacheManager, annotation: Any) -> None:
+async def test_any_annotation_may_stand_there(memory: CacheManager, annotation: Any) -> None:
     """Also of classes that fail where they are compared with others."""
 
     async def read(item: Any) -> int:
         return 1
 
     read.__annotations__["item"] = annotation
-    assert await cache_response(manager, "it")(read)(1) == 1
+    assert await cache_response(memory, "it")(read)(1) == 1
 
 
 METHODS = ["POST", "PUT", "PATCH", "DELETE", "QUERY"]
@@ -175,17 +169,17 @@ METHODS = ["POST", "PUT", "PATCH", "DELETE", "QUERY"]
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("ignore", [(), ("request",)])
 async def test_p8_a_write_to_a_route_of_starlette_runs_each_time(
-    manager: CacheManager, caplog: pytest.LogCaptureFixture, method: str, ignore: tuple[str, ...]
+    memory: CacheManager, caplog: pytest.LogCaptureFixture, method: str, ignore: tuple[str, ...]
 ) -> None:
     """As one to a route of FastAPI does; what is read by GET is cached."""
     runs = []
 
-    @cache_response(manager, "it", ignore=ignore, shared=bool(ignore))
+    @cache_response(memory, "it", ignore=ignore, shared=bool(ignore))
     async def endpoint(request: Request) -> Response:
         runs.append(request.method)
         return JSONResponse(len(runs))
 
-    @cache_response(manager, "other", method=method)
+    @cache_response(memory, "other", method=method)
     async def one_method(request):  # type: ignore[no-untyped-def]
         runs.append(request.method)
         return JSONResponse(len(runs))
@@ -206,11 +200,11 @@ async def test_p8_a_write_to_a_route_of_starlette_runs_each_time(
     assert [(await get(app, "/other")).json() for _ in range(2)] == [2, 3]
 
 
-async def test_p10_a_refresh_that_has_no_key_is_refused(manager: CacheManager) -> None:
+async def test_p10_a_refresh_that_has_no_key_is_refused(memory: CacheManager) -> None:
     """As `cache_key` and `invalidate` are; the function does not run for nothing."""
     runs = []
 
-    @cache_response(manager, "it", vary=("accept",))
+    @cache_response(memory, "it", vary=("accept",))
     async def read(item: int) -> int:
         runs.append(item)
         return item

@@ -15,16 +15,10 @@ from fastapi import Depends, FastAPI, Response
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
+from app.core.cache import CacheManager, cache_response, invalidate_cache
 from tests.cache.faults import eventually
 
 span: ContextVar[str] = ContextVar("span", default="")
-
-
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())
 
 
 async def base(number: int) -> str:

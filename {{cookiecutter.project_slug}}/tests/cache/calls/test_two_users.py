@@ -11,9 +11,8 @@ from fastapi.testclient import TestClient
 
 from app.core.cache import CachedRoute, CacheManager, MemoryBackend
 from tests.cache import two_users_dependencies
-from tests.cache.conftest import redis_backend
+from tests.cache.conftest import new_backend
 from tests.cache.two_users import WAYS, Site, application, user
-from tests.redis_server import RedisServer
 
 PATHS = {
     "sub_application": "/sub/me",
@@ -48,14 +47,7 @@ OWN_ENTRY = {
 @pytest.fixture(params=["memory", "redis", "near"])
 def new_manager(request: pytest.FixtureRequest) -> Callable[[], CacheManager]:
     """Lend what makes managers over each kind of backend in turn, with a near cache too."""
-
-    def make() -> CacheManager:
-        if request.param == "memory":
-            return CacheManager(MemoryBackend())
-        server: RedisServer = request.getfixturevalue("redis_server")
-        return CacheManager(redis_backend(server, near_size=100 if request.param == "near" else 0))
-
-    return make
+    return lambda: CacheManager(new_backend(request))
 
 
 @pytest.fixture

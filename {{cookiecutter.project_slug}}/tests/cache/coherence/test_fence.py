@@ -128,30 +128,13 @@ async def test_p4_callers_of_one_process_share_one_computation(manager: CacheMan
     assert runs == [1]
 
 
-async def test_p4_callers_share_the_exception(manager: CacheManager) -> None:
-    """And the next caller runs the function again."""
-    runs: list[int] = []
-    started, go_on = asyncio.Event(), asyncio.Event()
+async def met(
+    manager: CacheManager, result: Callable[[int], object]
+) -> tuple[Callable[[], Awaitable[object]], list[object], list[int]]:
+    """Have five callers meet in one run of a function, which is told the number of each run.
 
-    @cache_response(manager, "data")
-    async def function() -> int:
-        runs.append(1)
-        started.set()
-        await go_on.wait()
-        raise LookupError(f"run {len(runs)}")
-
-    callers = [asyncio.create_task(function()) for _ in range(5)]
-    await started.wait()
-    await joined(manager, 4)
-    go_on.set()
-    errors = await asyncio.gather(*callers, return_exceptions=True)
-    assert [str(error) for error in errors] == ["run 1"] * 5
-    with pytest.raises(LookupError, match="run 2"):
-        await function()
-
-
-async def test_p4_what_is_nobody_elses_is_not_shared(manager: CacheManager) -> None:
-    """Callers that waited for a result that must not be stored compute their own."""
+    Return the function, what each caller got of it, and its runs.
+    """
     runs: list[int] = []
     started, go_on = asyncio.Event(), asyncio.Event()
 
@@ -160,13 +143,32 @@ async def test_p4_what_is_nobody_elses_is_not_shared(manager: CacheManager) -> N
         runs.append(1)
         started.set()
         await go_on.wait()
-        return object()
+        return result(len(runs))
 
     callers = [asyncio.create_task(function()) for _ in range(5)]
     await started.wait()
     await joined(manager, 4)
     go_on.set()
-    assert len({id(value) for value in await asyncio.gather(*callers)}) == 5
+    return function, await asyncio.gather(*callers, return_exceptions=True), runs
+
+
+async def test_p4_callers_share_the_exception(manager: CacheManager) -> None:
+    """And the next caller runs the function again."""
+
+    def result(run: int) -> object:
+        raise LookupError(f"run {run}")
+
+    function, errors, _ = await met(manager, result)
+    assert [str(error) for error in errors] == ["run 1"] * 5
+    with pytest.raises(LookupError, match="run 2"):
+        await function()
+
+
+async def test_p4_what_is_nobody_elses_is_not_shared(manager: CacheManager) -> None:
+    """Callers that waited for a result that must not be stored compute their own."""
+    _, values, runs = await met(manager, lambda _: object())
+    assert [type(value) for value in values] == [object] * 5
+    assert len({id(value) for value in values}) == 5
     assert len(runs) == 5
 
 
@@ -281,13 +283,15 @@ async def test_p4_functions_that_wait_for_each_other_do_not_deadlock(
     assert all(value.startswith(name) for name, value in zip(("one", "two"), values, strict=True))
 
 
+class Gone(SixMethods):
+    """A backend that cannot be reached."""
+
+    async def get(self, key: str) -> Any | None:
+        raise ConnectionError("refused")
+
+
 async def test_p4_without_a_backend_one_computation_a_process_holds() -> None:
     """Callers share the flight although nothing can be stored."""
-
-    class Gone(SixMethods):
-        async def get(self, key: str) -> Any | None:
-            raise ConnectionError("refused")
-
     manager = CacheManager(Gone())
     source = Source()
     read = source.cached(manager)
@@ -300,11 +304,6 @@ async def test_p4_without_a_backend_one_computation_a_process_holds() -> None:
 
 async def test_p3_without_a_backend_this_process_is_fenced() -> None:
     """Who starts after an invalidation does not join what began before it."""
-
-    class Gone(SixMethods):
-        async def get(self, key: str) -> Any | None:
-            raise ConnectionError("refused")
-
     manager = CacheManager(Gone())
     source = Source()
     read = source.cached(manager)

@@ -21,13 +21,6 @@ from tests.redis_server import RedisServer
 
 
 @pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    """Lend a proxy in front of Redis."""
-    with FaultProxy(redis_server.host, redis_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def manager(proxy: FaultProxy, redis_server: RedisServer) -> AsyncIterator[CacheManager]:
     """Lend a manager that goes through the proxy, with the budget that a service has."""
     manager = manager_behind(proxy, redis_server)

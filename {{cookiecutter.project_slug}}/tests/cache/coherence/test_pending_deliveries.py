@@ -28,16 +28,21 @@ class Deliveries:
             raise UnavailableError("not now")
 
 
-@pytest.fixture
-async def journal() -> AsyncIterator[tuple[PendingInvalidations, Deliveries]]:
-    """Lend a journal, and where it delivers to."""
-    deliveries = Deliveries()
-    journal = PendingInvalidations(
+def journal_of(deliveries: Deliveries) -> PendingInvalidations:
+    """Make a journal that delivers there."""
+    return PendingInvalidations(
         deliveries.take,
         KeyPattern(("app:", "")),
         logger=logging.getLogger(__name__),
         listener=lambda _: None,
     )
+
+
+@pytest.fixture
+async def journal() -> AsyncIterator[tuple[PendingInvalidations, Deliveries]]:
+    """Lend a journal, and where it delivers to."""
+    deliveries = Deliveries()
+    journal = journal_of(deliveries)
     yield journal, deliveries
     await journal.close()
 
@@ -88,12 +93,7 @@ async def test_p6_what_was_not_delivered_stays(
 def test_p6_a_loop_that_ends_loses_nothing() -> None:
     """Another one delivers it as soon as somebody asks."""
     deliveries = Deliveries()
-    kept = PendingInvalidations(
-        deliveries.take,
-        KeyPattern(("app:", "")),
-        logger=logging.getLogger(__name__),
-        listener=lambda _: None,
-    )
+    kept = journal_of(deliveries)
 
     async def add() -> None:
         kept.add([KeyPattern(("app:a",))])

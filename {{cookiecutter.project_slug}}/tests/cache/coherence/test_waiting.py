@@ -18,7 +18,7 @@ from app.core.cache import (
 from app.core.cache.coherence import background
 from app.core.cache.coherence.leases import LEASE_MS, is_lease
 from tests.cache.coherence.test_freshness import elapse
-from tests.cache.conftest import OURS, SIX_METHODS, new_backend, redis_backend
+from tests.cache.conftest import OURS, SIX_METHODS, lent, new_backend, redis_backend
 from tests.cache.faults import eventually, soon
 from tests.cache.internals import joined
 from tests.redis_server import RedisServer
@@ -58,10 +58,8 @@ class Slow:
 @pytest.fixture(params=[*OURS, SIX_METHODS])
 async def manager(request: pytest.FixtureRequest) -> AsyncIterator[CacheManager]:
     """Lend a manager with little patience over each kind of backend in turn."""
-    manager = CacheManager(new_backend(request), lock_timeout=PATIENCE)
-    yield manager
-    await manager.clear()
-    await manager.close()
+    async with lent(CacheManager(new_backend(request), lock_timeout=PATIENCE)) as manager:
+        yield manager
 
 
 @pytest.fixture

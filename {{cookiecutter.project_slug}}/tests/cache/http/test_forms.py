@@ -1,8 +1,5 @@
 """How a route renders, as text (promise P1)."""
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from app.core.cache import CacheManager, MemoryBackend
 from app.core.cache.http.forms import form_of
 from tests.cache.endpoints import Endpoint, Enveloped, application, get, model_of, sent
+from tests.cache.processes import printed_by
 
 
 class Opaque:
@@ -128,16 +126,7 @@ print(form_of(app.routes[-1]))
 
 def test_a_form_is_the_same_in_every_process() -> None:
     """Whatever seed the hashes of a process have."""
-    forms = {
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
+    forms = printed_by(PROGRAM, seeds=("1", "2", "3"))
     assert len(forms) == 1
     assert len(forms.pop().strip()) == 16
 

@@ -1,7 +1,5 @@
 """Keys: what makes two calls one (promise P2)."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -23,6 +21,7 @@ from app.core.cache.keys.checks import check_key_prefix
 from app.core.cache.keys.parameters import Parameters
 from app.core.cache.keys.templates import Template
 from app.core.cache.values import UnkeyableError, canonical
+from tests.cache.processes import printed_by
 
 
 class Colour(Enum):
@@ -130,17 +129,7 @@ def test_p2_keys_are_the_same_in_every_process() -> None:
         "key = keys_of(f)\n"
         "print([key(v) for v in DISTINCT], key({'a', 'b', 'c'}), key({'x': {1, 'y'}}))"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "1", "12345")
-    }
-    assert len(outputs) == 1
+    assert len(printed_by(code, seeds=("0", "1", "12345"))) == 1
 
 
 def test_p2_an_object_is_never_keyed_by_its_address() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
@@ -11,18 +10,6 @@ import pytest
 from pydantic import BaseModel
 
 from app.core.cache import CacheManager, MemoryBackend, cache_response
-
-
-@pytest.fixture
-def backend() -> MemoryBackend:
-    """Lend a backend that several managers share, as they do a Redis."""
-    return MemoryBackend()
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Lend a function that returns what has been warned of."""
-    return lambda: [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
 class Model(BaseModel):

@@ -10,7 +10,7 @@ from fastapi import BackgroundTasks, Request, Response
 from fastapi.security import SecurityScopes
 from pydantic import BaseModel
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache import CacheManager, cache_response
 
 
 class Session(BaseModel):
@@ -22,12 +22,6 @@ class Session(BaseModel):
 async def read(user_id: int, page: int = 1) -> int:
     """Return what was asked for."""
     return user_id
-
-
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())
 
 
 async def two(user_id: int, page: int) -> None: ...

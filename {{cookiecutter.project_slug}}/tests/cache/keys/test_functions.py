@@ -10,18 +10,12 @@ from typing import Any
 import pytest
 from fastapi import Response
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache import CacheManager, cache_response
 
 
 async def read(user_id: int, page: int = 1) -> int:
     """Return what was asked for."""
     return user_id
-
-
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())
 
 
 async def asynchronous(user_id: int, page: int) -> str:

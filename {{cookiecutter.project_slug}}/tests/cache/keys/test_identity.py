@@ -1,8 +1,6 @@
 """Functions of one name: each has entries of its own, or is refused (promise P2)."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +11,7 @@ from pydantic import BaseModel
 from app.core.cache import CacheManager, MemoryBackend, cache_response
 from app.core.cache.keys.identity import Identity
 from app.core.cache.values.classes import NO_CLASSES
+from tests.cache.processes import printed_by
 
 Reader = Callable[[int], Coroutine[Any, Any, Any]]
 
@@ -43,12 +42,6 @@ def crud(manager: CacheManager, captured: Any, **options: Any) -> Reader:
         return f"{captured!r} {number}"
 
     return read
-
-
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager on memory."""
-    return CacheManager(MemoryBackend())
 
 
 @pytest.mark.parametrize(
@@ -256,17 +249,8 @@ def test_p1_a_deploy_that_changes_a_model_gets_keys_of_its_own() -> None:
     )
     found = {}
     for name, model in SHAPES.items():
-        outputs = {
-            subprocess.run(
-                [sys.executable, "-c", code.format(model=model)],
-                env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout.strip()
-            for seed in ("1", "2")
-        }
+        outputs = printed_by(code.format(model=model))
         assert len(outputs) == 1, name
-        found[name] = outputs.pop()
+        found[name] = outputs.pop().strip()
     assert len(set(found.values())) == len(SHAPES)
     assert not re.search(b"0x[0-9a-f]{6}", bytes.fromhex(found["one field"]))

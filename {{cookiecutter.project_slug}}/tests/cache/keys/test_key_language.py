@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response, invalidate_cache
+from app.core.cache import CacheManager, cache_response, invalidate_cache
 from app.core.cache.keys.templates import Template, escape
 
 
@@ -64,12 +64,6 @@ VALUES = [
 TEXTS = [str(getattr(value, "value", value)) for value in VALUES if not isinstance(value, Tenant)]
 FAMILY: list[Any] = [*VALUES, *dict.fromkeys([*TEXTS, "", "red", "1~int", "~", "*", ":", "x" * 99])]
 ANNOTATIONS = [Any, str, int, str | None, int | str, Colour, Decimal, UUID, Literal["a"], "unknown"]
-
-
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())
 
 
 def cached(manager: CacheManager, annotation: Any, **options: Any) -> tuple[Any, list[Any]]:

@@ -246,13 +246,15 @@ WAYS: dict[str, Callable[[], Any]] = {
 }
 
 
-async def as_users(call: Callable[[], Awaitable[str]]) -> list[str]:
-    """Return what two users get, one after the other, twice."""
+async def as_users(
+    call: Callable[[], Awaitable[str]], variable: ContextVar[str] = who
+) -> list[str]:
+    """Return what two users get, of whom a variable tells, one after the other, twice."""
     answers = []
     for name in ("alice", "bob") * 2:
-        token = who.set(name)
+        token = variable.set(name)
         try:
             answers.append(await call())
         finally:
-            who.reset(token)
+            variable.reset(token)
     return answers

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache import CacheManager, cache_response
+from tests.cache.reads.asking import as_users
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 
@@ -149,18 +150,6 @@ def further_down() -> str:
     return tenant.get()
 
 
-async def as_two_users(call: Callable[[], Awaitable[str]]) -> list[str]:
-    """Return what two users get, one after the other."""
-    answers = []
-    for name in ("alice", "bob"):
-        token = tenant.set(name)
-        try:
-            answers.append(await call())
-        finally:
-            tenant.reset(token)
-    return answers
-
-
 def reading(way: str) -> Any:
     """Return a function that says who asks, in this way."""
     read = WAYS[way]
@@ -171,19 +160,13 @@ def reading(way: str) -> Any:
     return read_it
 
 
-@pytest.fixture
-def manager() -> CacheManager:
-    """Make a cache in memory."""
-    return CacheManager(MemoryBackend())
-
-
 @pytest.mark.parametrize("way", WAYS)
 async def test_p8_whoever_reads_a_context_variable_is_not_shared(
     manager: CacheManager, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two users never see each other's answer, and the log names the variable."""
     cached = cache_response(manager, "read")(reading(way))
-    assert await as_two_users(cached) == ["alice", "bob"]
+    assert await as_users(cached, tenant) == ["alice", "bob"] * 2
     assert "the context variable 'tenant'" in caplog.text
 
 
@@ -200,8 +183,7 @@ async def test_p8_a_context_variable_in_vary_is_part_of_the_key(
         return str(await read())
 
     cached = cache_response(manager, "read", vary=(tenant,))(counted)
-    assert await as_two_users(cached) == ["alice", "bob"]
-    assert await as_two_users(cached) == ["alice", "bob"]
+    assert await as_users(cached, tenant) == ["alice", "bob"] * 2
     assert len(runs) == 2
     assert "uncached" not in caplog.text
 
@@ -215,8 +197,7 @@ async def test_p8_what_a_key_of_ones_own_reads_is_in_the_key(manager: CacheManag
         return current()
 
     cached = cache_response(manager, "read", key=lambda item: f"{current()}:{item}")(read)
-    assert await as_two_users(lambda: cached(1)) == ["alice", "bob"]
-    assert await as_two_users(lambda: cached(1)) == ["alice", "bob"]
+    assert await as_users(lambda: cached(1), tenant) == ["alice", "bob"] * 2
     assert runs == [1, 1]
 
 
@@ -230,7 +211,7 @@ async def test_p8_a_function_that_calls_a_cached_one_depends_on_what_that_reads(
     async def outer() -> str:
         return str(await inner())
 
-    assert await as_two_users(outer) == ["alice", "bob"]
+    assert await as_users(outer, tenant) == ["alice", "bob"] * 2
 
 
 def spanned(func: Callable[[], Awaitable[str]]) -> Callable[[], Coroutine[Any, Any, str]]:
@@ -279,7 +260,7 @@ async def test_p8_a_variable_that_is_only_set_decides_about_nothing(
     assert runs == [1]
     assert "uncached" not in caplog.text
     told = cache_response(manager, "told")(continued(counted))
-    assert await as_two_users(told) == ["alice", "bob"]
+    assert await as_users(told, tenant) == ["alice", "bob"] * 2
 
 
 async def test_p8_what_libraries_and_the_cache_read_keeps_nothing_from_the_cache(

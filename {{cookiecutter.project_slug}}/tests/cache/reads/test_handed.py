@@ -14,10 +14,8 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Query, Res
 from fastapi.responses import JSONResponse
 
 from app.core.cache import (
-    CachedRoute,
     CacheManager,
     CacheStatusMiddleware,
-    MemoryBackend,
     cache_response,
 )
 from tests.cache.faults import WITHIN
@@ -125,22 +123,6 @@ OF_THE_TASKS: dict[str, Callable[[BackgroundTasks], Any]] = {
         partial(tasks.add_task, str, "x"), lambda: [each.args for each in tasks.tasks]
     ),
 }
-
-
-@pytest.fixture
-def manager() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())
-
-
-@pytest.fixture(params=["plain", "cached"])
-def app(request: pytest.FixtureRequest) -> FastAPI:
-    """Lend an application with plain routes, and one with those that send again what was sent."""
-    app = FastAPI()
-    app.add_middleware(CacheStatusMiddleware)
-    if request.param == "cached":
-        app.router.route_class = CachedRoute
-    return app
 
 
 async def ask(app: FastAPI, *people: str, at_once: bool = False) -> list[httpx2.Response]:

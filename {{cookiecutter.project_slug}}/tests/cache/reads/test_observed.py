@@ -4,7 +4,7 @@ import asyncio
 import decimal
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Annotated, Any
 
@@ -14,27 +14,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, computed_field, field_serializer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.core.cache import CachedRoute, CacheManager, MemoryBackend, cache_response
+from app.core.cache import CachedRoute, CacheManager, cache_response
 from tests.cache.endpoints import get
 from tests.cache.faults import eventually
 from tests.cache.reads.asking import WAYS, as_users, plain, service, who
 
 number: ContextVar[str] = ContextVar("number", default="none")
 """The number of a request, which decides about nothing but lines of the log."""
-
-
-@pytest.fixture
-def manager() -> CacheManager:
-    """Make a cache in memory."""
-    return CacheManager(MemoryBackend())
-
-
-@pytest.fixture(autouse=True)
-def unchanged() -> Iterator[None]:
-    """Have the variables as they were."""
-    yield
-    assert who.get() == "nobody"
-    assert sys.getprofile() is None
 
 
 def function(way: str) -> Any:

@@ -9,7 +9,7 @@ import operator
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,8 @@ import anyio
 import pytest
 from fastapi import HTTPException
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache import CacheManager, cache_response
 from tests.cache.reads.asking import as_users, service, who
-
-
-@pytest.fixture
-def manager() -> CacheManager:
-    """Make a cache in memory."""
-    return CacheManager(MemoryBackend())
-
-
-@pytest.fixture(autouse=True)
-def unchanged() -> Iterator[None]:
-    """Have the variables as they were."""
-    yield
-    assert who.get() == "nobody"
-    assert sys.getprofile() is None
 
 
 async def test_a_profiler_goes_on_and_so_does_a_task_factory(manager: CacheManager) -> None:

@@ -25,15 +25,6 @@ from app.core.cache import (
 VARIABLES = [name.upper() for name in CacheSettings.model_fields]
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take away what the environment says, in a folder without a `.env` file."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(CacheFactory, "_manager", None)
-
-
 def test_a_laptop_needs_no_settings() -> None:
     """Without any variable the cache is in memory, and Redis would be on localhost."""
     settings = CacheSettings.load()

@@ -37,16 +37,6 @@ VALUES: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take away what the environment says, in a folder without a `.env` file."""
-    for name in CacheSettings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-        monkeypatch.delenv(f"CACHE_{name.upper()}", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(CacheFactory, "_manager", None)
-
-
 @pytest.mark.parametrize("theirs_in_file", [True, False])
 @pytest.mark.parametrize("ours_in_file", [True, False])
 @pytest.mark.parametrize("field", OF_REDIS)

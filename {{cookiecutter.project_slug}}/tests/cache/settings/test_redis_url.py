@@ -79,7 +79,7 @@ REFUSED = {
 
 
 @pytest.fixture
-def made_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+def made_with(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return what a `RedisBackend` is made with, once that has happened; it reads no files."""
     options: dict[str, Any] = {}
 
@@ -88,9 +88,6 @@ def made_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]
         options.update(given)
         return RedisBackend(**{**given, "tls": None})
 
-    for name in CacheSettings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(vars(backends), "RedisBackend", make)
     return options
 

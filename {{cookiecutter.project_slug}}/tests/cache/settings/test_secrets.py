@@ -41,16 +41,6 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take away what the environment says, in a folder without a `.env` file."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(f"CACHE_{name}", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(CacheFactory, "_manager", None)
-
-
 def all_that_is_told(caplog: pytest.LogCaptureFixture) -> str:
     """Make a manager, and return all that anybody is told of it, the whole traceback included."""
     try:

@@ -11,12 +11,10 @@ from fastapi.responses import JSONResponse, Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache import CacheManager, cache_response
 from app.core.cache.stored.record import Record, plain_payload
-from tests.cache.conftest import redis_backend
 from tests.cache.endpoints import Endpoint, application, get, one_item, sent
 from tests.cache.forging import no_outage, put, standing_at
-from tests.redis_server import RedisServer
 
 KEY, OWNER = "app:data:f:0123", b"owner"
 NUMBER_AT = len(b"cache/2 ") + 2 * 17
@@ -134,34 +132,24 @@ async def computed(manager: CacheManager) -> tuple[Callable[[], Any], list[int]]
     return function, runs
 
 
-@pytest.fixture(params=["memory", "redis", "near"])
-def own_manager(request: pytest.FixtureRequest, redis_server: RedisServer) -> CacheManager:
-    """Lend a manager over memory, over Redis and over Redis with a near cache."""
-    if request.param == "memory":
-        return CacheManager(MemoryBackend())
-    return CacheManager(redis_backend(redis_server, near_size=100 * (request.param == "near")))
-
-
 @pytest.mark.parametrize("make", [plain, stale, tagged, response, computed])
 async def test_p9_a_flipped_bit_is_healed(
-    own_manager: CacheManager,
+    own: CacheManager,
     caplog: pytest.LogCaptureFixture,
     make: Callable[[CacheManager], Any],
 ) -> None:
     """The function runs once more, and what it returns is stored in the record's place."""
     caplog.set_level(logging.INFO)
-    function, runs = await make(own_manager)
+    function, runs = await make(own)
     value = await function()
     assert await function() == value
-    sound = await standing_at(own_manager, "it:one")
+    sound = await standing_at(own, "it:one")
     bits = set(range(5, 8 * len(sound), 8 * len(sound) // 12)).difference(NUMBER)
     for count, bit in enumerate(bits, start=1):
-        await put(own_manager, "it:one", flipped(sound, bit))
+        await put(own, "it:one", flipped(sound, bit))
         assert [await function() for _ in range(3)] == [value] * 3
         assert len(runs) == 1 + count
     assert no_outage(caplog)
-    await own_manager.clear()
-    await own_manager.close()
 
 
 async def test_p9_a_flipped_bit_in_what_was_sent_is_healed(our_manager: CacheManager) -> None:

@@ -1,15 +1,13 @@
 """What somebody else has put in the place of a tag's nonce counts as none (promise P9)."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from redis import Redis
 
 from app.core.cache import CacheManager, cache_response
-from tests.cache.conftest import redis_backend
+from tests.cache.conftest import lent, new_backend
 from tests.cache.forging import no_outage
-from tests.redis_server import RedisServer
 
 NONCE = b"0123456789abcdef"
 FORGED: dict[str, bytes | None] = {
@@ -24,13 +22,11 @@ FORGED: dict[str, bytes | None] = {
 }
 
 
-@pytest.fixture(params=[0, 100], ids=["redis", "near"])
-async def own(request: pytest.FixtureRequest, redis_server: RedisServer) -> Any:
+@pytest.fixture(params=["redis", "near"])
+async def own(request: pytest.FixtureRequest) -> AsyncIterator[CacheManager]:
     """Lend a manager over Redis, without and with a near cache."""
-    manager = CacheManager(redis_backend(redis_server, near_size=request.param))
-    yield manager
-    await manager.clear()
-    await manager.close()
+    async with lent(CacheManager(new_backend(request))) as manager:
+        yield manager
 
 
 class Counted:

@@ -7,7 +7,7 @@ import json
 import time
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -46,21 +46,6 @@ FIELDS = ["until", "cost", "tags", "injected", "form", "head", "zlib"]
 FIELDS += ["class", "media_type", "unknown"]
 SECONDS = 2.0
 """So long may a question take at most, on a machine that has much to do: most take a millisecond."""
-
-
-@pytest.fixture(params=["memory", "redis", "near"])
-async def own(
-    request: pytest.FixtureRequest, redis_server: RedisServer
-) -> AsyncIterator[CacheManager]:
-    """Lend a manager over memory, over Redis, and over Redis with a near cache."""
-    if request.param == "memory":
-        backend: Any = MemoryBackend()
-    else:
-        backend = redis_backend(redis_server, near_size=100 * (request.param == "near"))
-    manager = CacheManager(backend)
-    yield manager
-    await manager.clear()
-    await manager.close()
 
 
 async def harmless(manager: CacheManager, surface: Surface, expected: Any, data: bytes) -> None:

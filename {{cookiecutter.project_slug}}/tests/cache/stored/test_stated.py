@@ -13,7 +13,6 @@ from app.core.cache import (
     CachedRoute,
     CacheManager,
     CacheStatusMiddleware,
-    MemoryBackend,
     cache_response,
 )
 from tests.cache.coherence.test_freshness import elapse
@@ -22,22 +21,6 @@ from tests.cache.internals import lifetime
 
 SHORT = timedelta(milliseconds=150)
 HIT, STORED, NOT_STORED = "app; hit", "app; fwd=miss; stored", "app; fwd=miss"
-
-
-@pytest.fixture(params=["plain", "cached"])
-def app(request: pytest.FixtureRequest) -> FastAPI:
-    """Lend an application with plain routes, and one with those that send again what was sent."""
-    app = FastAPI()
-    app.add_middleware(CacheStatusMiddleware)
-    if request.param == "cached":
-        app.router.route_class = CachedRoute
-    return app
-
-
-@pytest.fixture
-def memory_manager() -> CacheManager:
-    """Lend a manager over memory, into which tests look."""
-    return CacheManager(MemoryBackend())
 
 
 async def statuses(app: FastAPI, count: int = 2, path: str = "/it") -> list[str]:
@@ -71,25 +54,25 @@ def expiring(response: Response) -> list[int]:
 @pytest.mark.parametrize("function", [returned, injected, expiring])
 @pytest.mark.parametrize("stale", [0, 60])
 async def test_p8_an_entry_never_outlives_what_its_response_says(
-    app: FastAPI, memory_manager: CacheManager, function: Any, stale: int
+    app: FastAPI, memory: CacheManager, function: Any, stale: int
 ) -> None:
     """Whatever `expire` is; stale it may be, unless it says how long for everybody."""
-    cached = cache_response(memory_manager, "it", expire=600, stale=stale)(function)
+    cached = cache_response(memory, "it", expire=600, stale=stale)(function)
     app.get("/it")(cached)
     assert await statuses(app) == [STORED, HIT]
     key = cached.cache_key(**({} if function is returned else {"response": Response()}))
     allowed = 30 + (0 if function is injected else stale)
-    assert allowed - 10 < lifetime(memory_manager, key) <= allowed
+    assert allowed - 10 < lifetime(memory, key) <= allowed
 
 
-async def test_p8_what_a_response_class_says_counts_as_well(memory_manager: CacheManager) -> None:
+async def test_p8_what_a_response_class_says_counts_as_well(memory: CacheManager) -> None:
     """An answer that says that it lives shorter than its entry is not stored."""
     app = FastAPI()
     app.add_middleware(CacheStatusMiddleware)
     app.router.route_class = CachedRoute
 
     @app.get("/it", response_class=Brief)
-    @cache_response(memory_manager, "it", expire=600)
+    @cache_response(memory, "it", expire=600)
     async def it() -> list[int]:
         return [1]
 
@@ -147,7 +130,7 @@ async def test_p8_vary_of_what_the_key_holds_may_be_stored(
 
 
 async def test_p5_a_failure_that_is_set_on_the_response_leaves_the_old_entry(
-    app: FastAPI, memory_manager: CacheManager
+    app: FastAPI, memory: CacheManager
 ) -> None:
     """The stale answer is sent as it was: with its status, and without the failure's headers."""
     answers = iter([200, 503, 503])
@@ -156,7 +139,7 @@ async def test_p5_a_failure_that_is_set_on_the_response_leaves_the_old_entry(
         response.headers["X-Dependency"] = "1"
 
     @app.get("/it", dependencies=[Depends(tags)])
-    @cache_response(memory_manager, "it", SHORT, stale=600)
+    @cache_response(memory, "it", SHORT, stale=600)
     async def it(response: Response) -> list[int]:
         status = next(answers)
         response.status_code = status

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import KEEP, Enum, Flag, IntEnum, StrEnum
 from functools import cached_property
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from app.core.cache.values import UnkeyableError, canonical
 from tests.cache.keys.test_builder import DISTINCT
 from tests.cache.stored.test_codec import FROM_FILE
+from tests.cache.values.odd_classes import One, Other
 
 WINTER = datetime.fromisoformat("2026-01-01T12:00:00")
 
@@ -98,30 +98,6 @@ def test_p2_no_value_is_the_beginning_of_another() -> None:
 def test_p2_what_has_no_order_is_written_in_one(kind: Any) -> None:
     """Also where it was filled in another: 0 and 8 meet in one slot of a hash table."""
     assert canonical(kind([0, 8])) == canonical(kind([8, 0]))
-
-
-class Alike(type):
-    """A class of classes that call themselves equal."""
-
-    def __eq__(cls, other: object) -> bool:
-        return isinstance(other, Alike)
-
-    def __hash__(cls) -> int:
-        return 0
-
-
-@dataclass
-class One(metaclass=Alike):
-    """One of them."""
-
-    x: int = 1
-
-
-@dataclass
-class Other(metaclass=Alike):
-    """Another one."""
-
-    x: int = 1
 
 
 def test_p2_classes_that_call_themselves_equal_differ() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.core.cache import CacheManager, MemoryBackend, cache_response
+from app.core.cache import CacheManager, cache_response
 
 
 class Service:
@@ -35,12 +35,6 @@ class ObjectId:
     def __str__(self) -> str:
         """Return it as text."""
         return "oid-1"
-
-
-@pytest.fixture
-def memory() -> CacheManager:
-    """Lend a manager over memory."""
-    return CacheManager(MemoryBackend())
 
 
 async def annotated(service: Service) -> int:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -22,6 +21,7 @@ from app.core.cache import CacheManager, MemoryBackend, cache_response
 from app.core.cache.stored.codec import BY_HAND, UnstorableError, decode, encode, encode_checked
 from app.core.cache.values import UnkeyableError, canonical
 from app.core.cache.values.classes import KnownClasses
+from tests.cache.values.odd_classes import Attrs, One, Other
 
 T = TypeVar("T")
 settings.register_profile("state", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -121,15 +121,6 @@ class Failure(Exception):  # noqa: N818 - it is one that is no error
     """A dataclass that has state below Python."""
 
     x: int
-
-
-class Attrs:
-    """What the package `attrs` makes of a class, as far as it can be seen from outside."""
-
-    __attrs_attrs__ = (SimpleNamespace(name="x"),)
-
-    def __init__(self, x: int) -> None:
-        self.x = x
 
 
 class Pair(NamedTuple):
@@ -339,30 +330,6 @@ def test_p2_a_row_that_says_what_it_is_has_a_key() -> None:
             return 7
 
     assert canonical(row(Own)) == canonical(row(Own, expired=True))
-
-
-class Alike(type):
-    """A class of classes that call themselves equal."""
-
-    def __eq__(cls, other: object) -> bool:
-        return isinstance(other, Alike)
-
-    def __hash__(cls) -> int:
-        return 0
-
-
-@dataclass
-class One(metaclass=Alike):
-    """One of them."""
-
-    x: int = 1
-
-
-@dataclass
-class Other(metaclass=Alike):
-    """Another one."""
-
-    x: int = 1
 
 
 def test_p1_classes_that_call_themselves_equal_are_not_mixed_up() -> None:

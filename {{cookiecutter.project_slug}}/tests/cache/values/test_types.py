@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, StrEnum
 from pathlib import Path, PurePosixPath
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -30,6 +29,7 @@ from pydantic import AnyUrl, BaseModel, SecretStr
 
 import app.core.cache
 from app.core.cache import CacheManager, MemoryBackend, cache_response
+from tests.cache.values.odd_classes import Attrs
 
 PAGE = (Path(app.core.cache.__file__).parent / "docs" / "types.md").read_text()
 TABLE = PAGE.partition("| type |")[2].partition("\n\n")[0]
@@ -61,15 +61,6 @@ class Model(BaseModel):
     """A Pydantic model."""
 
     x: object
-
-
-class Attrs:
-    """What the package `attrs` makes of a class, as far as it can be seen from outside."""
-
-    __attrs_attrs__ = (SimpleNamespace(name="x"),)
-
-    def __init__(self, x: int) -> None:
-        self.x = x
 
 
 class Place(NamedTuple):

@@ -20,9 +20,6 @@ FOREVER: Final = 60.0
 Call = Callable[[CacheManager], Awaitable[object]]
 
 
-Make = Callable[..., CacheManager]
-
-
 Function = Callable[[str], Awaitable[str]]
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from app.core.cache import CacheManager
 from app.core.cache.backends.wire.multiplexed import MultiplexedConnection
 from app.core.cache.backends.wire.server import Server
 from app.core.cache.errors import UnavailableError
-from tests.cache.backends.budget.calls import Lost, Make, due, plain, tagged
+from tests.cache.backends.budget.calls import Lost, due, plain, tagged
 from tests.cache.conftest import redis_backend
 from tests.cache.fault_proxy import FaultProxy
 from tests.cache.faults import (
     PATIENT,
+    Make,
     eventually,
+    making,
     manager_behind,
     swept,
 )
@@ -35,24 +38,11 @@ async def nothing_is_left() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    """Lend a proxy in front of Redis."""
-    with FaultProxy(redis_server.host, redis_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def make(proxy: FaultProxy, redis_server: RedisServer) -> AsyncIterator[Make]:
     """Lend what makes managers that go through the proxy; nothing of them is left afterwards."""
-    made: list[CacheManager] = []
-
-    def make(**changes: Any) -> CacheManager:
-        made.append(manager_behind(proxy, redis_server, **changes))
-        return made[-1]
-
-    yield make
-    proxy.heal()
-    await swept(redis_server, made)
+    async with making(redis_server, partial(manager_behind, proxy, redis_server)) as make:
+        yield make
+        proxy.heal()
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from app.core.cache import CacheManager
-from tests.cache.backends.budget.calls import CALLS, FOREVER, Make, waiting, writing
+from tests.cache.backends.budget.calls import CALLS, FOREVER, waiting, writing
 from tests.cache.fault_proxy import FaultProxy
 from tests.cache.faults import (
     WITHIN,
+    Make,
     eventually,
     soon,
 )

@@ -99,16 +99,6 @@ def connection_of(manager: CacheManager) -> MultiplexedConnection:
     return shared
 
 
-def at_once(call: Coroutine[Any, Any, Any]) -> Any:
-    """Return what a call returns that waits for nothing."""
-    try:
-        call.send(None)
-    except StopIteration as end:
-        return end.value
-    call.close()
-    raise AssertionError("it waits for something")
-
-
 async def brought_near(read: Read, wire: Wire) -> Any:
     """Read until nothing is asked of Redis for it; return what was read."""
     deadline = time.monotonic() + WITHIN

@@ -18,13 +18,12 @@ from tests.cache.backends.near.scene import (
     Own,
     Source,
     Wire,
-    at_once,
     brought_near,
     is_of,
     near_of,
 )
 from tests.cache.fault_proxy import Fault, Kind
-from tests.cache.faults import eventually
+from tests.cache.faults import at_once, eventually
 
 NUMBERS: Final = range(8)
 

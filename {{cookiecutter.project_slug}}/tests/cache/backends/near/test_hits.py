@@ -12,10 +12,10 @@ from tests.cache.backends.near.scene import (
     READERS,
     Source,
     Wire,
-    at_once,
     brought_near,
     readers,
 )
+from tests.cache.faults import at_once
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -11,9 +11,9 @@ from app.core.cache import (
     CacheManager,
     cache_response,
 )
-from tests.cache.backends.near.scene import KEY, Source, Wire, at_once, brought_near, is_of, readers
+from tests.cache.backends.near.scene import KEY, Source, Wire, brought_near, is_of, readers
 from tests.cache.fault_proxy import Fault
-from tests.cache.faults import eventually, moments
+from tests.cache.faults import at_once, eventually, moments
 
 SHORT: Final = timedelta(milliseconds=400)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.cache.backends.near.scene import AsUser, Own, Source, at_once, near_of
+from tests.cache.backends.near.scene import AsUser, Own, Source, near_of
 from tests.cache.backends.test_own_keys import failures
-from tests.cache.faults import eventually
+from tests.cache.faults import at_once, eventually
 
 
 async def test_p7_the_near_cache_needs_two_permissions_more(

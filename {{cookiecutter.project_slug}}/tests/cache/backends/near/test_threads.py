@@ -18,13 +18,12 @@ from tests.cache.backends.near.scene import (
     Own,
     Source,
     Wire,
-    at_once,
     brought_near,
     is_of,
     near_of,
     readers,
 )
-from tests.cache.faults import eventually
+from tests.cache.faults import at_once, eventually
 
 
 @pytest.mark.parametrize("inner_reader", ["a function", "get_or_set", "get", "get_many"])

@@ -19,7 +19,6 @@ from tests.cache.backends.near.scene import (
     Own,
     Source,
     Wire,
-    at_once,
     backend_of,
     brought_near,
     connection_of,
@@ -27,7 +26,7 @@ from tests.cache.backends.near.scene import (
     near_of,
 )
 from tests.cache.fault_proxy import Fault
-from tests.cache.faults import WITHIN, eventually, moments
+from tests.cache.faults import WITHIN, at_once, eventually, moments
 from tests.redis_server import RedisServer
 
 FAULTS: Final = ("delayed", "slow", "silenced", "reset", "killed", "stopped", "held up")

@@ -1,7 +1,7 @@
 """Who waits for another process is told when it is done (promise P4)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -152,6 +152,23 @@ async def test_p4_waiters_look_again_when_their_connection_breaks(
         assert not first.tracker._watched
 
 
+async def answered(
+    manager: CacheManager, server: RedisServer, *, wait: Callable[[], object]
+) -> None:
+    """See that callers who wait for another process get its value; close all managers."""
+    leader = Leader(CacheManager(redis_backend(server, key_prefix=manager.key_prefix)))
+    await manager.get("connect")
+    leading = await leader.begun()
+    waiters = waiting(manager)
+    await eventually(wait)
+    leader.go_on.set()
+    async with asyncio.timeout(WITHIN):
+        assert await asyncio.gather(leading, *waiters) == ["the leader's"] * 6
+    await manager.clear()
+    await manager.close()
+    await leader._manager.close()
+
+
 @pytest.mark.parametrize("more", [(), ("client|tracking",), ("client|caching",)], ids=str)
 async def test_p4_waiters_look_from_time_to_time_who_may_not_be_told(
     as_user: AsUser,
@@ -162,31 +179,11 @@ async def test_p4_waiters_look_from_time_to_time_who_may_not_be_told(
     """Both permissions that the README names are needed to be told; else they look."""
     monkeypatch.setattr(redis_store, "_LONGEST_WAIT_SECONDS", 1000.0)
     manager = as_user(*more, near_size=0)
-    leader = Leader(CacheManager(redis_backend(redis_server, key_prefix=manager.key_prefix)))
-    await manager.get("connect")
-    leading = await leader.begun()
-    waiters = waiting(manager)
-    await eventually(lambda: manager.fence.leases._waits)
-    leader.go_on.set()
-    async with asyncio.timeout(WITHIN):
-        assert await asyncio.gather(leading, *waiters) == ["the leader's"] * 6
-    await manager.clear()
-    await manager.close()
-    await leader._manager.close()
+    await answered(manager, redis_server, wait=lambda: manager.fence.leases._waits)
 
 
 @pytest.mark.usefixtures("told_only")
 async def test_p4_waiters_who_may_be_told_are(as_user: AsUser, redis_server: RedisServer) -> None:
     """With the two permissions that the README names, and no others, they need not look."""
     manager = as_user("client|tracking", "client|caching", near_size=0)
-    leader = Leader(CacheManager(redis_backend(redis_server, key_prefix=manager.key_prefix)))
-    await manager.get("connect")
-    leading = await leader.begun()
-    waiters = waiting(manager)
-    await eventually(lambda: watched(manager))
-    leader.go_on.set()
-    async with asyncio.timeout(WITHIN):
-        assert await asyncio.gather(leading, *waiters) == ["the leader's"] * 6
-    await manager.clear()
-    await manager.close()
-    await leader._manager.close()
+    await answered(manager, redis_server, wait=lambda: watched(manager))
