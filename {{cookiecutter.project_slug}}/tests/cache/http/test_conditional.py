@@ -5,7 +5,7 @@ A request and an answer are written as they are sent: one header in a line.
 
 import re
 from datetime import UTC, datetime
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import example, given
@@ -410,9 +410,9 @@ def seconds(request: Lines) -> float:
     """Return the least time of several that judging a request takes."""
     took = []
     for _ in range(7):
-        began = perf_counter()
+        began = process_time()
         failed_condition(request, "GET", lines_of(ANSWER))
-        took.append(perf_counter() - began)
+        took.append(process_time() - began)
     return min(took)
 
 
@@ -440,7 +440,7 @@ HOSTILE = [
 def test_hostile_lines_take_linear_time(name: str, part: str, end: str) -> None:
     """Eight times as long takes about eight times as long, and not 64 times."""
     short, long = (f"{name}: {part * (size // len(part))}{end}" for size in (12_500, 100_000))
-    assert seconds(lines_of(long)) < 24 * seconds(lines_of(short))
+    assert seconds(lines_of(long)) < 32 * seconds(lines_of(short))
 
 
 @pytest.mark.parametrize("value", ['"a"', ",", "x", DATE])
@@ -448,4 +448,4 @@ def test_hostile_lines_take_linear_time(name: str, part: str, end: str) -> None:
 def test_many_lines_take_linear_time(name: str, value: str) -> None:
     """The same, line by line."""
     short, long = (lines_of(f"{name}: {value}\n" * size) for size in (1_000, 8_000))
-    assert seconds(long) < 24 * seconds(short)
+    assert seconds(long) < 32 * seconds(short)
