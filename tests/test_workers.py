@@ -228,7 +228,7 @@ class Callers:
         self.slowest = max(self.slowest, time.monotonic() - began)
         self.counts["calls"] += 1
         if response is not None and response.is_success:
-            if response.headers.get("Cache-Status") == "app; hit":
+            if "; hit" in response.headers.get("Cache-Status", ""):
                 self.counts["hits"] += 1
             return response
         self.counts["errors"] += 1

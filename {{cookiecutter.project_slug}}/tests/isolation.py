@@ -81,7 +81,7 @@ def outcome(responses: list[Any]) -> str:
     """Return what the cache did, by the header of RFC 9211."""
     if all(response.is_error for response in responses):
         return "refused"
-    said = {response.headers.get("cache-status", "").partition("; ")[2] for response in responses}
+    said = {response.headers.get("cache-status", "; ").split("; ")[1] for response in responses}
     if said == {"hit"}:
         return "own entry"
     return "uncached" if said <= {"", "fwd=bypass"} else "not stored"

@@ -17,8 +17,8 @@ from app.main import create_app
 
 ADA = {"name": "Ada", "email": "ada@example.com"}
 BOB = {"name": "Bob", "email": "bob@example.com"}
-HIT = "app; hit"
-STORED = "app; fwd=miss; stored"
+HIT = "; hit; ttl="
+STORED = "; fwd=miss; stored"
 
 
 def create(client: TestClient, data: dict[str, str]) -> str:
@@ -132,8 +132,8 @@ def test_the_second_read_is_a_hit(client: TestClient, path: str) -> None:
     """The first read of each kind is a miss and is stored, the second is an equal hit."""
     create(client, ADA)
     miss, hit = client.get(path), client.get(path)
-    assert miss.headers["Cache-Status"] == STORED
-    assert hit.headers["Cache-Status"] == HIT
+    assert STORED in miss.headers["Cache-Status"]
+    assert HIT in hit.headers["Cache-Status"]
     assert hit.content == miss.content
 
 
@@ -142,7 +142,7 @@ def test_a_write_makes_the_next_read_a_miss(client: TestClient) -> None:
     path = create(client, ADA)
     client.get(path)
     create(client, BOB)
-    assert client.get(path).headers["Cache-Status"] == STORED
+    assert STORED in client.get(path).headers["Cache-Status"]
 
 
 def test_a_write_is_committed_before_it_invalidates(

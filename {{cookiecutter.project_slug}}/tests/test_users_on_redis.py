@@ -9,8 +9,8 @@ from tests.conftest import StartService
 from tests.redis_server import RedisServer
 
 ADA = {"name": "Ada", "email": "ada@example.com"}
-HIT = "app; hit"
-STORED = "app; fwd=miss; stored"
+HIT = "; hit; ttl="
+STORED = "; fwd=miss; stored"
 
 
 def test_a_read_is_a_miss_then_a_hit_then_fresh_after_a_write(
@@ -21,12 +21,14 @@ def test_a_read_is_a_miss_then_a_hit_then_fresh_after_a_write(
     path = f"/users/{client.post('/users', json=ADA).json()['id']}"
     for url in (path, "/users"):
         miss, hit = client.get(url), client.get(url)
-        assert (miss.headers["Cache-Status"], hit.headers["Cache-Status"]) == (STORED, HIT)
+        assert STORED in miss.headers["Cache-Status"]
+        assert HIT in hit.headers["Cache-Status"]
         assert hit.content == miss.content
 
     client.put(path, json={**ADA, "name": "Ada L."})
     fresh = client.get(path)
-    assert (fresh.headers["Cache-Status"], fresh.json()["name"]) == (STORED, "Ada L.")
+    assert fresh.json()["name"] == "Ada L."
+    assert STORED in fresh.headers["Cache-Status"]
 
     assert client.delete(path).status_code == 204
     assert client.get(path).status_code == 404
@@ -40,7 +42,7 @@ def test_processes_share_their_cache(
     one, two = start_service(**redis_environment), start_service(**redis_environment)
     path = f"/users/{one.post('/users', json=ADA).json()['id']}"
     one.get(path)
-    assert two.get(path).headers["Cache-Status"] == HIT
+    assert HIT in two.get(path).headers["Cache-Status"]
     two.put(path, json={**ADA, "name": "Ada L."})
     assert one.get(path).json()["name"] == "Ada L."
 
@@ -89,7 +91,7 @@ def test_without_redis_every_request_is_answered(start_service: StartService) ->
         for _ in range(2):
             response = client.get(path)
             assert (response.status_code, response.json()["name"]) == (200, "Ada")
-            assert response.headers["Cache-Status"] == "app; fwd=miss"
+            assert response.headers["Cache-Status"].endswith("; fwd=miss")
         client.put(path, json={**ADA, "name": "Ada L."})
         assert client.get(path).json()["name"] == "Ada L."
         assert client.delete(path).status_code == 204
