@@ -6,18 +6,19 @@ method that changes something have to be judged before it runs.
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from math import nan
 
 from ..stored import by_name, http_date
 
-Lines = Iterable[tuple[bytes, bytes]]
+Lines = Collection[tuple[bytes, bytes]]
 """Header lines, as ASGI has them."""
 
 _CONDITIONS = frozenset(
     {b"if-match", b"if-unmodified-since", b"if-none-match", b"if-modified-since"}
 )
 _VALIDATORS = frozenset({b"etag", b"last-modified"})
+_READING = frozenset({"GET", "HEAD"})
 _SELECTING_NOTHING = frozenset({"CONNECT", "OPTIONS", "TRACE"})  # RFC 9110, section 13.2.1
 
 _OF_THE_CONTENT = frozenset(
@@ -57,10 +58,17 @@ def failed_condition(request: Lines, method: str, answer: Lines) -> int | None:
     given = [line for line in request if line[0] in _CONDITIONS]
     if not given or method in _SELECTING_NOTHING:
         return None
-    asked = by_name(given)
+    if len(given) == 1 and given[0][0] == b"if-none-match" and method in _READING:  # as most have
+        tags = [value for name, value in answer if name.lower() == b"etag"]
+        if tags == [given[0][1]] and _entity_tag([tags[0].decode("latin-1")]):
+            return 304
+    return _failed(by_name(given), method, answer)
+
+
+def _failed(asked: Mapping[str, list[str]], method: str, answer: Lines) -> int | None:
     has = by_name(line for line in answer if line[0].lower() in _VALIDATORS)
     tag, modified = _entity_tag(has.get("etag", [])), has.get("last-modified", [])
-    is_read = method in {"GET", "HEAD"}
+    is_read = method in _READING
     if "if-match" in asked:
         if not _names(asked["if-match"], tag, weakly=False):
             return 412
