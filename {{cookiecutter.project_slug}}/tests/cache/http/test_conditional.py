@@ -284,19 +284,6 @@ def test_answers(answer: str, request_: str, expected: int | None) -> None:
     assert judged(request_, answer=answer) == expected
 
 
-def test_a_request_without_conditions_costs_one_look_at_its_names() -> None:
-    """The answer is not read."""
-    unread = iter([(b"etag", b'"xyzzy"')])
-    assert failed_condition([(b"host", b"a"), (b"accept", b"*")], "GET", unread) is None
-    assert list(unread)
-
-
-def test_lines_may_be_read_once_only() -> None:
-    """Those of the request and those of the answer."""
-    request, answer = iter(lines_of(f"{SAME}\n{SINCE}{EARLIER}")), iter(lines_of(ANSWER))
-    assert failed_condition(request, "GET", answer) == 304
-
-
 KEPT = [
     *("Content-Location: /a", "Date: " + DATE, 'ETag: "xyzzy"', "Vary: Accept"),
     *("Cache-Control: max-age=60", "Expires: " + DATE, "Last-Modified: " + DATE, "Age: 3"),
