@@ -22,6 +22,7 @@ from uuid import UUID
 
 import annotated_types
 from fastapi.routing import APIRoute
+from starlette.routing import Host
 from starlette.types import Scope
 
 from ..base import Nonces
@@ -52,6 +53,7 @@ _LIMITS = (
 )
 _CONTAINERS = (list, set, frozenset, tuple)
 _UNIONS = tuple({get_origin(int | str), get_origin(Annotated[int | str, 0] | None)})
+_ROUTERS = ("starlette.routing", "fastapi.routing")
 _FORBIDDEN = ("request_param_name", "websocket_param_name", "security_scopes_param_name")
 
 
@@ -63,12 +65,12 @@ class Target:
         "_head",
         "_last",
         "_nonces",
+        "_scope",
         "_standing",
         "entry",
         "form",
         "is_near",
         "key",
-        "scope",
         "start",
         "tags",
         "until",
@@ -81,8 +83,7 @@ class Target:
     def __init__(self, exchange: Exchange, calls: CachedCalls, scope: Scope) -> None:
         self._calls, self._standing, self.form = calls, exchange.standing, exchange.form
         self.key, self.tags = exchange.key, exchange.tags
-        self.scope = {name: scope[name] for name in ("route", "endpoint", "path_params")}
-        """What routing puts into the scope."""
+        self._scope = {name: scope[name] for name in ("route", "endpoint", "path_params")}
         self.used = time.time()
         self.until = self.used + SECONDS
         self.is_near = False
@@ -115,6 +116,10 @@ class Target:
         """Return the body of the entry, if it is a hit; it is not in this process."""
         fence = self._calls.store.fence
         return None if fence.looks_now else self._seen(await fence.looks.look(self.key, self.tags))
+
+    def routed(self) -> dict[str, Any]:
+        """Return what routing puts into the scope."""
+        return {**self._scope, "path_params": {**self._scope["path_params"]}}
 
     def exchange(self) -> Exchange:
         """Return a request that the entry has answered."""
@@ -238,8 +243,23 @@ def why_routed(calls: CachedCalls, app: Any, route: Any) -> str:
     places = [context for context, original in routes_of(app) if original is route]
     if not places:
         return "its route is not one of the application itself"
+    if not _is_by_path(app.router):
+        return "a route of the application is found by more than the path"
     found = (reason for each in places for reason in _reasons(calls, each, route))
     return next(found, "")
+
+
+def _is_by_path(router: Any) -> bool:
+    """Whether only path and method decide which route of a router answers a request."""
+    kind, routes = type(router), router.routes
+    how = [getattr(kind, name, router.app) for name in ("app", "matches", "handle", "__call__")]
+    how += [type(route).matches for route in routes]
+    if any(each.__module__ not in _ROUTERS for each in how):
+        return False
+    inner = [getattr(route, "original_router", None) for route in routes]
+    return not any(isinstance(route, Host) for route in routes) and all(
+        each is None or _is_by_path(each) for each in inner
+    )
 
 
 def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:

@@ -57,7 +57,7 @@ class CacheMiddleware:
                 body = await target.read()
             if body is not None:
                 start, body = self._judged(scope, self._start_of(target), body)
-                scope.update(target.scope)
+                scope.update(target.routed())
                 await send(start)
                 await send({"type": "http.response.body", "body": body})
                 return
