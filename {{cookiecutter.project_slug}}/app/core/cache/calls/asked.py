@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ..stored import RenderedResponse
+from ..stored import Raised, RenderedResponse
 from .reading import Hit
 from .response_capture import ResponseCapture
 
@@ -31,7 +31,7 @@ def handed_out(
     sending: ResponseCapture | None,
     asked: Asked,
 ) -> Any:
-    """Make the changes of a hit to the response, and return the hit's value."""
+    """Make the changes of a hit to the response, and return its value, or raise its exception."""
     value, changes = hit
     if changes is not None:
         given = (*args, *kwargs.values())
@@ -41,4 +41,6 @@ def handed_out(
             changes.apply(response)
     if type(value) is RenderedResponse and sending is not None:
         return sending.response(value)
+    if type(value) is Raised:
+        raise value.taken()
     return value

@@ -15,17 +15,9 @@ from ..base import Nonces
 from ..coherence import Cached, Computed, Outcome, Result, is_failure
 from ..keys import all_tags_key
 from ..reads import Reads, during, handed, run_watched
-from ..stored import (
-    Record,
-    Shown,
-    codec,
-    owner_of,
-    responses,
-    sent,
-    stated,
-)
+from ..stored import Raised, Record, Shown, codec, owner_of, raised, responses, sent, stated
 from .asked import Asked, handed_out
-from .reading import FORM, INJECTED, RESPONSE, SENT, TAGS, VALUE, tags_of_record
+from .reading import FORM, INJECTED, RAISED, RESPONSE, SENT, TAGS, VALUE, tags_of_record
 from .response_capture import ResponseCapture
 from .side_effects import InKey, SideEffects
 from .storing import stored_bytes
@@ -113,7 +105,13 @@ class OneCall:
         return handed_out(result.value, self._args, self._kwargs, self._sending, self._asked)
 
     async def compute(self, nonces: Nonces) -> Computed:
-        """Run the function; make a record of its result if everybody may have it."""
+        """Run the function; make a record of its result, or of what it raised, if all may have it."""
+        made = await self._compute(nonces)
+        if made.data is None and isinstance(made.value[0], Raised):
+            raise made.value[0].taken()
+        return made
+
+    async def _compute(self, nonces: Nonces) -> Computed:
         calls, sending = self._calls, self._sending
         calls.warnings.logger.debug("miss %s", Shown(self._key))
         self.watch = watch = SideEffects(
@@ -127,9 +125,11 @@ class OneCall:
         began = time.monotonic()
         try:
             value = await run_watched(watch.reads, partial(calls.run, *watch.args, **watch.kwargs))
-        except Exception:
+        except Exception as error:
             self.is_private = watch.is_private(self._in_key)
-            raise
+            value = self._raised(error)
+            if value is None:
+                raise
         value = handed.original(value)
         about, ms = calls.freshness.stamp(time.monotonic() - began)
         if self._tags and nonces:
@@ -147,6 +147,14 @@ class OneCall:
             return Computed((value, None), self._data(record), ms, keep)
         self.record = partial(self._data_sent, sending, record, about, ms)
         return Computed((value, None), None, ms, keep, later=partial(self._data, record))
+
+    def _raised(self, error: Exception) -> Raised | None:
+        """Return an exception as a result if it may be stored; no tags are derived from one."""
+        try:
+            return None if self._calls.derives else raised.as_result(error, self._calls.statuses)
+        except Exception as why:
+            self._calls.warnings.once("is not stored", f"it cannot be raised again: {why}")
+            return None
 
     async def _derive(self, value: Any, nonces: Nonces, about: dict[str, Any]) -> bool:
         """Note the tags that are derived from a result; return whether it may be stored.
@@ -231,6 +239,8 @@ class OneCall:
     def _record(self, value: object, about: dict[str, Any]) -> Record:
         """Return the record of a result; raises `UnstorableError` if it cannot have one."""
         reader = self._calls.reader
+        if isinstance(value, Raised):
+            return Record(RAISED, bytes(value.body), {**about, **value.about})
         if not isinstance(value, Response):
             return Record(VALUE, codec.encode_checked(value, reader.classes), about)
         reason = responses.why_not_rebuilt(value, reader.classes)

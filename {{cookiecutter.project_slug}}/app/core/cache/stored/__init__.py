@@ -3,9 +3,10 @@
 Nothing here talks to a server, and no data from Redis is executed.
 """
 
-from . import codec, responses, sent
+from . import codec, raised, responses, sent
 from .changes import Changes, snapshot
 from .headers import FOR_ONE, is_name
+from .raised import Raised
 from .record import (
     SHORT_KEY,
     Record,
@@ -27,6 +28,7 @@ __all__ = [
     "FOR_ONE",
     "SHORT_KEY",
     "Changes",
+    "Raised",
     "Record",
     "RenderedResponse",
     "Shown",
@@ -40,6 +42,7 @@ __all__ = [
     "owner_digest",
     "owner_of",
     "plain_payload",
+    "raised",
     "responses",
     "rest_of",
     "sent",
