@@ -24,14 +24,14 @@ BESIDE: Final = "beside the rooms"
 MOST: Final = {
     BESIDE: 749,
     "backends": 1908,
-    "calls": 1878,
+    "calls": 1892,
     "coherence": 1269,
     "http": 188,
     "keys": 1117,
     "reads": 764,
     "resilience": 257,
     "settings": 371,
-    "stored": 894,
+    "stored": 947,
     "values": 1128,
 }
 """How many lines of code each room may have: it may shrink, and grows on purpose only."""
@@ -43,7 +43,7 @@ OPTIONAL: Final = (
     ("backends/near.py",),
     ("backends/topologies/sentinel.py",),
     ("backends/topologies/cluster.py",),
-    ("http/middleware.py", "http/early.py", "http/control.py", "http/conditional.py"),
+    tuple(f"http/{each}.py" for each in ("middleware", "early", "routed", "control", "conditional")),
     ("http/route.py",),
     ("http/status.py",),
 )

@@ -97,11 +97,15 @@ def cache_response(
     dependency that ends with it. With `early_refresh`, for example 1.0, one caller computes a hot
     entry again shortly before it expires. An invalidated entry is never served.
 
-    A hit returns what the call would have returned. Exceptions are not stored, nor are values that
-    would not come back equal, nor results of a call that scheduled a background task. A response is
-    not stored if it sets a cookie, says `no-store` or `private`, or has a status that is neither
-    2xx nor in `cache_status`. If an argument has no stable identity, the call runs uncached. A
-    plain `def` function runs in a thread; the decorated function must be awaited.
+    A hit returns what the call would have returned. Values that would not come back equal are not
+    stored, nor are results of a call that scheduled a background task. A response is not stored if
+    it sets a cookie, says `no-store` or `private`, or has a status that is neither 2xx nor in
+    `cache_status`. If an argument has no stable identity, the call runs uncached. A plain `def`
+    function runs in a thread; the decorated function must be awaited.
+
+    A raised `HTTPException` whose status is in `cache_status` is stored by the same rules, unless a
+    function in `tags` derives tags. A hit raises its like: the same status, detail and headers. The
+    class is FastAPI's or Starlette's own, no subclass. Other exceptions are not stored.
 
     Where `CacheMiddleware` is used, `cache_control` says what the response of an endpoint tells
     clients and proxies, unless the endpoint says it: "max-age" lets them use it for the time that

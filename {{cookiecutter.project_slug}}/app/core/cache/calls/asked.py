@@ -6,7 +6,8 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ..stored import RenderedResponse
+from ..keys import Vary
+from ..stored import Raised, RenderedResponse
 from .exchange import Exchange
 from .reading import Hit
 
@@ -27,12 +28,21 @@ class Asked:
         """How the response is rendered, if it is to be stored like that."""
         return None if self.exchange is None else self.exchange.form
 
+    def refuse(self, why: str) -> None:
+        """Note, in one word, why the result is not stored."""
+        if self.exchange is not None:
+            self.exchange.refused(why)
+
+    def varied(self, vary: Vary) -> frozenset[str]:
+        """Return the names of the request's headers, in lower case, that the key holds."""
+        return self.headers.union(vary.headers)
+
 
 BY_HAND = Asked()
 
 
 def handed_out(hit: Hit, args: tuple[Any, ...], kwargs: dict[str, Any], asked: Asked) -> Any:
-    """Make the changes of a hit to the response, and return the hit's value."""
+    """Make the changes of a hit to the response, and return its value, or raise its exception."""
     value, changes = hit
     if changes is not None:
         given = (*args, *kwargs.values())
@@ -42,4 +52,6 @@ def handed_out(hit: Hit, args: tuple[Any, ...], kwargs: dict[str, Any], asked: A
             changes.apply(response)
     if type(value) is RenderedResponse and asked.exchange is not None:
         return asked.exchange.response(value)
+    if type(value) is Raised:
+        raise value.taken()
     return value

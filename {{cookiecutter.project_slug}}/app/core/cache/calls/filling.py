@@ -15,20 +15,11 @@ from ..base import Nonces
 from ..coherence import Cached, Computed, Outcome, Result, is_failure
 from ..keys import all_tags_key
 from ..reads import Reads, during, handed, run_watched
-from ..stored import (
-    Record,
-    RenderedResponse,
-    Shown,
-    codec,
-    owner_of,
-    responses,
-    sent,
-    stated,
-)
+from ..stored import Raised, Shown, owner_of, raised, responses, stated
 from .asked import Asked, handed_out
-from .reading import FORM, INJECTED, RESPONSE, SENT, TAGS, VALUE, tags_of_record
+from .reading import INJECTED, TAGS, tags_of_record
+from .recording import Recorder
 from .side_effects import InKey, SideEffects
-from .storing import stored_bytes
 from .warn import called, why_unkeyed
 
 if TYPE_CHECKING:
@@ -123,7 +114,13 @@ class OneCall:
         self._calls.warnings.logger.debug("%s %s", outcome.value, Shown(self._key))
 
     async def compute(self, nonces: Nonces) -> Computed:
-        """Run the function; make a record of its result if everybody may have it."""
+        """Run the function; make a record of its result, or of what it raised, if all may have it."""
+        made = await self._compute(nonces)
+        if made.data is None and isinstance(made.value[0], Raised):
+            raise made.value[0].taken()
+        return made
+
+    async def _compute(self, nonces: Nonces) -> Computed:
         calls = self._calls
         calls.warnings.logger.debug("miss %s", Shown(self._key))
         self.watch = watch = SideEffects(
@@ -137,9 +134,11 @@ class OneCall:
         began = time.monotonic()
         try:
             value = await run_watched(watch.reads, partial(calls.run, *watch.args, **watch.kwargs))
-        except Exception:
+        except Exception as error:
             self.is_private = watch.is_private(self._in_key)
-            raise
+            value = self._raised(error)
+            if value is None:
+                raise
         value = handed.original(value)
         about, ms = calls.freshness.stamp(time.monotonic() - began)
         if self._tags and nonces:
@@ -151,21 +150,22 @@ class OneCall:
             if isinstance(said, Response):
                 ms = calls.freshness.limited(about, ms, stated(said))
         if ms <= 0:
-            self._refuse("stale")
+            self._asked.refuse("stale")
             return Computed((value, None), None, ms, keep)
-        self._times = calls.freshness.times(about, ms)
-        record = partial(self._record, value, about)
+        unkeyed = partial(watch.unkeyed, self._in_key)
+        recorder = Recorder(calls, self._key, self._asked, about, ms, unkeyed)
         if self._form is None or isinstance(value, Response):
-            return Computed((value, None), self._data(record), ms, keep)
-        self.record = lambda response: self._data(
-            partial(self._record_sent, record, about, ms, response)
-        )
-        return Computed((value, None), None, ms, keep, later=partial(self._data, record))
+            return Computed((value, None), recorder.of_result(value), ms, keep)
+        self.record = partial(recorder.of_response, value)
+        return Computed((value, None), None, ms, keep, later=partial(recorder.of_result, value))
 
-    def _refuse(self, why: str) -> None:
-        """Note, in one word, why the result is not stored."""
-        if self._exchange is not None:
-            self._exchange.refused(why)
+    def _raised(self, error: Exception) -> Raised | None:
+        """Return an exception as a result if it may be stored; no tags are derived from one."""
+        try:
+            return None if self._calls.derives else raised.as_result(error, self._calls.statuses)
+        except Exception as why:
+            self._calls.warnings.once("is not stored", f"it cannot be raised again: {why}")
+            return None
 
     async def _derive(self, value: Any, nonces: Nonces, about: dict[str, Any]) -> bool:
         """Note the tags that are derived from a result; return whether it may be stored.
@@ -180,7 +180,7 @@ class OneCall:
             tags = calls.tags.derived(value)
         except Exception as error:
             calls.warnings.once("is not stored", f"its tags cannot be derived: {error!r}")
-            self._refuse("tags")
+            self._asked.refuse("tags")
             return False
         made = await store.fence.looks.nonces_made(tags)
         if made is None:
@@ -199,10 +199,10 @@ class OneCall:
             changes = watch.changes()
         except Exception as error:  # a response that does not behave like one
             warnings.once("is not stored", f"it cannot be examined: {error!r}")
-            self._refuse("response")
+            self._asked.refuse("response")
             return False
         if reason is not None:
-            self._refuse("unkeyed" if reason.startswith(_READ) else "response")
+            self._asked.refuse("unkeyed" if reason.startswith(_READ) else "response")
             warnings.not_stored(reason)
             if not reason.startswith(_MEANT):
                 warnings.once("is not stored", reason)
@@ -213,7 +213,7 @@ class OneCall:
 
     def _why_not_stored(self, value: object, watch: SideEffects) -> str | None:
         """Return why this result is for this caller only, or `None`; warn once of a mistake."""
-        statuses, varied = self._calls.statuses, self._varied()
+        statuses, varied = self._calls.statuses, self._asked.varied(self._calls.vary)
         if isinstance(value, Response):
             if responses.is_stream(value):
                 return "it is a stream"
@@ -226,87 +226,3 @@ class OneCall:
             self._calls.warnings.once("is not stored", why, unkeyed)
             return f"{_READ}{', '.join(map(called, unkeyed))}"
         return watch.why_not_stored(value, statuses, varied)
-
-    def _varied(self) -> frozenset[str]:
-        """Return the names of the request's headers, in lower case, that the key holds."""
-        return self._asked.headers.union(self._calls.vary.headers)
-
-    # --- records -------------------------------------------------------------------------------
-
-    def _data(self, make: Callable[[], Record | None]) -> bytes | None:
-        """Return a record as it is stored, or `None`; warn once of a result without one."""
-        calls = self._calls
-        if self._key in calls.store.fence.too_large:
-            self._refuse("size")
-            return None
-        try:
-            record = make()
-            if record is None:
-                return None
-            calls.reader.kinds.add(record.kind)  # annotations may be wrong
-            return stored_bytes(calls.store, self._key, calls.reader.owner, record)
-        except codec.UnstorableError as error:
-            calls.warnings.once("is not stored", str(error))
-        except Exception as error:  # a result that cannot be stored must still reach its caller
-            calls.warnings.once("is not stored", f"it cannot be encoded: {error!r}")
-        self._refuse("size" if self._key in calls.store.fence.too_large else "unstorable")
-        return None
-
-    def _record(self, value: object, about: dict[str, Any]) -> Record:
-        """Return the record of a result; raises `UnstorableError` if it cannot have one."""
-        reader = self._calls.reader
-        if not isinstance(value, Response):
-            return Record(VALUE, codec.encode_checked(value, reader.classes), about)
-        taken = None if self._form is None else sent.returned(value)
-        if taken is not None:
-            about = {**about, **self._sent(taken)}
-        reason = responses.why_not_rebuilt(value, reader.classes)
-        if reason is None:
-            if not isinstance(value, reader.returned):  # annotations may be wrong
-                reader.returned += (type(value),)
-            described = responses.describe(value, reader.classes)
-            return Record(RESPONSE, bytes(value.body), {**about, **described})
-        if self._form is None:
-            raise codec.UnstorableError(reason)
-        if taken is None:
-            raise codec.UnstorableError(
-                f"a {type(value).__qualname__} sends in a way of its own, which cannot be repeated"
-            )
-        return Record(SENT, taken.body, about)
-
-    def _record_sent(
-        self,
-        of_value: Callable[[], Record],
-        about: dict[str, Any],
-        ms: int,
-        response: Response | None,
-    ) -> Record | None:
-        """Return the record of a response, or of the value if the response cannot be one."""
-        calls, exchange = self._calls, self._exchange
-        unkeyed = [] if self.watch is None else self.watch.unkeyed(self._in_key)
-        if unkeyed:
-            why = why_unkeyed(unkeyed, has_own_key=calls.keys.has_own)
-            calls.warnings.once("is not stored", f"while rendered, {why}", unkeyed)
-            self._refuse("unkeyed")
-            return None
-        status, taken = about.get(INJECTED, (None,))[0], None
-        if exchange is not None and response is not None:
-            taken = exchange.taken_from(response, has_status=status is not None)
-        if taken is None:
-            return of_value()
-        made = taken.response()
-        reason = responses.why_not_stored(made, calls.statuses, self._varied())
-        if reason is None and calls.freshness.limited({}, ms, stated(made)) < ms:
-            reason = "its class says that it lives shorter than the entry"
-        if reason is not None:
-            calls.warnings.not_stored(reason)
-            self._refuse("response")
-            return None
-        return Record(SENT, taken.body, {**about, **self._sent(taken)})
-
-    def _sent(self, taken: RenderedResponse) -> dict[str, Any]:
-        """Return what a record says of a rendered response; those around the endpoint get it."""
-        stamped = sent.stamped(taken, *self._times)
-        if self._exchange is not None:
-            self._exchange.rendered = stamped
-        return {FORM: self._form, **sent.describe(stamped)}

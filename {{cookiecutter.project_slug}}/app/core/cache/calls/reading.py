@@ -19,13 +19,14 @@ from ..stored import (
     names_its_key,
     owner_of,
     plain_payload,
+    raised,
     responses,
     rest_of,
     sent,
 )
 from ..values import KnownClasses
 
-VALUE, RESPONSE, SENT = b"value", b"response", b"sent"
+VALUE, RESPONSE, SENT, RAISED = b"value", b"response", b"sent", b"raised"
 TAGS, INJECTED, FORM = "tags", "injected", "form"
 _ONLY_A_VALUE = frozenset({"until", "cost", "zlib", TAGS})
 """What the JSON of a record may hold if the record is only a value."""
@@ -34,7 +35,11 @@ _PLAIN = {SENT: 3, RESPONSE: 5}
 """How many parts the JSON of a rendered response has, if it says no more than has to be."""
 
 Hit = tuple[Any, Changes | None]
-"""A value, and the function's changes to the response that FastAPI passed to it."""
+"""A value, and the function's changes to the response that FastAPI passed to it.
+
+If the value is an exception (`Raised`), there always are changes, be they empty: then it goes
+through `handed_out`, which raises it.
+"""
 
 
 class Store(Protocol):
@@ -70,7 +75,7 @@ class Reader:
     ) -> None:
         self._by_hand = by_hand
         self._store, self.owner, self.classes = store, owner, classes
-        self.kinds = {VALUE} if kinds is None else kinds
+        self.kinds = {RAISED, *({VALUE} if kinds is None else kinds)}
         self.returned, self._statuses = returned, statuses
 
     def hit(
@@ -213,6 +218,8 @@ class Reader:
             return Cached((value, None))
         changes = about.get(INJECTED)
         injected = None if changes is None else Changes.from_json(changes)
+        if injected is None and record.kind == RAISED:
+            injected = Changes(None, {})
         if injected is not None and injected.status is not None:
             self._refuse_status(injected.status)
         further = [tag for tag in told if tag not in tags]
@@ -228,6 +235,8 @@ class Reader:
             raise ValueError("the function returns no such thing")
         if record.kind == VALUE:
             return codec.decode(record.payload, self.classes)
+        if record.kind == RAISED:
+            return raised.restore(record.about, record.payload, self._statuses)
         response = responses.restore(record.about, record.payload, self.classes, self.returned)
         self._refuse_status(response.status_code)
         return response

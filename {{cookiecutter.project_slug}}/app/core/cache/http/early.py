@@ -1,35 +1,21 @@
-"""Hits before routing: which endpoints may be answered so, and which key a target has.
+"""Hits before routing: the targets of requests, and the keys that they led to.
 
 The middleware remembers which key the target of a request led to: its path, its query, and the
 headers that the key holds. The next such request is answered without routing, dependencies or
-validation. That is right only if the endpoint would do nothing else on a hit, and if the target
-leads to the same key each time. So all that the route has must be known to be harmless; whatever is
-not known goes the ordinary way.
+validation, if that is right for the endpoint (see `routed`).
 """
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import suppress
-from datetime import date, datetime, timedelta
-from datetime import time as time_of_day
-from decimal import Decimal
-from enum import Enum, EnumType
-from inspect import isroutine
-from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
-from uuid import UUID
+from typing import Any
 
-import annotated_types
-from fastapi.routing import APIRoute
-from starlette.routing import Host
 from starlette.types import Scope
 
 from ..base import Nonces
-from ..calls import CachedCalls, Exchange, Hit, routes_of
+from ..calls import CachedCalls, Exchange, Hit
 from ..coherence import Look, Outcome
 from ..stored import Head, RenderedResponse
-from .forms import calls_of, form_of, is_known
 
 MOST = 4096
 """The most targets that are remembered."""
@@ -39,22 +25,6 @@ SMALL = 8192
 """The most bytes of a body that is kept with its target."""
 SECONDS = 60.0
 """How long a target is remembered: after that it goes the ordinary way once more."""
-
-_PLAIN = frozenset(
-    {
-        *(str, int, float, bool, NoneType, UUID, Decimal),
-        *(date, datetime, time_of_day, timedelta),
-    }
-)
-"""Types that are parsed by Pydantic alone, and always in the same way."""
-_LIMITS = (
-    *(annotated_types.Gt, annotated_types.Ge, annotated_types.Lt, annotated_types.Le),
-    *(annotated_types.MinLen, annotated_types.MaxLen, annotated_types.MultipleOf),
-)
-_CONTAINERS = (list, set, frozenset, tuple)
-_UNIONS = tuple({get_origin(int | str), get_origin(Annotated[int | str, 0] | None)})
-_ROUTERS = ("starlette.routing", "fastapi.routing")
-_FORBIDDEN = ("request_param_name", "websocket_param_name", "security_scopes_param_name")
 
 
 class Target:
@@ -233,108 +203,3 @@ def _varied(place: tuple[Any, ...], scope: Scope, names: frozenset[bytes]) -> tu
 def _is_ordinary(scope: Scope) -> bool:
     """Whether nothing replaces dependencies, and nobody wants to see each step of a request."""
     return not scope["app"].dependency_overrides and "fastapi.telemetry" not in scope
-
-
-def why_routed(calls: CachedCalls, app: Any, route: Any) -> str:
-    """Return why hits of an endpoint go the ordinary way; empty if they are answered before routing.
-
-    `route` is the route as it was made. It counts as it is, and wherever it is included.
-    """
-    places = [context for context, original in routes_of(app) if original is route]
-    if not places:
-        return "its route is not one of the application itself"
-    if not _is_by_path(app.router):
-        return "a route of the application is found by more than the path"
-    found = (reason for each in places for reason in _reasons(calls, each, route))
-    return next(found, "")
-
-
-def _is_by_path(router: Any) -> bool:
-    """Whether only path and method decide which route of a router answers a request."""
-    kind, routes = type(router), router.routes
-    how = [getattr(kind, name, router.app) for name in ("app", "matches", "handle", "__call__")]
-    how += [type(route).matches for route in routes]
-    if any(each.__module__ not in _ROUTERS for each in how):
-        return False
-    inner = [getattr(route, "original_router", None) for route in routes]
-    return not any(isinstance(route, Host) for route in routes) and all(
-        each is None or _is_by_path(each) for each in inner
-    )
-
-
-def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
-    tree = place.dependant
-    if not is_known(route):
-        yield f"its route is of the class {_name(type(route))}"
-    if route.endpoint is not calls.decorated:
-        yield "there is a decorator above cache_response"
-    for each in tree.dependencies:
-        yield f"it has the dependency {_name(each.call)}"
-    for name in filter(None, (getattr(tree, kind) for kind in _FORBIDDEN)):
-        yield f"it takes the request, as {name!r}"
-    if tree.http_connection_param_name in calls.parameters.signature.parameters:
-        yield f"it takes the connection, as {tree.http_connection_param_name!r}"
-    if tree.body_params or tree.cookie_params:
-        yield "it takes a body or a cookie"
-    if calls.keys.has_own_function:
-        yield "its key= is a function"
-    if calls.vary.variables:
-        yield "vary= names what is not in the request"
-    if calls.derives:
-        yield "its tags= has a function"
-    for field in (*tree.path_params, *tree.query_params, *tree.header_params):
-        info = field.field_info
-        if not (_is_plain(info.annotation, info) and _is_fixed(info)):
-            yield f"its parameter {field.name!r} is parsed by code that may do anything"
-    if form_of(place) is None:  # the last, as it takes longest
-        yield "its response class or its response model has no form that can be compared"
-
-
-def _is_plain(annotation: Any, info: Any = None) -> bool:
-    """Whether values of an annotation are parsed by Pydantic alone, and always in the same way."""
-    metadata = list(getattr(info, "metadata", ()))
-    if getattr(info, "default_factory", None) is not None:
-        return False
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        annotation, *more = arguments
-        return not more and _is_plain(annotation)
-    if not all(isinstance(each, _LIMITS) or _is_pattern(each) for each in metadata):
-        return False
-    if origin in _UNIONS or origin in _CONTAINERS:
-        return all(each is ... or _is_plain(each) for each in arguments)
-    if type(annotation) is EnumType:
-        missing: Any = annotation._missing_  # type: ignore[attr-defined] # of its members' class
-        return missing.__func__ is Enum._missing_.__func__  # type: ignore[attr-defined] # a classmethod
-    return origin is Literal or annotation in _PLAIN
-
-
-def _is_fixed(info: Any) -> bool:
-    """Whether the default of a parameter, if there is one, cannot change."""
-    return info.is_required() or type(info.default) in _PLAIN or isinstance(info.default, Enum)
-
-
-def _is_pattern(metadata: object) -> bool:
-    """Whether it is what Pydantic makes of the arguments of a field, such as `pattern`."""
-    return type(metadata).__module__ == "pydantic._internal._fields"
-
-
-def _name(call: Any) -> str:
-    named = call if isroutine(call) or isinstance(call, type) else type(call)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
-class Told(NamedTuple):
-    """An endpoint with `cache_response`, and why its hits are not answered before routing."""
-
-    path: str
-    why_routed: str
-
-
-def before_routing(app: Any) -> list[Told]:
-    """Return for each cached endpoint of an application whether its hits come before routing."""
-    return [
-        Told(context.path, why_routed(calls, app, original))
-        for context, original in routes_of(app)
-        if isinstance(original, APIRoute) and (calls := calls_of(original.endpoint)) is not None
-    ]

@@ -22,8 +22,9 @@ from ..coherence import Outcome
 from ..stored import RenderedResponse
 from .conditional import failed_condition, not_modified
 from .control import dressed, not_met, status_of
-from .early import Target, Targets, before_routing
+from .early import Target, Targets
 from .forms import calls_of, rendering_of
+from .routed import before_routing
 
 logger = logging.getLogger(__name__)
 

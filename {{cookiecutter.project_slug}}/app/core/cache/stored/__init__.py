@@ -3,9 +3,10 @@
 Nothing here talks to a server, and no data from Redis is executed.
 """
 
-from . import codec, responses, sent
+from . import codec, raised, responses, sent
 from .changes import Changes, snapshot
 from .headers import FOR_ONE, by_name, is_name
+from .raised import Raised
 from .record import (
     SHORT_KEY,
     Head,
@@ -29,6 +30,7 @@ __all__ = [
     "SHORT_KEY",
     "Changes",
     "Head",
+    "Raised",
     "Record",
     "RenderedResponse",
     "Shown",
@@ -45,6 +47,7 @@ __all__ = [
     "owner_digest",
     "owner_of",
     "plain_payload",
+    "raised",
     "responses",
     "rest_of",
     "sent",
