@@ -26,12 +26,12 @@ MOST: Final = {
     "backends": 1908,
     "calls": 1878,
     "coherence": 1269,
-    "http": 105,
+    "http": 185,
     "keys": 1117,
     "reads": 764,
     "resilience": 257,
     "settings": 371,
-    "stored": 892,
+    "stored": 894,
     "values": 1128,
 }
 """How many lines of code each room may have: it may shrink, and grows on purpose only."""

@@ -5,7 +5,7 @@ Nothing here talks to a server, and no data from Redis is executed.
 
 from . import codec, responses, sent
 from .changes import Changes, snapshot
-from .headers import FOR_ONE, is_name
+from .headers import FOR_ONE, by_name, is_name
 from .record import (
     SHORT_KEY,
     Record,
@@ -21,7 +21,7 @@ from .record import (
 )
 from .sent import RenderedResponse
 from .shown import Shown
-from .stated import Stated, stated
+from .stated import Stated, http_date, stated
 
 __all__ = [
     "FOR_ONE",
@@ -31,7 +31,9 @@ __all__ = [
     "RenderedResponse",
     "Shown",
     "Stated",
+    "by_name",
     "codec",
+    "http_date",
     "is_name",
     "is_of_another_key",
     "is_plausible",

@@ -78,6 +78,18 @@ def why_not_shared(response: Response, varied: Collection[str] = ()) -> str | No
     return None
 
 
+def http_date(text: str | None, otherwise: float = 0.0) -> float:
+    """Return a date in seconds since 1970, or `otherwise` if it cannot be parsed. Never raises.
+
+    It reads more than RFC 9110 allows: other time zones, and the first of several dates.
+    """
+    try:
+        when = parsedate_to_datetime(text or "")
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except Exception:  # it fails in many ways
+        return otherwise
+
+
 def _varying(lines: ByName) -> set[str]:
     names = ",".join(lines.get("vary", [])).lower().split(",")
     return {name.strip() for name in names} - {""}
@@ -114,13 +126,13 @@ def _lifetime(directives: Directives, lines: ByName) -> float | None:
     expires = lines.get("expires")
     if not expires:
         return None
-    made = _date(lines.get("date", [""])[0])
-    return min(_date(each, -inf) for each in expires) - (made or time.time())
+    made = http_date(lines.get("date", [""])[0])
+    return min(http_date(each, -inf) for each in expires) - (made or time.time())
 
 
 def _age(lines: ByName) -> float:
     """Return the age in seconds; another server may have made the response earlier."""
-    made = _date(lines.get("date", [""])[0])
+    made = http_date(lines.get("date", [""])[0])
     told = [_seconds(each.strip(), inf) for each in lines.get("age", [])]
     return max([0.0, time.time() - made if made else 0.0, *told])
 
@@ -132,12 +144,3 @@ def _seconds(text: str | None, otherwise: float = 0.0) -> float:
     if not _SECONDS.fullmatch(digits):
         return otherwise
     return float(_LATEST if len(digits) > _DIGITS else min(int(digits), _LATEST))
-
-
-def _date(text: str | None, otherwise: float = 0.0) -> float:
-    """Return a date in seconds since 1970, or `otherwise` if it cannot be parsed."""
-    try:
-        when = parsedate_to_datetime(text or "")
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except Exception:  # it fails in many ways
-        return otherwise
