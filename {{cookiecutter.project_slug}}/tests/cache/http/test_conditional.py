@@ -5,7 +5,7 @@ A request and an answer are written as they are sent: one header in a line.
 
 import re
 from datetime import UTC, datetime
-from time import process_time
+from time import thread_time
 
 import pytest
 from hypothesis import example, given
@@ -94,6 +94,8 @@ IF_NONE_MATCH = {
     "nothing between": ('if-none-match: "r2d2xxxx""xyzzy"', None),
     "between two that are broken": ('if-none-match: a"xyzzy"b', None),
     "a small w": ('if-none-match: w/"xyzzy"', None),
+    "a small w beside the tag": ('if-none-match: w/"r2d2xxxx", "xyzzy"', None),
+    "a space after the weakness, beside the tag": ('if-none-match: W/ "r2", "xyzzy"', None),
     "a space after the weakness": ('if-none-match: W/ "xyzzy"', None),
     "weak twice": ('if-none-match: W/W/"xyzzy"', None),
     "single quotes": ("if-none-match: 'xyzzy'", None),
@@ -394,13 +396,24 @@ def test_all_formats_mean_the_same(one: datetime, two: datetime, form: str, as_:
 
 
 def seconds(request: Lines) -> float:
-    """Return the least time of several that judging a request takes."""
+    """Return the time that judging a request takes, without that of other threads and processes."""
+    began = thread_time()
+    failed_condition(request, "GET", lines_of(ANSWER))
+    return thread_time() - began
+
+
+def takes_linear_time(short: Lines, long: Lines) -> bool:
+    """Whether a request that is 16 times as long takes less than 64 times as long, not 256 times.
+
+    The least times count. On a busy machine they may take more than five looks.
+    """
     took = []
-    for _ in range(7):
-        began = process_time()
-        failed_condition(request, "GET", lines_of(ANSWER))
-        took.append(process_time() - began)
-    return min(took)
+    for looks in range(1, 21):
+        took.append((seconds(short), seconds(long)))
+        least, most = map(min, zip(*took, strict=True))
+        if looks >= 5 and most < 64 * least:
+            return True
+    return False
 
 
 HOSTILE = [
@@ -425,14 +438,14 @@ HOSTILE = [
 @pytest.mark.parametrize("part", HOSTILE)
 @pytest.mark.parametrize("name", ["if-match", "if-none-match", "if-modified-since"])
 def test_hostile_lines_take_linear_time(name: str, part: str, end: str) -> None:
-    """Eight times as long takes about eight times as long, and not 64 times."""
-    short, long = (f"{name}: {part * (size // len(part))}{end}" for size in (12_500, 100_000))
-    assert seconds(lines_of(long)) < 32 * seconds(lines_of(short))
+    """They may hold anything, over and over."""
+    texts = [f"{name}: {part * (size // len(part))}{end}" for size in (8_000, 128_000)]
+    assert takes_linear_time(*map(lines_of, texts))
 
 
 @pytest.mark.parametrize("value", ['"a"', ",", "x", DATE])
 @pytest.mark.parametrize("name", ["if-none-match", "if-modified-since"])
 def test_many_lines_take_linear_time(name: str, value: str) -> None:
-    """The same, line by line."""
-    short, long = (lines_of(f"{name}: {value}\n" * size) for size in (1_000, 8_000))
-    assert seconds(long) < 32 * seconds(short)
+    """There may be as many as a server lets through."""
+    texts = [f"{name}: {value}\n" * size for size in (500, 8_000)]
+    assert takes_linear_time(*map(lines_of, texts))

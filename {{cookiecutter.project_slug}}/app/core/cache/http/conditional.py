@@ -50,32 +50,32 @@ def failed_condition(request: Lines, method: str, answer: Lines) -> int | None:
     `answer` has the lines of the 2xx that would be sent. A failed `If-None-Match` is a 304 for GET
     and HEAD, and a 412 for others. The order is that of RFC 9110, section 13.2.2.
 
-    `If-Match` and `If-None-Match` name nothing, so no tag is equal, if any of their lines is no list
-    of entity tags, for example with one unquoted, or with `*` beside others. They still count as
-    present. An answer with no valid `ETag`, or with two, has none. A date header that is no HTTP-date,
-    or that comes twice, is ignored.
+    `If-Match` and `If-None-Match` match nothing if a line of theirs is no list of entity tags: if one
+    is not quoted or has a space, for example, or if there is `*` beside others. They still count as
+    present. An answer whose `ETag` is not valid, or comes twice, has none. A date header that is no
+    HTTP-date, or that comes twice, is ignored.
     """
     given = [line for line in request if line[0] in _CONDITIONS]
     if not given or method in _SELECTING_NOTHING:
         return None
     if len(given) == 1 and given[0][0] == b"if-none-match" and method in _READING:  # as most have
         tags = [value for name, value in answer if name.lower() == b"etag"]
-        if tags == [given[0][1]] and _entity_tag([tags[0].decode("latin-1")]):
+        if tags == [given[0][1]] and re.fullmatch(_TAG, tags[0].decode("latin-1")):
             return 304
     return _failed(by_name(given), method, answer)
 
 
 def _failed(asked: Mapping[str, list[str]], method: str, answer: Lines) -> int | None:
     has = by_name(line for line in answer if line[0].lower() in _VALIDATORS)
-    tag, modified = _entity_tag(has.get("etag", [])), has.get("last-modified", [])
+    tags, modified = has.get("etag", []), has.get("last-modified", [])
     is_read = method in _READING
     if "if-match" in asked:
-        if not _names(asked["if-match"], tag, weakly=False):
+        if not _names(asked["if-match"], tags, weakly=False):
             return 412
     elif _later_by(modified, asked.get("if-unmodified-since", [])) > 0:
         return 412
     if "if-none-match" in asked:
-        is_named = _names(asked["if-none-match"], tag, weakly=True)
+        is_named = _names(asked["if-none-match"], tags, weakly=True)
         return (304 if is_read else 412) if is_named else None
     if is_read and _later_by(modified, asked.get("if-modified-since", [])) <= 0:
         return 304
@@ -94,27 +94,21 @@ def not_modified(answer: Lines) -> list[tuple[bytes, bytes]]:
     return [line for line in answer if line[0].lower() not in _OF_THE_CONTENT]
 
 
-def _names(values: list[str], tag: str, *, weakly: bool) -> bool:
-    """Whether the lines of a header name an entity tag; `*` names all, even an answer without one.
+def _names(values: list[str], tags: list[str], *, weakly: bool) -> bool:
+    """Whether the lines of a condition name the entity tag of an answer; `*` names any, and none.
 
     Each line is a list by itself. Joined, two broken ones could make a tag that nobody sent.
     """
     values = [value.strip(" \t") for value in values]
     if values == ["*"]:
         return True
-    if not tag or not all(re.fullmatch(_TAGS, value) for value in values):
+    if len(tags) != 1 or not all(re.fullmatch(_TAGS, value) for value in values):
         return False
+    tag = tags[0].strip(" \t")  # one that is not valid is never equal to those of a list
     named = [each for value in values for each in re.findall(_TAG, value)]
-    opaque = tag.removeprefix("W/")
     if weakly:
-        return opaque in [each.removeprefix("W/") for each in named]
-    return tag == opaque and tag in named
-
-
-def _entity_tag(values: list[str]) -> str:
-    """Return the entity tag of an answer, or an empty text if it has not one valid tag."""
-    tag = values[0].strip(" \t") if len(values) == 1 else ""
-    return tag if re.fullmatch(_TAG, tag) else ""
+        return tag.removeprefix("W/") in [each.removeprefix("W/") for each in named]
+    return tag in named and not tag.startswith("W/")
 
 
 def _later_by(modified: list[str], asked: list[str]) -> float:

@@ -16,6 +16,7 @@ from ..base import Nonces
 from ..calls import CachedCalls, Exchange, Hit
 from ..coherence import Look, Outcome
 from ..stored import Head, RenderedResponse
+from .routed import why_routed
 
 MOST = 4096
 """The most targets that are remembered."""
