@@ -184,7 +184,7 @@ def _within(app: Any, scope: Scope) -> str:
 def _is_plain(route: Any) -> bool:
     """Whether a route sends what its response class renders, and nothing else."""
     return type(route) is APIRoute or (
-        type(route).__module__ == __package__ and type(route).__name__ == "CachedRoute"
+        type(route).__module__ == f"{__package__}.route" and type(route).__name__ == "CachedRoute"
     )
 
 
