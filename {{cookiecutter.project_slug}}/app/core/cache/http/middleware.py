@@ -28,6 +28,9 @@ from .forms import calls_of, rendering_of
 logger = logging.getLogger(__name__)
 
 _SAFE = ("GET", "HEAD")
+_BODY = "http.response.body"
+_BODIES = (_BODY, "http.response.pathsend", "http.response.zerocopysend")
+"""Messages with a body, or a part of one; the last two are extensions for files."""
 
 
 class CacheMiddleware:
@@ -57,7 +60,7 @@ class CacheMiddleware:
                 start, body = self._judged(scope, self._start_of(target), body)
                 scope.update(target.scope)
                 await send(start)
-                await send({"type": "http.response.body", "body": body})
+                await send({"type": _BODY, "body": body})
                 return
         answer = Answer(self, scope, send)
         method = scope["method"]
@@ -115,7 +118,7 @@ class CacheMiddleware:
         name = self._name or (calls.store.key_prefix if calls is not None else "")
         said = status_of(exchange, name, now, with_key=self._show_keys)
         lines.append((b"cache-status", said.encode()))
-        return {"type": "http.response.start", "status": status, "headers": lines}
+        return {**start, "type": "http.response.start", "headers": lines}
 
     def _judged(self, scope: Scope, start: Message, body: bytes) -> tuple[Message, bytes]:
         """Return the start and the body of a response, or of the 304 or 412 in its place."""
@@ -125,7 +128,7 @@ class CacheMiddleware:
             if failed is not None:
                 lines = not_modified(lines) if failed == 304 else not_met(lines)
                 return {"type": start["type"], "status": failed, "headers": lines}, b""
-        copy = {"type": start["type"], "status": status, "headers": [*lines]}
+        copy = {**start, "headers": [*lines]}
         return copy, b"" if method == "HEAD" else body
 
 
@@ -133,6 +136,8 @@ class Answer(Exchange):
     """One request, and its response on the way out."""
 
     _start: Message | None = None
+    _is_over = False
+    """Whether a 304 or a 412 has taken the place of a stream, which goes on."""
 
     def __init__(self, middleware: CacheMiddleware, scope: Scope, send: Send) -> None:
         self.rendering = middleware.rendering
@@ -140,32 +145,32 @@ class Answer(Exchange):
 
     async def send(self, message: Message) -> None:
         """Send a message; the start of a cached endpoint's response waits for its body."""
-        if self.calls is None:
-            await self._send(message)
-        elif message["type"] == "http.response.start":
+        if self.calls is not None and message["type"] == "http.response.start":
             self._start = message
-        elif self._start is None or message["type"] != "http.response.body":
+        elif self._start is not None and message["type"] in _BODIES:
+            await self._begin(self._start, message)
+        elif not self._is_over:
             await self._send_body(message)
-        else:
-            await self._begin(message)
 
-    async def _begin(self, message: Message) -> None:
+    async def _begin(self, start: Message, message: Message) -> None:
         """Send the start of the response, and its body, or the first part of it."""
-        start, body = self._start or {}, message.get("body", b"")
         self._start = None
-        is_whole = not message.get("more_body", False)
-        lines = tuple(start["headers"])
-        made = RenderedResponse(start["status"], lines, bytes(body)).response()
+        body, status = bytes(message.get("body", b"")), start["status"]
+        is_whole = message["type"] == _BODY and not message.get("more_body", False)
+        made = RenderedResponse(status, tuple(start["headers"]), body).response()
         await self.finish(made if is_whole else None)
         start, body = self._middleware.finished(
             self, self._scope, start, body if is_whole else None
         )
         await self._send(start)
-        await self._send_body({**message, "body": body} if is_whole else message)
+        self._is_over = not is_whole and start["status"] != status
+        if is_whole or self._is_over:
+            message = {"type": _BODY, "body": body}
+        await self._send_body(message)
 
     async def _send_body(self, message: Message) -> None:
-        if self._scope["method"] == "HEAD" and message["type"] == "http.response.body":
-            message = {**message, "body": b""}
+        if self._scope["method"] == "HEAD" and message["type"] in _BODIES:
+            message = {"type": _BODY, "more_body": message.get("more_body", False)}
         await self._send(message)
 
 
