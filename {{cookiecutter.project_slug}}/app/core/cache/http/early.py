@@ -252,6 +252,8 @@ def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
         yield f"it has the dependency {_name(each.call)}"
     for name in filter(None, (getattr(tree, kind) for kind in _FORBIDDEN)):
         yield f"it takes the request, as {name!r}"
+    if tree.response_param_name in calls.parameters.signature.parameters:
+        yield f"it takes the response, as {tree.response_param_name!r}"
     if tree.http_connection_param_name in calls.parameters.signature.parameters:
         yield f"it takes the connection, as {tree.http_connection_param_name!r}"
     if tree.body_params or tree.cookie_params:
