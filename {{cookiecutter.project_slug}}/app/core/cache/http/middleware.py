@@ -123,7 +123,7 @@ class CacheMiddleware:
     def _judged(self, scope: Scope, start: Message, body: bytes) -> tuple[Message, bytes]:
         """Return the start and the body of a response, or of the 304 or 412 in its place."""
         status, lines, method = start["status"], start["headers"], scope["method"]
-        if 200 <= status < 300:
+        if method in _SAFE and 200 <= status < 300:  # others have changed something already
             failed = failed_condition(scope["headers"], method, lines)
             if failed is not None:
                 lines = not_modified(lines) if failed == 304 else not_met(lines)
