@@ -30,10 +30,8 @@ def dressed(
             lines.append((b"cache-control", control.encode()))
     elif exchange.rendered is not None and exchange.outcome in _ENTRY:
         lines = _aged(lines, now - exchange.rendered.made)
-    varying = exchange.standing.varying
-    if varying and exchange.calls is not None and not exchange.calls.is_shared:
-        lines = _varied(lines, varying)
-    return lines
+    varying = _varying(exchange)
+    return _varied(lines, varying) if varying else lines
 
 
 def tagged(lines: Lines, rendered: RenderedResponse | None, body: bytes) -> Lines:
@@ -82,6 +80,14 @@ def _aged(lines: Lines, age: int) -> Lines:
     others = [line for line in lines if line[0].lower() != b"age"]
     seconds = before + max(0, age) // 1000
     return [*others, (b"age", b"%d" % seconds)] if seconds or told else lines
+
+
+def _varying(exchange: Exchange) -> frozenset[str]:
+    """Return the headers that the key holds; those of who asks count only if they matter."""
+    standing, calls = exchange.standing, exchange.calls
+    if calls is None or not calls.is_shared:
+        return standing.varying
+    return standing.headers.union(calls.vary.headers, standing.varying & {"cookie"})
 
 
 def _varied(lines: Lines, names: Iterable[str]) -> Lines:
