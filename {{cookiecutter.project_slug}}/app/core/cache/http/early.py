@@ -246,6 +246,8 @@ def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
     tree = place.dependant
     if route.endpoint is not calls.decorated:
         yield "there is a decorator above cache_response"
+    if "GET" not in route.methods:
+        yield "it is not for GET"
     if form_of(place) is None:
         yield "its response class or its response model has no form that can be compared"
     for each in tree.dependencies:
