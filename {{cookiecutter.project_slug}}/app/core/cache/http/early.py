@@ -238,6 +238,8 @@ def why_routed(calls: CachedCalls, app: Any, route: Any) -> str:
     places = [context for context, original in routes_of(app) if original is route]
     if not places:
         return "its route is not one of the application itself"
+    if "GET" not in route.methods:
+        return "it is not for GET"
     found = (reason for each in places for reason in _reasons(calls, each, route))
     return next(found, "")
 
@@ -246,18 +248,15 @@ def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
     tree = place.dependant
     if route.endpoint is not calls.decorated:
         yield "there is a decorator above cache_response"
-    if "GET" not in route.methods:
-        yield "it is not for GET"
     if form_of(place) is None:
         yield "its response class or its response model has no form that can be compared"
     for each in tree.dependencies:
         yield f"it has the dependency {_name(each.call)}"
     for name in filter(None, (getattr(tree, kind) for kind in _FORBIDDEN)):
         yield f"it takes the request, as {name!r}"
-    if tree.response_param_name in calls.parameters.signature.parameters:
-        yield f"it takes the response, as {tree.response_param_name!r}"
-    if tree.http_connection_param_name in calls.parameters.signature.parameters:
-        yield f"it takes the connection, as {tree.http_connection_param_name!r}"
+    for name in (tree.response_param_name, tree.http_connection_param_name):
+        if name in calls.parameters.signature.parameters:
+            yield f"it takes the response or the connection, as {name!r}"
     if tree.body_params or tree.cookie_params:
         yield "it takes a body or a cookie"
     if calls.keys.has_own_function:
