@@ -7,6 +7,7 @@ from app.core.cache import CacheManager
 from tests.cache.http.origin import (
     Case,
     Endpoint,
+    Headers,
     case,
     responds,
     returns,
@@ -20,7 +21,7 @@ SAID = "Wed, 21 Oct 2015 07:28:00 GMT"
 BEFORE, AFTER = "Wed, 21 Oct 2015 07:27:59 GMT", "Wed, 21 Oct 2015 07:28:01 GMT"
 IM, INM, IMS, IUS = "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"
 
-TAGGED = {
+TAGGED: dict[str, tuple[Headers, int]] = {
     "none-match: the tag": ({INM: "{tag}"}, 304),
     "none-match: the tag, weak": ({INM: "W/{tag}"}, 304),
     "none-match: another": ({INM: '"other"'}, 200),
@@ -57,7 +58,7 @@ TAGGED = {
     "modified since, without a date": ({IMS: AFTER}, 200),
     "unmodified since, without a date": ({IUS: BEFORE}, 200),
 }
-DATED = {
+DATED: dict[str, tuple[Headers, int]] = {
     "modified since that date": ({IMS: SAID}, 304),
     "modified since a later one": ({IMS: AFTER}, 304),
     "modified since an earlier one": ({IMS: BEFORE}, 200),
@@ -79,7 +80,7 @@ DATED = {
     "unmodified since that date, and another tag": ({IUS: SAID, IM: '"other"'}, 412),
     "unmodified and not modified": ({IUS: SAID, IMS: SAID}, 304),
 }
-OWN = {
+OWN: dict[str, tuple[str, Headers, int]] = {
     "its own tag": ('"own"', {INM: '"own"'}, 304),
     "its own tag, another": ('"own"', {INM: '"other"'}, 200),
     "its own tag, weak": ('W/"own"', {INM: '"own"'}, 304),
@@ -129,12 +130,12 @@ CASES: list[Case] = [
     *[case(name, value, *each) for name, each in TAGGED.items()],
     *[case(f"HEAD, {n}", value, *each, method="HEAD") for n, each in [*TAGGED.items()][::4]],
     *[
-        case(name, _modified, *each, has={"last-modified": SAID, "etag": "{tag}"})
+        case(name, _modified, *each, {"last-modified": SAID, "etag": "{tag}"})
         for name, each in DATED.items()
     ],
     *[
-        case(name, responds({"ETag": tag}), *each, has={"etag": tag})
-        for name, (tag, *each) in OWN.items()
+        case(name, responds({"ETag": tag}), headers, status, {"etag": tag})
+        for name, (tag, headers, status) in OWN.items()
     ],
     *[
         case(
