@@ -196,7 +196,7 @@ def _is_plain(route: Any) -> bool:
 def _is_for_get(scope: Scope) -> bool:
     """Whether a HEAD has no endpoint of its own, and a GET has a cached one."""
     asked = {**scope, "method": "GET"}
-    for route, original in routes_of(scope["app"]):
+    for route, original in routes_of(scope.get("app")):
         if route.matches(scope)[0] is Match.FULL:
             return False
         if route.matches(asked)[0] is Match.FULL:
