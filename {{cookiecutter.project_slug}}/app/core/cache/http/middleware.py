@@ -9,6 +9,7 @@ endpoint for GET. Other endpoints are left alone.
 """
 
 import logging
+import sys
 import time
 from typing import Any
 
@@ -140,7 +141,7 @@ class Answer(Exchange):
     """Whether a 304 or a 412 has taken the place of a stream, which goes on."""
 
     def __init__(self, middleware: CacheMiddleware, scope: Scope, send: Send) -> None:
-        self.rendering = middleware.rendering
+        self.rendering, self._around = middleware.rendering, sys.exception()
         self._middleware, self._scope, self._send = middleware, scope, send
 
     async def send(self, message: Message) -> None:
@@ -158,6 +159,9 @@ class Answer(Exchange):
         body, status = bytes(message.get("body", b"")), start["status"]
         is_whole = message["type"] == _BODY and not message.get("more_body", False)
         made = RenderedResponse(status, tuple(start["headers"]), body).response()
+        error = sys.exception()
+        if error is not None and error is not self._around:
+            self.abandon(error)  # a handler of exceptions answers, and not the endpoint
         await self.finish(made if is_whole else None)
         start, body = self._middleware.finished(
             self, self._scope, start, body if is_whole else None
