@@ -22,6 +22,7 @@ from uuid import UUID
 
 import annotated_types
 from fastapi.routing import APIRoute
+from starlette.routing import Host
 from starlette.types import Scope
 
 from ..base import Nonces
@@ -52,6 +53,7 @@ _LIMITS = (
 )
 _CONTAINERS = (list, set, frozenset, tuple)
 _UNIONS = tuple({get_origin(int | str), get_origin(Annotated[int | str, 0] | None)})
+_ROUTING = ("starlette.routing", "fastapi.routing")
 _FORBIDDEN = ("request_param_name", "websocket_param_name", "security_scopes_param_name")
 
 
@@ -240,8 +242,17 @@ def why_routed(calls: CachedCalls, app: Any, route: Any) -> str:
         return "its route is not one of the application itself"
     if "GET" not in route.methods:
         return "it is not for GET"
+    unknown = [type(each) for _, each in routes_of(app) if not _is_by_target(each)]
+    if unknown:
+        return f"a route of the class {_name(unknown[0])} may look at more than the target"
     found = (reason for each in places for reason in _reasons(calls, each, route))
     return next(found, "")
+
+
+def _is_by_target(route: Any) -> bool:
+    """Whether a route looks at nothing but the path and the method of a request."""
+    matches = type(route).matches
+    return matches.__module__ in _ROUTING and matches is not Host.matches
 
 
 def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -185,7 +185,11 @@ def _within(app: Any, scope: Scope) -> str:
         app = app.app
     if type(app).__module__.startswith("fastapi.middleware."):  # FastAPI's own
         app = app.app
-    if app is router and getattr(router, "middleware_stack", router.app) == router.app:
+    if (
+        app is router
+        and type(router) is APIRouter
+        and getattr(router, "middleware_stack", router.app) == router.app
+    ):
         return ""
     return f"{type(app).__module__}.{type(app).__qualname__}"
 
