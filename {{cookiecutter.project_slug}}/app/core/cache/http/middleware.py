@@ -66,6 +66,7 @@ class CacheMiddleware:
         answer = Answer(self, scope, send)
         method = scope["method"]
         if method == "HEAD" and _is_for_get(scope):
+            answer.is_for_get = True
             scope = {**scope, "method": "GET"}
         scope[EXCHANGE] = answer
         try:
@@ -136,6 +137,8 @@ class CacheMiddleware:
 class Answer(Exchange):
     """One request, and its response on the way out."""
 
+    is_for_get = False
+    """Whether it is a HEAD that the endpoint for GET answers."""
     _start: Message | None = None
     _is_over = False
     """Whether a 304 or a 412 has taken the place of a stream, which goes on."""
@@ -173,7 +176,8 @@ class Answer(Exchange):
         await self._send_body(message)
 
     async def _send_body(self, message: Message) -> None:
-        if self._scope["method"] == "HEAD" and message["type"] in _BODIES:
+        is_ours = self.is_for_get or self.calls is not None
+        if is_ours and self._scope["method"] == "HEAD" and message["type"] in _BODIES:
             message = {"type": _BODY, "more_body": message.get("more_body", False)}
         await self._send(message)
 
