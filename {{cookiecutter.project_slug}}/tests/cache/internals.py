@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from app.core.cache import CacheFactory, CacheManager, MemoryBackend
 from app.core.cache.calls import EXCHANGE
@@ -80,3 +81,11 @@ class Clock:
 def was_early(scope: Any) -> bool:
     """Return whether a request was answered before routing, by what its scope has afterwards."""
     return "route" in scope and EXCHANGE not in scope
+
+
+def targets_of(app: FastAPI) -> early.Targets:
+    """Return what the middleware of an application remembers of targets."""
+    found: Any = app.middleware_stack
+    while not isinstance(found, middleware.CacheMiddleware):
+        found = found.app
+    return found._targets
