@@ -44,6 +44,8 @@ class CacheMiddleware:
     def __init__(self, app: ASGIApp, name: str = "", *, show_keys: bool = False) -> None:
         self.app, self._name, self._show_keys = app, name, show_keys
         self._targets = Targets()
+        self._home: Any = None
+        """The application that this is the middleware of; known with its first request."""
         self._within: str | None = None
         """What lies between this middleware and the router; `None` if that is not known yet."""
 
@@ -52,6 +54,8 @@ class CacheMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if self._home is None:
+            self._home = scope.get("app")
         target = self._targets.find(scope)
         if target is not None:
             body = target.read_now()
@@ -88,6 +92,8 @@ class CacheMiddleware:
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
         """Return how the route of a scope renders; `None` if something may change the response."""
+        if scope["app"] is not self._home:  # an application that is mounted there
+            return None
         if self._within is None:
             self._within = _within(self.app, scope)
             if self._within:
@@ -96,7 +102,7 @@ class CacheMiddleware:
                     "responses are not stored as they are rendered; add it before all others",
                     self._within,
                 )
-        if self._within or scope.get("router") is not scope["app"].router:
+        if self._within:
             return None
         return rendering_of(calls, standing, scope, kind=APIRoute, is_plain=_is_plain)
 
