@@ -62,9 +62,10 @@ def _control(exchange: Exchange, status: int, now: int) -> str:
     directives = ["private"] if is_private else []
     if rendered is None or not is_entry or said == "no-cache":
         return ", ".join([*directives, "no-cache"])
-    directives.append(f"max-age={max(0, (rendered.until - now) // 1000)}")
-    stale = calls.freshness.stale // 1000
-    if stale:
+    fresh = rendered.until - now
+    directives.append(f"max-age={max(0, fresh // 1000)}")
+    stale = (calls.freshness.stale + min(0, fresh)) // 1000
+    if stale > 0:
         directives += [f"stale-while-revalidate={stale}", f"stale-if-error={stale}"]
     return ", ".join(directives + (["immutable"] if said == "immutable" else []))
 
