@@ -195,3 +195,30 @@ async def test_others_are_left_alone(exact: CacheManager) -> None:
                 seen, expected = [await ask(one, path, **options) for one in (app, plain)]
                 assert seen.what == expected.what
                 assert seen.says(STATUS) is None
+
+
+@pytest.mark.parametrize("has_its_own", [True, False])
+async def test_p1_what_is_mounted_changes_nothing_for_what_is_around(
+    exact: CacheManager, caplog: pytest.LogCaptureFixture, *, has_its_own: bool
+) -> None:
+    """Whichever is asked first: only an application with the middleware has hits before routing."""
+    app, inner, router = application(exact), FastAPI(), APIRouter()
+    if has_its_own:
+        inner.add_middleware(CacheMiddleware, name="inner")
+    for each in (inner, router):
+
+        @each.get("/it")
+        @cache_response(exact, f"it{id(each)}")
+        async def it() -> int:
+            return 1
+
+    app.mount("/inner", inner)
+    app.mount("/router", router)
+    for _ in range(4):
+        mounted = [await ask(app, path) for path in ("/inner/it", "/router/it")]
+        assert [each.body for each in mounted] == [b"1", b"1"]
+        answer = await ask(app)
+    assert answer.is_early
+    assert ("ttl=" in (mounted[0].says(STATUS) or "")) == has_its_own
+    assert (mounted[0].says(STATUS) or "").startswith("inner; hit" if has_its_own else "t; hit")
+    assert caplog.messages == []

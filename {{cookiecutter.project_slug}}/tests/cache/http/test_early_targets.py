@@ -40,13 +40,15 @@ async def of_query(
     a: str = "",
     b: Annotated[list[str] | None, Query()] = None,
     c: Annotated[int | None, Query(ge=0, alias="C")] = None,
-    d: bool | float | date | None = None,
+    d: bool | int | date | None = None,
     e: Literal["x", "y"] | Color | None = None,
 ) -> Any:
     return [a, b, c, d, e]
 
 
-async def of_headers(x: Annotated[str, Header()] = "", y: Annotated[int | None, Header()] = None) -> Any:
+async def of_headers(
+    x: Annotated[str, Header()] = "", y: Annotated[int | None, Header()] = None
+) -> Any:
     return [x, y]
 
 
@@ -75,7 +77,8 @@ def application(manager: CacheManager, prefix: str = "it", *, is_early: bool = T
 def add(router: APIRouter, manager: CacheManager, prefix: str, *, is_early: bool) -> None:
     """Add the endpoints to a router."""
     for path, function in PLACES.items():
-        cached = cache_response(manager, prefix)(function)
+        decorate: Any = cache_response(manager, prefix)
+        cached = decorate(function)
         guards = [] if is_early else [Depends(nothing)]
         router.get(path, dependencies=guards, response_model=None)(cached)
 
@@ -105,10 +108,12 @@ class Both:
         """Send requests in turn, again and again, to both, and compare the answers."""
         for _ in range(TIMES):
             for request in requests:
-                answers = [await ask(app, **request) for app in (self.early, self.usual)]
-                assert answers[0].what == answers[1].what
-                assert not answers[1].is_early
-                self.came += answers[0].is_early
+                before, self.came = self.came, 0
+                expected = await ask(self.usual, **request, is_checked=False)
+                assert self.came == 0
+                answer = await ask(self.early, **request, is_checked=False)
+                assert answer.what == expected.what
+                self.came += before
 
 
 @pytest.fixture(scope="module")
@@ -116,21 +121,29 @@ def both() -> Iterator[Both]:
     """Lend the two, for all examples; some of them came before routing."""
     with pytest.MonkeyPatch.context() as patch:
         Clock(patch)
-        both = Both()
+        both, start_of = Both(), CacheMiddleware._start_of
+
+        def counted(*arguments: Any) -> Any:
+            both.came += 1
+            return start_of(*arguments)
+
+        patch.setattr(CacheMiddleware, "_start_of", counted)
         yield both
 
 
-texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=6)
+texts = st.text(st.characters(codec="utf-8"), max_size=6)
 encoded = st.one_of(
     texts.map(quote),
     texts.map(lambda text: quote(text, safe="")),
     st.text("ab1%/.+;:@&=~-", max_size=6),
-    st.sampled_from(["%2F", "%2f", "%00", "%FF", "a%2Fb", "..", ".", "//", "a/", "%25", "+", "%20"]),
+    st.sampled_from(
+        ["%2F", "%2f", "%00", "%FF", "a%2Fb", "..", ".", "//", "a/", "%25", "+", "%20"]
+    ),
 ).filter(lambda text: "?" not in text and "#" not in text)
 pairs = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", "C", "c", "d", "e", "number", "other", "%61", "b[]", ""]),
-        st.one_of(encoded, st.sampled_from(["", "1", "true", "x", "red", "2026-01-02", "1e3", "nan"])),
+        st.one_of(encoded, st.sampled_from(["", "1", "true", "x", "red", "2026-01-02", "1e3"])),
         st.sampled_from(["=", "", "=="]),
     ),
     max_size=4,
@@ -145,7 +158,9 @@ paths = st.builds(
     ),
 ).filter(lambda path: path.startswith("/"))
 headers = st.lists(
-    st.tuples(st.sampled_from(["x", "X", "y", "z", "Accept"]), st.sampled_from(["", "1", "2", "\xfc"])),
+    st.tuples(
+        st.sampled_from(["x", "X", "y", "z", "Accept"]), st.sampled_from(["", "1", "2", "\xfc"])
+    ),
     max_size=3,
 )
 requests = st.fixed_dictionaries(
@@ -173,7 +188,7 @@ SAME = [
     ["/query?a=%2B", "/query?a=+", "/query?a=%20", "/query?a= ", "/query?a=%E2%82%AC"],
     ["/query?a=1&a=2", "/query?a=2&a=1", "/query?a=2", "/query?%61=2", "/query?A=2"],
     ["/query?C=1", "/query?C=01", "/query?C=1.0", "/query?C=-1", "/query?C=x"],
-    ["/query?d=1", "/query?d=true", "/query?d=1.0", "/query?d=2026-01-02", "/query?d=nan"],
+    ["/query?d=1", "/query?d=true", "/query?d=1.0", "/query?d=2026-01-02", "/query?d=01"],
     ["/query?e=x", "/query?e=red", "/query?e=1", "/query?e=z", "/query?e=RED"],
     ["/items/a%2Fb", "/items/a", "/items/a?number=0", "/items/%61", "/items/a/"],
     ["/files/a/b", "/files/a%2Fb", "/files//a/b", "/files/a//b", "/files/a/b/", "/files/"],

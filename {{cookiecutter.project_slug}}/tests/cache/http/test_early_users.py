@@ -62,7 +62,9 @@ async def test_p8_two_users_by_all_ways(
                 answer = await ask(app, PATHS.get(name, "/me") + query, options["headers"])
                 what = answer.status, answer.body
                 if told.setdefault(person, what) != what:
-                    wrong.append(f"{name}: {person} got {what} in turn {turn}, and not {told[person]}")
+                    wrong.append(
+                        f"{name}: {person} got {what} in turn {turn}, and not {told[person]}"
+                    )
                 came_early |= {name} if answer.is_early else set()
         if told["alice"] == told["bob"]:
             wrong.append(f"{name}: both got {told['alice']}")
@@ -302,5 +304,3 @@ async def test_p8_a_dependency_that_is_put_in_place_later(exact: CacheManager) -
     assert not (await ask(app)).is_early
     app.dependency_overrides.clear()
     assert (await ask(app)).is_early
-
-
