@@ -31,7 +31,7 @@ def dressed(
 
     `now` is in milliseconds. A `body` of `None` is not known: then only an entry has a tag.
     """
-    lines, rendered, calls = list(given), exchange.rendered, exchange.calls
+    lines, rendered = list(given), exchange.rendered
     names = {name.lower() for name, _ in lines}
     if names.isdisjoint(_OWN):
         control = _control(exchange, status, now)
@@ -39,8 +39,8 @@ def dressed(
             lines.append((b"cache-control", control.encode()))
     elif rendered is not None and exchange.outcome in _ENTRY:
         lines = _aged(lines, now - rendered.made)
-    varying = exchange.standing.varying
-    if varying and calls is not None and not calls.is_shared:
+    varying = _varying(exchange)
+    if varying:
         lines = _varied(lines, varying)
     if b"etag" not in names and 200 <= status < 300:
         tag = rendered.etag if rendered is not None else ""
@@ -69,9 +69,10 @@ def _control(exchange: Exchange, status: int, now: int) -> str:
     directives = ["private"] if is_private else []
     if rendered is None or not is_entry or said == "no-cache":
         return ", ".join([*directives, "no-cache"])
-    directives.append(f"max-age={max(0, (rendered.until - now) // 1000)}")
-    stale = calls.freshness.stale // 1000
-    if stale:
+    fresh = rendered.until - now
+    directives.append(f"max-age={max(0, fresh // 1000)}")
+    stale = (calls.freshness.stale + min(0, fresh)) // 1000
+    if stale > 0:
         directives += [f"stale-while-revalidate={stale}", f"stale-if-error={stale}"]
     return ", ".join(directives + (["immutable"] if said == "immutable" else []))
 
@@ -87,6 +88,14 @@ def _aged(lines: Lines, age: int) -> Lines:
     others = [line for line in lines if line[0].lower() != b"age"]
     seconds = before + max(0, age) // 1000
     return [*others, (b"age", b"%d" % seconds)] if seconds or told else lines
+
+
+def _varying(exchange: Exchange) -> frozenset[str]:
+    """Return the headers that the key holds; those of who asks count only if they matter."""
+    standing, calls = exchange.standing, exchange.calls
+    if calls is None or not calls.is_shared:
+        return standing.varying
+    return standing.headers.union(calls.vary.headers, standing.varying & {"cookie"})
 
 
 def _varied(lines: Lines, names: Iterable[str]) -> Lines:

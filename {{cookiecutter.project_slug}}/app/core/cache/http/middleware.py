@@ -9,10 +9,11 @@ endpoint for GET. Other endpoints are left alone.
 """
 
 import logging
+import sys
 import time
 from typing import Any
 
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +30,9 @@ from .routed import before_routing
 logger = logging.getLogger(__name__)
 
 _SAFE = ("GET", "HEAD")
+_BODY = "http.response.body"
+_BODIES = (_BODY, "http.response.pathsend", "http.response.zerocopysend")
+"""Messages with a body, or a part of one; the last two are extensions for files."""
 
 
 class CacheMiddleware:
@@ -41,6 +45,8 @@ class CacheMiddleware:
     def __init__(self, app: ASGIApp, name: str = "", *, show_keys: bool = False) -> None:
         self.app, self._name, self._show_keys = app, name, show_keys
         self._targets = Targets()
+        self._home: Any = None
+        """The application that this is the middleware of; known with its first request."""
         self._within: str | None = None
         """What lies between this middleware and the router; `None` if that is not known yet."""
 
@@ -51,6 +57,8 @@ class CacheMiddleware:
                 _tell(scope["app"])
             await self.app(scope, receive, send)
             return
+        if self._home is None:
+            self._home = scope.get("app")
         target = self._targets.find(scope)
         if target is not None:
             body = target.read_now()
@@ -60,11 +68,12 @@ class CacheMiddleware:
                 start, body = self._judged(scope, self._start_of(target), body)
                 scope.update(target.routed())
                 await send(start)
-                await send({"type": "http.response.body", "body": body})
+                await send({"type": _BODY, "body": body})
                 return
         answer = Answer(self, scope, send)
         method = scope["method"]
         if method == "HEAD" and _is_for_get(scope):
+            answer.is_for_get = True
             scope = {**scope, "method": "GET"}
         scope[EXCHANGE] = answer
         try:
@@ -86,8 +95,8 @@ class CacheMiddleware:
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
         """Return how the route of a scope renders; `None` if something may change the response."""
-        if not self._is_innermost(scope) or scope.get("router") is not scope["app"].router:
-            return None
+        if scope["app"] is not self._home or not self._is_innermost(scope):
+            return None  # it is of an application that is mounted, or something lies between
         return rendering_of(calls, standing, scope, kind=APIRoute)
 
     def _is_innermost(self, scope: Scope) -> bool:
@@ -120,58 +129,66 @@ class CacheMiddleware:
         name = self._name or (calls.store.key_prefix if calls is not None else "")
         said = status_of(exchange, name, now, with_key=self._show_keys)
         lines.append((b"cache-status", said.encode()))
-        return {"type": "http.response.start", "status": status, "headers": lines}
+        return {**start, "type": "http.response.start", "headers": lines}
 
     def _judged(self, scope: Scope, start: Message, body: bytes) -> tuple[Message, bytes]:
         """Return the start and the body of a response, or of the 304 or 412 in its place."""
         status, lines, method = start["status"], start["headers"], scope["method"]
-        if 200 <= status < 300:
+        if method in _SAFE and 200 <= status < 300:  # others have changed something already
             failed = failed_condition(scope["headers"], method, lines)
             if failed is not None:
                 lines = not_modified(lines) if failed == 304 else not_met(lines)
                 return {"type": start["type"], "status": failed, "headers": lines}, b""
-        copy = {"type": start["type"], "status": status, "headers": [*lines]}
+        copy = {**start, "headers": [*lines]}
         return copy, b"" if method == "HEAD" else body
 
 
 class Answer(Exchange):
     """One request, and its response on the way out."""
 
+    is_for_get = False
+    """Whether it is a HEAD that the endpoint for GET answers."""
     _start: Message | None = None
+    _is_over = False
+    """Whether a 304 or a 412 has taken the place of a stream, which goes on."""
 
     def __init__(self, middleware: CacheMiddleware, scope: Scope, send: Send) -> None:
-        self.rendering = middleware.rendering
+        self.rendering, self._around = middleware.rendering, sys.exception()
         self._middleware, self._scope, self._send = middleware, scope, send
 
     async def send(self, message: Message) -> None:
         """Send a message; the start of a cached endpoint's response waits for its body."""
-        if self.calls is None:
-            await self._send(message)
-        elif message["type"] == "http.response.start":
+        if self.calls is not None and message["type"] == "http.response.start":
             self._start = message
-        elif self._start is None or message["type"] != "http.response.body":
+        elif self._start is not None and message["type"] in _BODIES:
+            await self._begin(self._start, message)
+        elif not self._is_over:
             await self._send_body(message)
-        else:
-            await self._begin(message)
 
-    async def _begin(self, message: Message) -> None:
+    async def _begin(self, start: Message, message: Message) -> None:
         """Send the start of the response, and its body, or the first part of it."""
-        start, body = self._start or {}, message.get("body", b"")
         self._start = None
-        is_whole = not message.get("more_body", False)
+        body, status = bytes(message.get("body", b"")), start["status"]
+        is_whole = message["type"] == _BODY and not message.get("more_body", False)
         if self.is_waiting:
-            lines = tuple(start["headers"])
-            made = RenderedResponse(start["status"], lines, bytes(body)).response()
+            error = sys.exception()
+            if error is not None and error is not self._around:
+                self.abandon(error)  # a handler of exceptions answers, and not the endpoint
+            made = RenderedResponse(status, tuple(start["headers"]), body).response()
             await self.finish(made if is_whole else None)
         start, body = self._middleware.finished(
             self, self._scope, start, body if is_whole else None
         )
         await self._send(start)
-        await self._send_body({**message, "body": body} if is_whole else message)
+        self._is_over = not is_whole and start["status"] != status
+        if is_whole or self._is_over:
+            message = {"type": _BODY, "body": body}
+        await self._send_body(message)
 
     async def _send_body(self, message: Message) -> None:
-        if self._scope["method"] == "HEAD" and message["type"] == "http.response.body":
-            message = {**message, "body": b""}
+        is_ours = self.is_for_get or self.calls is not None
+        if is_ours and self._scope["method"] == "HEAD" and message["type"] in _BODIES:
+            message = {"type": _BODY, "more_body": message.get("more_body", False)}
         await self._send(message)
 
 
@@ -194,7 +211,11 @@ def _within(app: Any, scope: Scope) -> str:
         app = app.app
     if type(app).__module__.startswith("fastapi.middleware."):  # FastAPI's own
         app = app.app
-    if app is router and getattr(router, "middleware_stack", router.app) == router.app:
+    if (
+        app is router
+        and type(router) is APIRouter
+        and getattr(router, "middleware_stack", router.app) == router.app
+    ):
         return ""
     return f"{type(app).__module__}.{type(app).__qualname__}"
 
@@ -202,7 +223,7 @@ def _within(app: Any, scope: Scope) -> str:
 def _is_for_get(scope: Scope) -> bool:
     """Whether a HEAD has no endpoint of its own, and a GET has a cached one."""
     asked = {**scope, "method": "GET"}
-    for route, original in routes_of(scope["app"]):
+    for route, original in routes_of(scope.get("app")):
         if route.matches(scope)[0] is Match.FULL:
             return False
         if route.matches(asked)[0] is Match.FULL:

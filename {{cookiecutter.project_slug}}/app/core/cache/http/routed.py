@@ -46,23 +46,26 @@ def why_routed(calls: CachedCalls, app: Any, route: Any) -> str:
     places = [context for context, original in routes_of(app) if original is route]
     if not places:
         return "its route is not one of the application itself"
-    if not _is_by_path(app.router):
-        return "a route of the application is found by more than the path"
+    if "GET" not in route.methods:
+        return "it is not for GET"
+    unknown = next(_beyond_the_target(app.router), None)
+    if unknown is not None:
+        return f"a route of the class {_name(type(unknown))} may look at more than the target"
     found = (reason for each in places for reason in _reasons(calls, each, route))
     return next(found, "")
 
 
-def _is_by_path(router: Any) -> bool:
-    """Whether only path and method decide which route of a router answers a request."""
-    kind, routes = type(router), router.routes
-    how = [getattr(kind, name, router.app) for name in ("app", "matches", "handle", "__call__")]
-    how += [type(route).matches for route in routes]
+def _beyond_the_target(router: Any) -> Iterator[Any]:
+    """Yield routers and routes that may look at more of a request than its path and its method."""
+    how = [getattr(type(router), name, router.app) for name in ("app", "matches", "handle")]
     if any(each.__module__ not in _ROUTERS for each in how):
-        return False
-    inner = [getattr(route, "original_router", None) for route in routes]
-    return not any(isinstance(route, Host) for route in routes) and all(
-        each is None or _is_by_path(each) for each in inner
-    )
+        yield router
+    for route in router.routes:
+        matches = type(route).matches
+        if matches.__module__ not in _ROUTERS or matches is Host.matches:
+            yield route
+        if hasattr(route, "original_router"):  # it is included
+            yield from _beyond_the_target(route.original_router)
 
 
 def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
@@ -71,26 +74,32 @@ def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
         yield f"its route is of the class {_name(type(route))}"
     if route.endpoint is not calls.decorated:
         yield "there is a decorator above cache_response"
-    for each in tree.dependencies:
-        yield f"it has the dependency {_name(each.call)}"
-    for name in filter(None, (getattr(tree, kind) for kind in _FORBIDDEN)):
-        yield f"it takes the request, as {name!r}"
-    if tree.http_connection_param_name in calls.parameters.signature.parameters:
-        yield f"it takes the connection, as {tree.http_connection_param_name!r}"
-    if tree.body_params or tree.cookie_params:
-        yield "it takes a body or a cookie"
+    yield from _of_the_tree(tree, calls)
     if calls.keys.has_own_function:
         yield "its key= is a function"
     if calls.vary.variables:
         yield "vary= names what is not in the request"
     if calls.derives:
         yield "its tags= has a function"
+    if form_of(place) is None:  # the last, as it takes longest
+        yield "its response class or its response model has no form that can be compared"
+
+
+def _of_the_tree(tree: Any, calls: CachedCalls) -> Iterator[str]:
+    """Yield what the dependencies and parameters of a route do besides."""
+    for each in tree.dependencies:
+        yield f"it has the dependency {_name(each.call)}"
+    for name in filter(None, (getattr(tree, kind) for kind in _FORBIDDEN)):
+        yield f"it takes the request, as {name!r}"
+    for name in (tree.response_param_name, tree.http_connection_param_name):
+        if name in calls.parameters.signature.parameters:
+            yield f"it takes the response or the connection, as {name!r}"
+    if tree.body_params or tree.cookie_params:
+        yield "it takes a body or a cookie"
     for field in (*tree.path_params, *tree.query_params, *tree.header_params):
         info = field.field_info
         if not (_is_plain(info.annotation, info) and _is_fixed(info)):
             yield f"its parameter {field.name!r} is parsed by code that may do anything"
-    if form_of(place) is None:  # the last, as it takes longest
-        yield "its response class or its response model has no form that can be compared"
 
 
 def _is_plain(annotation: Any, info: Any = None) -> bool:
