@@ -188,8 +188,9 @@ async def test_others_are_left_alone(exact: CacheManager) -> None:
     for each in (app, plain):
         each.include_router(other("of the other"), prefix="/other")
         each.get("/guarded", dependencies=[Depends(nothing)])(nothing)
-    for path in ("/other/it", "/guarded", "/missing"):
-        for method in ("GET", "HEAD", "POST", "OPTIONS"):
+        each.post("/posted")(cache_response(exact, f"it{id(each)}", method="POST")(nothing))
+    for path in ("/other/it", "/guarded", "/missing", "/posted"):
+        for method in ("GET", "HEAD", "PUT", "OPTIONS"):
             for headers in ({}, {"If-None-Match": "*"}, {"If-Match": '"a"'}):
                 options: Any = {"headers": headers, "method": method, "is_checked": False}
                 seen, expected = [await ask(one, path, **options) for one in (app, plain)]

@@ -244,7 +244,6 @@ METHODS: list[Case] = [
     case("GET after HEAD", value, steps=[Step(method="HEAD", has=status(MISS)), Step(has=status(HIT), times=3)]),
     case("HEAD without what it needs", takes(int), status=422, method="HEAD", has={"cache-status": None}),
     case("HEAD of one for HEAD too", value._replace(methods=("GET", "HEAD")), method="HEAD", **stored()),
-    case("HEAD of a POST", posted, method="HEAD", status=405, has={"cache-status": None}, early=False, body=b""),
     case("POST to a GET", value, method="POST", status=405, has={"cache-status": None}, body=b'{"detail":"Method Not Allowed"}'),
     case("POST beside GET", both, method="POST", has=status("t; fwd=method", **NOTHING)),
     case("POST beside GET, if none matches", both, {"If-None-Match": "*"}, method="POST", has=status("t; fwd=method", **NOTHING)),
