@@ -29,6 +29,8 @@ from .routed import before_routing
 logger = logging.getLogger(__name__)
 
 _SAFE = ("GET", "HEAD")
+_BODIES = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
+"""Messages with a body, or a part of one. The last two name files, for servers that send files."""
 
 
 class CacheMiddleware:
@@ -138,6 +140,8 @@ class Answer(Exchange):
     """One request, and its response on the way out."""
 
     _start: Message | None = None
+    _has_no_body = False
+    """Whether no part of the body is sent: for a HEAD, or with a 304 or 412 in place of a stream."""
 
     def __init__(self, middleware: CacheMiddleware, scope: Scope, send: Send) -> None:
         self.rendering = middleware.rendering
@@ -149,7 +153,7 @@ class Answer(Exchange):
             await self._send(message)
         elif message["type"] == "http.response.start":
             self._start = message
-        elif self._start is None or message["type"] != "http.response.body":
+        elif self._start is None:
             await self._send_body(message)
         else:
             await self._begin(message)
@@ -158,7 +162,8 @@ class Answer(Exchange):
         """Send the start of the response, and its body, or the first part of it."""
         start, body = self._start or {}, message.get("body", b"")
         self._start = None
-        is_whole = not message.get("more_body", False)
+        is_whole = message["type"] == _BODIES[0] and not message.get("more_body", False)
+        status = start["status"]
         if self.is_waiting:
             lines = tuple(start["headers"])
             made = RenderedResponse(start["status"], lines, bytes(body)).response()
@@ -166,12 +171,14 @@ class Answer(Exchange):
         start, body = self._middleware.finished(
             self, self._scope, start, body if is_whole else None
         )
+        self._has_no_body = start["status"] != status or self._scope["method"] == "HEAD"
         await self._send(start)
         await self._send_body({**message, "body": body} if is_whole else message)
 
     async def _send_body(self, message: Message) -> None:
-        if self._scope["method"] == "HEAD" and message["type"] == "http.response.body":
-            message = {**message, "body": b""}
+        if self._has_no_body and message["type"] in _BODIES:
+            more = message.get("more_body", False)
+            message = {"type": _BODIES[0], "body": b"", "more_body": more}
         await self._send(message)
 
 
