@@ -35,8 +35,13 @@ async def answer(response: Response, method: str, *lines: tuple[str, str]) -> li
         raise AssertionError
 
     scope: Scope = {
-        **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http"},
-        **{"method": method, "path": "/", "raw_path": b"/", "query_string": b"", "root_path": ""},
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": method,
+        "path": "/",
+        "query_string": b"",
         "headers": [(name.encode(), value.encode()) for name, value in lines],
         "extensions": {"http.response.pathsend": {}},
     }
