@@ -34,7 +34,7 @@ def dressed(
     lines, rendered, calls = list(given), exchange.rendered, exchange.calls
     names = {name.lower() for name, _ in lines}
     if names.isdisjoint(_OWN):
-        control = _control(exchange, status, now)
+        control = _control(exchange, now)
         if control:
             lines.append((b"cache-control", control.encode()))
     elif rendered is not None and exchange.outcome in _ENTRY:
@@ -57,12 +57,12 @@ def not_met(lines: Lines) -> Lines:
     return [*kept, (b"content-length", b"0")]
 
 
-def _control(exchange: Exchange, status: int, now: int) -> str:
+def _control(exchange: Exchange, now: int) -> str:
     """Return the value of `Cache-Control`; empty for none."""
     calls, rendered = exchange.calls, exchange.rendered
     said = calls.cache_control if calls is not None else "none"
     is_entry = rendered is not None and exchange.outcome in _ENTRY
-    if calls is None or said == "none" or not (is_entry or 200 <= status < 300):
+    if calls is None or said == "none":
         return ""
     is_private = exchange.standing.is_private or calls.may_hold_a_request
     is_private = rendered is None or (is_private and not calls.is_shared)
