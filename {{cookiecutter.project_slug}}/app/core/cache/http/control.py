@@ -40,7 +40,7 @@ def dressed(
     elif rendered is not None and exchange.outcome in _ENTRY:
         lines = _aged(lines, now - rendered.made)
     varying = exchange.standing.varying
-    if varying and calls is not None and not calls.is_shared:
+    if varying and calls is not None:
         lines = _varied(lines, varying)
     if b"etag" not in names and 200 <= status < 300:
         tag = rendered.etag if rendered is not None else ""
@@ -64,8 +64,9 @@ def _control(exchange: Exchange, now: int) -> str:
     is_entry = rendered is not None and exchange.outcome in _ENTRY
     if calls is None or said == "none":
         return ""
-    is_private = exchange.standing.is_private or calls.may_hold_a_request
-    is_private = rendered is None or (is_private and not calls.is_shared)
+    may_hold = calls.may_hold_a_request and not calls.is_shared
+    # A shared result, too: a dependency may refuse who asks, and a proxy does not run it.
+    is_private = rendered is None or exchange.standing.is_private or may_hold
     directives = ["private"] if is_private else []
     if rendered is None or not is_entry or said == "no-cache":
         return ", ".join([*directives, "no-cache"])
