@@ -34,12 +34,12 @@ def dressed(
     lines, rendered = list(given), exchange.rendered
     names = {name.lower() for name, _ in lines}
     if names.isdisjoint(_OWN):
-        control = _control(exchange, status, now)
+        control = _control(exchange, now)
         if control:
             lines.append((b"cache-control", control.encode()))
     elif rendered is not None and exchange.outcome in _ENTRY:
         lines = _aged(lines, now - rendered.made)
-    varying = _varying(exchange)
+    varying = exchange.standing.varying
     if varying:
         lines = _varied(lines, varying)
     if b"etag" not in names and 200 <= status < 300:
@@ -57,15 +57,16 @@ def not_met(lines: Lines) -> Lines:
     return [*kept, (b"content-length", b"0")]
 
 
-def _control(exchange: Exchange, status: int, now: int) -> str:
+def _control(exchange: Exchange, now: int) -> str:
     """Return the value of `Cache-Control`; empty for none."""
     calls, rendered = exchange.calls, exchange.rendered
     said = calls.cache_control if calls is not None else "none"
     is_entry = rendered is not None and exchange.outcome in _ENTRY
-    if calls is None or said == "none" or not (is_entry or 200 <= status < 300):
+    if calls is None or said == "none":
         return ""
-    is_private = exchange.standing.is_private or calls.may_hold_a_request
-    is_private = rendered is None or (is_private and not calls.is_shared)
+    may_hold = calls.may_hold_a_request and not calls.is_shared
+    # A shared result, too: a dependency may refuse who asks, and a proxy does not run it.
+    is_private = rendered is None or exchange.standing.is_private or may_hold
     directives = ["private"] if is_private else []
     if rendered is None or not is_entry or said == "no-cache":
         return ", ".join([*directives, "no-cache"])
@@ -88,14 +89,6 @@ def _aged(lines: Lines, age: int) -> Lines:
     others = [line for line in lines if line[0].lower() != b"age"]
     seconds = before + max(0, age) // 1000
     return [*others, (b"age", b"%d" % seconds)] if seconds or told else lines
-
-
-def _varying(exchange: Exchange) -> frozenset[str]:
-    """Return the headers that the key holds; those of who asks count only if they matter."""
-    standing, calls = exchange.standing, exchange.calls
-    if calls is None or not calls.is_shared:
-        return standing.varying
-    return standing.headers.union(calls.vary.headers, standing.varying & {"cookie"})
 
 
 def _varied(lines: Lines, names: Iterable[str]) -> Lines:
