@@ -216,7 +216,7 @@ STATUSES: list[Case] = [
     case("status 206, told to be stored", responds(status=206), status=206, cached={"cache_status": (206,)}, **not_stored("response")),
     case("no content", responds(status=204, content=b""), steps=[Step(status=204, has=status(...), times=2)]),
     case("a redirect", redirects, status=308, cached={"cache_status": (308,)}, **stored(location="/there")),
-    case("what is raised", raises, status=403, body=FORBIDDEN, has=status("t; fwd=miss; detail=raised", **NOTHING, **{"x-own": "1"})),
+    case("what is raised", raises, status=403, body=FORBIDDEN, has=status("t; fwd=miss; detail=raised", **{**NOTHING, "cache-control": "private, no-cache", "x-own": "1"})),
     case("what is raised, and known", raises, {"If-None-Match": "*"}, 403, body=FORBIDDEN),
 ]  # fmt: skip
 
