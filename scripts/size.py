@@ -22,16 +22,16 @@ TESTS: Final = SERVICE / "tests" / "cache"
 
 BESIDE: Final = "beside the rooms"
 MOST: Final = {
-    BESIDE: 749,
+    BESIDE: 753,
     "backends": 1908,
-    "calls": 1878,
+    "calls": 1933,
     "coherence": 1269,
-    "http": 188,
+    "http": 252,
     "keys": 1117,
     "reads": 764,
     "resilience": 257,
-    "settings": 371,
-    "stored": 894,
+    "settings": 372,
+    "stored": 896,
     "values": 1128,
 }
 """How many lines of code each room may have: it may shrink, and grows on purpose only."""

@@ -25,6 +25,7 @@ from .misplaced import is_endpoint
 from .reading import Hit, Reader
 from .running import as_coroutine_function
 from .types import CacheDecorator, Decorator
+from .wishes import Wish
 
 __all__ = [
     "CACHE_CONTROLS",
@@ -44,6 +45,7 @@ __all__ = [
     "Rendering",
     "Scope",
     "Standing",
+    "Wish",
     "as_coroutine_function",
     "attach",
     "check_background",

@@ -42,6 +42,7 @@ class Store(Protocol):
 
     key_prefix: str
     cache_control: str
+    client_control: bool
     compress_over: int
     max_entry_bytes: int
     fence: Fence

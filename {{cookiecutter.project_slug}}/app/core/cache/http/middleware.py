@@ -5,11 +5,14 @@
 For each response of an endpoint with `cache_response` to a GET or a HEAD it adds what clients and
 proxies need to cache it (see `control`), and answers conditional requests (see `conditional`). It
 stores responses as they were rendered, so that a hit renders nothing. HEAD is answered by the
-endpoint for GET. Other endpoints are left alone.
+endpoint for GET. Other endpoints are left alone. What a request says in `Cache-Control` counts only
+where that is allowed (see `client_control`).
 """
 
+import inspect
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -17,9 +20,10 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..calls import EXCHANGE, CachedCalls, Exchange, Rendering, Standing, routes_of
+from ..calls import EXCHANGE, CachedCalls, Exchange, Rendering, Standing, Wish, routes_of
 from ..coherence import Outcome
 from ..stored import RenderedResponse
+from .client_control import wish_of
 from .conditional import failed_condition, not_modified
 from .control import dressed, not_met, status_of, tagged
 from .early import Target, Targets
@@ -35,10 +39,28 @@ class CacheMiddleware:
 
     `name` is the name of this cache in `Cache-Status`, by default the prefix of the keys. With
     `show_keys` that header holds the key.
+
+    `client_control` is called with the scope of a GET or HEAD that has a `Cache-Control` or a
+    `Pragma`. If it returns `True`, the request has a say: its `no-cache`, `no-store`, `max-age` and
+    `only-if-cached` are heeded. Without it, that setting of the manager decides. It is off by
+    default, for anybody could have the function run at each request.
+
+    Raises `TypeError` for a `client_control` that is no plain function.
     """
 
-    def __init__(self, app: ASGIApp, name: str = "", *, show_keys: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        name: str = "",
+        *,
+        show_keys: bool = False,
+        client_control: Callable[[Scope], bool] | None = None,
+    ) -> None:
+        is_plain = callable(client_control) and not inspect.iscoroutinefunction(client_control)
+        if client_control is not None and not is_plain:
+            raise TypeError(f"{client_control=} must be a plain function of the scope, or None")
         self.app, self._name, self._show_keys = app, name, show_keys
+        self._client_control = client_control
         self._targets = Targets()
         self._within: str | None = None
         """What lies between this middleware and the router; `None` if that is not known yet."""
@@ -49,7 +71,8 @@ class CacheMiddleware:
             await self.app(scope, receive, send)
             return
         target = self._targets.find(scope)
-        if target is not None:
+        wish = None if target is None else self.wish(target.calls, scope)
+        if target is not None and wish is None:
             body = target.read_now()
             if body is None:
                 body = await target.read()
@@ -60,6 +83,8 @@ class CacheMiddleware:
                 await send({"type": "http.response.body", "body": body})
                 return
         answer = Answer(self, scope, send)
+        if target is not None:
+            answer.hear(wish)
         method = scope["method"]
         if method == "HEAD" and _is_for_get(scope):
             scope = {**scope, "method": "GET"}
@@ -71,6 +96,20 @@ class CacheMiddleware:
             raise
         if answer.outcome is Outcome.HIT and method in _SAFE:
             self._targets.learn(answer, scope, method)
+
+    def wish(self, calls: CachedCalls, scope: Scope) -> Wish | None:
+        """Return what a request wants of the cache; `None` if nothing, or if it has no say."""
+        admits = self._client_control
+        if admits is None and not calls.store.client_control:
+            return None
+        wish = wish_of(scope["headers"]) if scope["method"] in _SAFE else None
+        if wish is None or admits is None:
+            return wish
+        try:
+            return wish if admits(scope) is True else None
+        except Exception as error:
+            logger.warning("client_control failed, and a request has no say: %r", error)
+            return None
 
     def _start_of(self, target: Target) -> Message:
         """Return the start of the response for the entry that a target has read."""
@@ -133,10 +172,23 @@ class Answer(Exchange):
     """One request, and its response on the way out."""
 
     _start: Message | None = None
+    _is_heard = False
 
     def __init__(self, middleware: CacheMiddleware, scope: Scope, send: Send) -> None:
         self.rendering = middleware.rendering
         self._middleware, self._scope, self._send = middleware, scope, send
+
+    def begin(self, calls: CachedCalls, standing: Standing, scope: Scope, injected: object) -> bool:
+        """Note whose request it is, and what it wants; return whether that was not known."""
+        is_new = super().begin(calls, standing, scope, injected)
+        if is_new and not self._is_heard:
+            self.hear(self._middleware.wish(calls, self._scope))
+        return is_new
+
+    def hear(self, wish: Wish | None) -> None:
+        """Note what the request wants, which is found out once."""
+        self.wish, self._is_heard = wish, True
+        self.is_refused = wish is not None and not wish.oldest
 
     async def send(self, message: Message) -> None:
         """Send a message; the start of a cached endpoint's response waits for its body."""
