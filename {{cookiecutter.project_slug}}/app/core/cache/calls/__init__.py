@@ -22,7 +22,7 @@ from .handles import Handles
 from .invalidating import InvalidatingCalls
 from .methods import CachedMethod, attach, unwrapped
 from .misplaced import is_endpoint
-from .reading import Hit, Reader
+from .reading import Hit, Reader, Store
 from .running import as_coroutine_function
 from .types import CacheDecorator, Decorator
 from .wishes import Wish
@@ -45,6 +45,7 @@ __all__ = [
     "Rendering",
     "Scope",
     "Standing",
+    "Store",
     "Wish",
     "as_coroutine_function",
     "attach",

@@ -32,7 +32,7 @@ from ..values import KnownClasses, UnkeyableError, text
 from .asked import BY_HAND, Asked, handed_out
 from .checks import checked_statuses, may_have_request
 from .dependencies import UNSEEN, reaches
-from .exchange import EXCHANGE, Exchange
+from .exchange import EXCHANGE, Exchange, joined
 from .filling import OneCall
 from .places import SHARES_NOT, take_place
 from .reading import Reader, Store
@@ -227,6 +227,8 @@ class CachedCalls:
         try:
             key = self.keys.key(args, kwargs, asked.connection)
             tags = self.tags.keys(args, kwargs) if self._is_tagged else ()
+            if exchange is not None and exchange.more_tags:
+                tags = joined(tags, exchange.more_tags)
         except Exception as error:  # from a `__cache_key__`, `key=` or an attribute in a template
             self._tell(error, args, kwargs)
             return await self._uncached(args, kwargs, exchange, "key")
@@ -271,17 +273,18 @@ class CachedCalls:
 
         If the request wants something else, do that.
         """
+        exchange = asked.exchange
         if not self._has_begun:
             self._begin()
         try:
             key = self.keys.key(args, kwargs, asked.connection)
-            tags = self.tags.keys(args, kwargs)
+            tags = joined(self.tags.keys(args, kwargs), exchange.more_tags if exchange else ())
         except Exception as error:  # as in `call`
             self._tell(error, args, kwargs)
-            return await self._uncached(args, kwargs, asked.exchange, "key")
+            return await self._uncached(args, kwargs, exchange, "key")
         own = tags[:-1] if self.derives else tags
         call = OneCall(self, key, args, kwargs, own, asked)
-        wish = (asked.exchange and asked.exchange.wish) or NO_CACHE
+        wish = (exchange and exchange.wish) or NO_CACHE
         return call.finished(await granted(wish, self.store.fence, key, tags, call))
 
     async def _uncached(

@@ -6,6 +6,7 @@ leaves its fill there, which ends when the response is known.
 """
 
 from collections.abc import Callable, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.responses import Response
@@ -33,6 +34,12 @@ class Rendering(NamedTuple):
     status: int | None
 
 
+@lru_cache(maxsize=4096)  # the near cache knows tags by the object
+def joined(tags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys of all these tags."""
+    return (*more, *tags)
+
+
 class Exchange:
     """One request, and the answer of a cached endpoint to it.
 
@@ -56,6 +63,8 @@ class Exchange:
     """Whether there was an entry that was due to be computed again."""
     wish: Wish | None = None
     """What the request wants of the cache; `None` if nothing, or if it has no say in that."""
+    more_tags: tuple[str, ...] = ()
+    """The keys of tags that the entry gets because of the request."""
     is_refused = False
     """Whether the request would not have the entry that there was."""
     why = ""

@@ -28,6 +28,7 @@ from .conditional import failed_condition, not_modified
 from .control import dressed, not_met, status_of, tagged
 from .early import Target, Targets
 from .forms import calls_of, rendering_of
+from .unsafe import Managers, UnsafeRequest, is_unsafe, path_tags
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,13 @@ class CacheMiddleware:
     `only-if-cached` are heeded. Without it, that setting of the manager decides. It is off by
     default, for anybody could have the function run at each request.
 
+    With `invalidate_unsafe`, a request by POST, PUT, PATCH, DELETE or another method that is not safe
+    invalidates, in all processes, what cached endpoints have stored for its path, and for those in its
+    `Location` and `Content-Location`. That happens before the response leaves, if its status is 2xx
+    or 3xx. Commit in the endpoint: what is written later, after the response, comes too late. Each hit
+    then reads one nonce more. All processes should have the option: one without it invalidates
+    nothing, and its entries are misses here.
+
     Raises `TypeError` for a `client_control` that is no plain function.
     """
 
@@ -55,12 +63,14 @@ class CacheMiddleware:
         *,
         show_keys: bool = False,
         client_control: Callable[[Scope], bool] | None = None,
+        invalidate_unsafe: bool = False,
     ) -> None:
         is_plain = callable(client_control) and not inspect.iscoroutinefunction(client_control)
         if client_control is not None and not is_plain:
             raise TypeError(f"{client_control=} must be a plain function of the scope, or None")
         self.app, self._name, self._show_keys = app, name, show_keys
-        self._client_control = client_control
+        self._client_control, self.invalidates = client_control, invalidate_unsafe
+        self.managers = Managers()
         self._targets = Targets()
         self._within: str | None = None
         """What lies between this middleware and the router; `None` if that is not known yet."""
@@ -82,7 +92,10 @@ class CacheMiddleware:
                 await send(start)
                 await send({"type": "http.response.body", "body": body})
                 return
-        answer = Answer(self, scope, send)
+        unsafe = None
+        if self.invalidates and is_unsafe(scope["method"]):
+            unsafe = UnsafeRequest(scope, send, self.managers)
+        answer = Answer(self, scope, send if unsafe is None else unsafe.send)
         if target is not None:
             answer.hear(wish)
         method = scope["method"]
@@ -93,6 +106,8 @@ class CacheMiddleware:
             await self.app(scope, receive, answer.send)
         except BaseException as error:
             answer.abandon(error)
+            if unsafe is not None:
+                unsafe.abandon(error)
             raise
         if answer.outcome is Outcome.HIT and method in _SAFE:
             self._targets.learn(answer, scope, method)
@@ -177,10 +192,14 @@ class Answer(Exchange):
     def __init__(self, middleware: CacheMiddleware, scope: Scope, send: Send) -> None:
         self.rendering = middleware.rendering
         self._middleware, self._scope, self._send = middleware, scope, send
+        self._path = scope["path"]  # which a mounted application may change
 
     def begin(self, calls: CachedCalls, standing: Standing, scope: Scope, injected: object) -> bool:
         """Note whose request it is, and what it wants; return whether that was not known."""
         is_new = super().begin(calls, standing, scope, injected)
+        if is_new and self._middleware.invalidates and self._scope["method"] in _SAFE:
+            self._middleware.managers.note(calls.store)
+            self.more_tags = path_tags(calls.store.key_prefix, [self._path])
         if is_new and not self._is_heard:
             self.hear(self._middleware.wish(calls, self._scope))
         return is_new
