@@ -51,6 +51,7 @@ class CacheFactory:
             ttl_jitter=settings.cache_ttl_jitter,
             lock_timeout=settings.cache_lock_timeout,
             cache_control=settings.cache_control,
+            client_control=settings.cache_client_control,
         )
         _tell(manager)
         return manager

@@ -14,6 +14,7 @@ from .calls import (
     Factory,
     Reader,
     check_choice,
+    check_flags,
     check_times,
 )
 from .coherence import (
@@ -60,8 +61,9 @@ class CacheManager:
     stored. Entries of decorators are compressed if they have more than `compress_over` bytes; 0
     means never. TTLs of computed values are shortened at random by up to the share `ttl_jitter`
     (0.02 = 2 %), so that entries do not all expire at once. `cache_control` is the one of
-    `cache_response` where that says nothing. While another caller computes the same
-    entry, a call waits for at most `lock_timeout` seconds, then computes for itself.
+    `cache_response` where that says nothing. With `client_control`, `CacheMiddleware` heeds the
+    `Cache-Control` of requests. While another caller computes the same entry, a call waits for at
+    most `lock_timeout` seconds, then computes for itself.
 
     No method raises because the backend is unreachable, slow or returns an error. Reads then find
     nothing, other methods return `False` or 0. Wrong arguments raise `TypeError` or `ValueError`.
@@ -82,6 +84,7 @@ class CacheManager:
         ttl_jitter: float = DEFAULT_TTL_JITTER,
         lock_timeout: float = LOCK_TIMEOUT,
         cache_control: CacheControl = DEFAULT_CACHE_CONTROL,
+        client_control: bool = False,
         on_event: Listener | None = None,
     ) -> None:
         if not isinstance(backend, CacheBackend):
@@ -94,9 +97,10 @@ class CacheManager:
             raise ValueError(f"key_prefix={self.key_prefix!r} must be a string that is not empty")
         self.default_ttl, self.ttl_jitter = default_ttl, ttl_jitter
         check_choice("cache_control", cache_control, CACHE_CONTROLS)
+        check_flags(client_control=client_control)
         self.cache_control: str = cache_control
         self.max_entry_bytes, self.compress_over = max_entry_bytes, compress_over
-        self.on_event = on_event
+        self.on_event, self.client_control = on_event, client_control
         self.functions: OfFunctions[Identity] = OfFunctions()
         """The decorated functions, by the place that they have among the keys."""
         self.readers: OfFunctions[Reader] = OfFunctions()

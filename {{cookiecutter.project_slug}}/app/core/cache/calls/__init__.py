@@ -22,9 +22,10 @@ from .handles import Handles
 from .invalidating import InvalidatingCalls
 from .methods import CachedMethod, attach, unwrapped
 from .misplaced import is_endpoint
-from .reading import Hit, Reader
+from .reading import Hit, Reader, Store
 from .running import as_coroutine_function
 from .types import CacheDecorator, Decorator
+from .wishes import Wish
 
 __all__ = [
     "CACHE_CONTROLS",
@@ -44,6 +45,8 @@ __all__ = [
     "Rendering",
     "Scope",
     "Standing",
+    "Store",
+    "Wish",
     "as_coroutine_function",
     "attach",
     "check_background",

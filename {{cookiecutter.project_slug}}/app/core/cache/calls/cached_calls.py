@@ -32,12 +32,13 @@ from ..values import KnownClasses, UnkeyableError, text
 from .asked import BY_HAND, Asked, handed_out
 from .checks import checked_statuses, may_have_request
 from .dependencies import UNSEEN, reaches
-from .exchange import EXCHANGE, Exchange
+from .exchange import EXCHANGE, Exchange, joined
 from .filling import OneCall
 from .places import SHARES_NOT, take_place
 from .reading import Reader, Store
 from .routes import Routes
 from .warn import Warnings, why_no_key
+from .wishes import NO_CACHE, granted, not_cached
 
 
 class CachedCalls:
@@ -163,7 +164,12 @@ class CachedCalls:
                 return await self._uncached(args, kwargs, exchange, "dependency")
         if known.is_endpoint and not self._answers(connection.scope):
             return await self._uncached(args, kwargs, exchange, "method")
-        return await self.call(args, kwargs, Asked(connection, injected, known.headers, exchange))
+        asked = Asked(connection, injected, known.headers, exchange)
+        if exchange is None or exchange.wish is None:
+            return await self.call(args, kwargs, asked)
+        if not exchange.wish.stores:
+            return await self._uncached(args, kwargs, exchange, "request")
+        return await self.renew(args, kwargs, asked)
 
     def _is_for_all(self, asked: Asked, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether a call may have an entry, as far as that is known before its key."""
@@ -218,6 +224,8 @@ class CachedCalls:
         try:
             key = self.keys.key(args, kwargs, asked.connection)
             tags = self.tags.keys(args, kwargs) if self._is_tagged else ()
+            if exchange is not None and exchange.more_tags:
+                tags = joined(tags, exchange.more_tags)
         except Exception as error:  # from a `__cache_key__`, `key=` or an attribute in a template
             self._tell(error, args, kwargs)
             return await self._uncached(args, kwargs, exchange, "key")
@@ -255,18 +263,26 @@ class CachedCalls:
             return False
         return not self._answers(connection.scope)
 
-    async def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the function and store what it returns, whatever the key holds."""
+    async def renew(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], asked: Asked = BY_HAND
+    ) -> Any:
+        """Run the function and store what it returns, whatever the key holds.
+
+        If the request wants something else, do that.
+        """
+        exchange = asked.exchange
         if not self._has_begun:
             self._begin()
         try:
-            key, tags = self.keys.key(args, kwargs), self.tags.keys(args, kwargs)
+            key = self.keys.key(args, kwargs, asked.connection)
+            tags = joined(self.tags.keys(args, kwargs), exchange.more_tags if exchange else ())
         except Exception as error:  # as in `call`
             self._tell(error, args, kwargs)
-            return await self._uncached(args, kwargs)
+            return await self._uncached(args, kwargs, exchange, "key")
         own = tags[:-1] if self.derives else tags
-        call = OneCall(self, key, args, kwargs, own, BY_HAND)
-        return call.finished(await self.store.fence.renew_now(key, tags, call))
+        call = OneCall(self, key, args, kwargs, own, asked)
+        wish = (exchange and exchange.wish) or NO_CACHE
+        return call.finished(await granted(wish, self.store.fence, key, tags, call))
 
     async def _uncached(
         self,
@@ -276,6 +292,8 @@ class CachedCalls:
         why: str = "",
     ) -> Any:
         if exchange is not None:
+            if exchange.wish is not None and exchange.wish.only_if_cached:
+                raise not_cached()
             exchange.outcome = Outcome.BYPASS
             exchange.refused(why)
         return await self.run(*args, **kwargs)

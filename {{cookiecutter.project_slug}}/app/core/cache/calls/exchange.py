@@ -6,15 +6,17 @@ leaves its fill there, which ends when the response is known.
 """
 
 from collections.abc import Callable, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.responses import Response
 
-from ..coherence import Fill, Outcome, is_failure
+from ..coherence import Cached, Fill, Outcome, is_failure
 from ..reads import Watching
 from ..stored import RenderedResponse, sent
 from .dependencies import Standing
 from .side_effects import SideEffects
+from .wishes import Wish
 
 if TYPE_CHECKING:
     from .cached_calls import CachedCalls
@@ -30,6 +32,12 @@ class Rendering(NamedTuple):
 
     form: str
     status: int | None
+
+
+@lru_cache(maxsize=4096)  # the near cache knows tags by the object
+def joined(tags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys of all these tags."""
+    return (*more, *tags)
 
 
 class Exchange:
@@ -53,6 +61,12 @@ class Exchange:
     """Whether the near cache had the entry."""
     was_due = False
     """Whether there was an entry that was due to be computed again."""
+    wish: Wish | None = None
+    """What the request wants of the cache; `None` if nothing, or if it has no say in that."""
+    more_tags: tuple[str, ...] = ()
+    """The keys of tags that the entry gets because of the request."""
+    is_refused = False
+    """Whether the request would not have the entry that there was."""
     why = ""
     """One word that says why the result was not stored."""
     form: str | None = None
@@ -83,6 +97,14 @@ class Exchange:
             if found is not None:
                 self.form, self._status = found
         return True
+
+    def seen(self, found: Cached) -> Cached | None:
+        """Note an entry; return it, or `None` if the request will not have it."""
+        if self.wish is not None and self.wish.refuses(found.value[0], again=self.is_refused):
+            self.is_refused = True
+            return None
+        self.was_due = self.was_due or found.due
+        return found
 
     def response(self, stored: RenderedResponse) -> Response:
         """Return the response to send for a stored one."""

@@ -58,8 +58,8 @@ class OneCall:
         """Return what a record holds, or `None` if it is of no use."""
         calls, key = self._calls, self._key
         found = calls.reader.read(key, data, self._tags, nonces, calls.freshness, form=self._form)
-        if found is not None and found.due and self._exchange is not None:
-            self._exchange.was_due = True
+        if found is not None and self._exchange is not None:
+            found = self._exchange.seen(found)
         owner = owner_of(key, data) if found is None else b""
         if owner and owner != calls.owner_digest and owner in calls.store.readers:
             calls.warnings.once("hits never", self._why_taken_away(owner))

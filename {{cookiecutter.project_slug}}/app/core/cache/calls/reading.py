@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from ..base import NearCache, NearEntry, Nonces
-from ..coherence import Cached, Fence, Freshness, Look
+from ..coherence import Cached, Fence, Freshness, Invalidations, Look
 from ..keys import Identity, OfFunctions, checked_tag_keys
 from ..stored import (
     Changes,
@@ -47,9 +47,11 @@ class Store(Protocol):
 
     key_prefix: str
     cache_control: str
+    client_control: bool
     compress_over: int
     max_entry_bytes: int
     fence: Fence
+    invalidations: Invalidations
     functions: OfFunctions[Identity]
     readers: OfFunctions["Reader"]
 

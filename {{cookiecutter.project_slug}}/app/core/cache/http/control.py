@@ -16,6 +16,8 @@ _ENTRY = (Outcome.HIT, Outcome.STALE, Outcome.SHARED, Outcome.STORED)
 """Outcomes for which an entry is in the cache. A result that was overtaken may be old already."""
 _OWN = (b"cache-control", b"expires", b"pragma")
 """Headers by which an endpoint says for itself how long its response is fresh."""
+_FORWARDED = ("method", "request")
+"""Words of RFC 9211 for why a request went past the cache."""
 _OWN_LIFETIME = re.compile(rb"(max-age|s-maxage)[ \t]*=", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
 
@@ -112,17 +114,21 @@ def status_of(exchange: Exchange, name: str, now: int, *, with_key: bool = False
         if rendered is not None and rendered.made:
             parts.append(f"ttl={(rendered.until - now) // 1000}")
         detail = "near" if exchange.is_near else ""
+    elif outcome is None and exchange.wish is not None and exchange.wish.only_if_cached:
+        detail = "only-if-cached"  # nothing was forwarded
     else:
         forwarded = "stale" if exchange.was_due else "miss"
         if outcome is Outcome.BYPASS:
-            forwarded = exchange.why if exchange.why == "method" else "bypass"
+            forwarded = exchange.why if exchange.why in _FORWARDED else "bypass"
+        elif exchange.is_refused:
+            forwarded = "request"
         parts.append(f"fwd={forwarded}")
         if outcome in (Outcome.SHARED, Outcome.STORED):
             parts.append("collapsed" if outcome is Outcome.SHARED else "stored")
         detail = "" if outcome in _ENTRY else exchange.why or ("" if outcome else "raised")
     if with_key and exchange.key:
         parts.append(f"key={_quoted(exchange.key)}")
-    return "; ".join([*parts, f"detail={detail}"] if detail and detail != "method" else parts)
+    return "; ".join([*parts, f"detail={detail}"] if detail and detail not in _FORWARDED else parts)
 
 
 def _quoted(text: str) -> str:

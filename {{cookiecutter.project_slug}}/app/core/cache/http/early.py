@@ -67,6 +67,11 @@ class Target:
         self._nonces: Nonces = ()
 
     @property
+    def calls(self) -> CachedCalls:
+        """The calls of the endpoint."""
+        return self._calls
+
+    @property
     def is_right(self) -> bool:
         """Whether the routes of the function still render in the same way."""
         return self._calls.form == self.form

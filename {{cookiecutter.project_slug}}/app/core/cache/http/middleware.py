@@ -5,12 +5,15 @@
 For each response of an endpoint with `cache_response` to a GET or a HEAD it adds what clients and
 proxies need to cache it (see `control`), and answers conditional requests (see `conditional`). It
 stores responses as they were rendered, so that a hit renders nothing. HEAD is answered by the
-endpoint for GET. Other endpoints are left alone.
+endpoint for GET. Other endpoints are left alone. What a request says in `Cache-Control` counts only
+where that is allowed (see `client_control`).
 """
 
+import inspect
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi.routing import APIRoute, APIRouter
@@ -18,14 +21,16 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..calls import EXCHANGE, CachedCalls, Exchange, Rendering, Standing, routes_of
+from ..calls import EXCHANGE, CachedCalls, Exchange, Rendering, Standing, Wish, routes_of
 from ..coherence import Outcome
 from ..stored import RenderedResponse
+from .client_control import wish_of
 from .conditional import failed_condition, not_modified
 from .control import dressed, not_met, status_of
 from .early import Target, Targets
 from .forms import calls_of, rendering_of
 from .routed import before_routing
+from .unsafe import Managers, UnsafeRequest, is_unsafe, path_tags
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +45,37 @@ class CacheMiddleware:
 
     `name` is the name of this cache in `Cache-Status`, by default the prefix of the keys. With
     `show_keys` that header holds the key.
+
+    `client_control` is called with the scope of a GET or HEAD that has a `Cache-Control` or a
+    `Pragma`. If it returns `True`, the request has a say: its `no-cache`, `no-store`, `max-age` and
+    `only-if-cached` are heeded. Without it, that setting of the manager decides. It is off by
+    default, for anybody could have the function run at each request.
+
+    With `invalidate_unsafe`, a request by POST, PUT, PATCH, DELETE or another method that is not safe
+    invalidates, in all processes, what cached endpoints have stored for its path, and for those in its
+    `Location` and `Content-Location`. That happens before the response leaves, if its status is 2xx
+    or 3xx. Commit in the endpoint: what is written later, after the response, comes too late. Each hit
+    then reads one nonce more. All processes should have the option: one without it invalidates
+    nothing, and its entries are misses here.
+
+    Raises `TypeError` for a `client_control` that is no plain function.
     """
 
-    def __init__(self, app: ASGIApp, name: str = "", *, show_keys: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        name: str = "",
+        *,
+        show_keys: bool = False,
+        client_control: Callable[[Scope], bool] | None = None,
+        invalidate_unsafe: bool = False,
+    ) -> None:
+        is_plain = callable(client_control) and not inspect.iscoroutinefunction(client_control)
+        if client_control is not None and not is_plain:
+            raise TypeError(f"{client_control=} must be a plain function of the scope, or None")
         self.app, self._name, self._show_keys = app, name, show_keys
+        self._client_control, self.invalidates = client_control, invalidate_unsafe
+        self.managers = Managers()
         self._targets = Targets()
         self._home: Any = None
         """The application that this is the middleware of; known with its first request."""
@@ -60,7 +92,8 @@ class CacheMiddleware:
         if self._home is None:
             self._home = scope.get("app")
         target = self._targets.find(scope)
-        if target is not None:
+        wish = None if target is None else self.wish(target.calls, scope)
+        if target is not None and wish is None:
             body = target.read_now()
             if body is None:
                 body = await target.read()
@@ -70,7 +103,12 @@ class CacheMiddleware:
                 await send(start)
                 await send({"type": _BODY, "body": body})
                 return
-        answer = Answer(self, scope, send)
+        unsafe = None
+        if self.invalidates and is_unsafe(scope["method"]):
+            unsafe = UnsafeRequest(scope, send, self.managers)
+        answer = Answer(self, scope, send if unsafe is None else unsafe.send)
+        if target is not None:
+            answer.hear(wish)
         method = scope["method"]
         if method == "HEAD" and _is_for_get(scope):
             answer.is_for_get = True
@@ -80,9 +118,25 @@ class CacheMiddleware:
             await self.app(scope, receive, answer.send)
         except BaseException as error:
             answer.abandon(error)
+            if unsafe is not None:
+                unsafe.abandon(error)
             raise
         if answer.outcome is Outcome.HIT and method in _SAFE and self._is_innermost(scope):
             self._targets.learn(answer, scope, method)
+
+    def wish(self, calls: CachedCalls, scope: Scope) -> Wish | None:
+        """Return what a request wants of the cache; `None` if nothing, or if it has no say."""
+        admits = self._client_control
+        if admits is None and not calls.store.client_control:
+            return None
+        wish = wish_of(scope["headers"]) if scope["method"] in _SAFE else None
+        if wish is None or admits is None:
+            return wish
+        try:
+            return wish if admits(scope) is True else None
+        except Exception as error:
+            logger.warning("client_control failed, and a request has no say: %r", error)
+            return None
 
     def _start_of(self, target: Target) -> Message:
         """Return the start of the response for the entry that a target has read."""
@@ -151,10 +205,27 @@ class Answer(Exchange):
     _start: Message | None = None
     _is_over = False
     """Whether a 304 or a 412 has taken the place of a stream, which goes on."""
+    _is_heard = False
 
     def __init__(self, middleware: CacheMiddleware, scope: Scope, send: Send) -> None:
         self.rendering, self._around = middleware.rendering, sys.exception()
         self._middleware, self._scope, self._send = middleware, scope, send
+        self._path = scope["path"]  # which a mounted application may change
+
+    def begin(self, calls: CachedCalls, standing: Standing, scope: Scope, injected: object) -> bool:
+        """Note whose request it is, and what it wants; return whether that was not known."""
+        is_new = super().begin(calls, standing, scope, injected)
+        if is_new and self._middleware.invalidates and self._scope["method"] in _SAFE:
+            self._middleware.managers.note(calls.store)
+            self.more_tags = path_tags(calls.store.key_prefix, [self._path])
+        if is_new and not self._is_heard:
+            self.hear(self._middleware.wish(calls, self._scope))
+        return is_new
+
+    def hear(self, wish: Wish | None) -> None:
+        """Note what the request wants, which is found out once."""
+        self.wish, self._is_heard = wish, True
+        self.is_refused = wish is not None and not wish.oldest
 
     async def send(self, message: Message) -> None:
         """Send a message; the start of a cached endpoint's response waits for its body."""

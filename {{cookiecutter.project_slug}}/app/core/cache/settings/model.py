@@ -135,6 +135,7 @@ class CacheSettings(BaseModel):
     cache_control: CacheControl = Field(
         default=DEFAULT_CACHE_CONTROL, description=", ".join(CACHE_CONTROLS)
     )
+    cache_client_control: bool = Field(default=False, description="true or false")
 
     _unix_socket: str | None = PrivateAttr(None)
 

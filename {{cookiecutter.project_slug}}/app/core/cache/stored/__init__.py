@@ -23,7 +23,7 @@ from .record import (
 )
 from .sent import RenderedResponse, entity_tag
 from .shown import Shown
-from .stated import Stated, http_date, stated
+from .stated import Stated, directives_of, http_date, seconds_of, stated
 
 __all__ = [
     "FOR_ONE",
@@ -37,6 +37,7 @@ __all__ = [
     "Stated",
     "by_name",
     "codec",
+    "directives_of",
     "entity_tag",
     "http_date",
     "is_name",
@@ -50,6 +51,7 @@ __all__ = [
     "raised",
     "responses",
     "rest_of",
+    "seconds_of",
     "sent",
     "snapshot",
     "start_of_record",

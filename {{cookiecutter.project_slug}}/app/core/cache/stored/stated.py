@@ -47,7 +47,7 @@ def stated(response: Response) -> Stated:
     counts. A value that is not a number of seconds counts as 0.
     """
     lines = headers.by_name(response.raw_headers)
-    directives = _directives(lines.get("cache-control", []))
+    directives = directives_of(lines.get("cache-control", []))
     if directives is None:
         return Stated(0.0, may_be_stale=False)
     may_be_stale = _may_be_stale(directives)
@@ -64,7 +64,7 @@ def why_not_shared(response: Response, varied: Collection[str] = ()) -> str | No
     """
     lines = headers.by_name(response.raw_headers)
     for line in lines.get("cache-control", []):
-        directives = _directives([line])
+        directives = directives_of([line])
         if directives is None or not directives.keys().isdisjoint(_FORBIDDING):
             return f"its Cache-Control is {line!r}"
     if any("no-cache" in line.lower() for line in lines.get("pragma", [])):
@@ -95,8 +95,8 @@ def _varying(lines: ByName) -> set[str]:
     return {name.strip() for name in names} - {""}
 
 
-def _directives(lines: list[str]) -> Directives | None:
-    """Parse lines of `Cache-Control`; `None` if they cannot be parsed."""
+def directives_of(lines: list[str]) -> Directives | None:
+    """Parse lines of `Cache-Control`; `None` if they cannot be parsed. Never raises."""
     found: Directives = {}
     directive = re.compile(_DIRECTIVE)  # which `re` keeps; at import it would cost everybody
     for line in lines:
@@ -122,7 +122,7 @@ def _may_be_stale(directives: Directives) -> bool:
 def _lifetime(directives: Directives, lines: ByName) -> float | None:
     for name in ("s-maxage", "max-age"):
         if name in directives:
-            return min(_seconds(value) for value in directives[name])
+            return min(seconds_of(value) for value in directives[name])
     expires = lines.get("expires")
     if not expires:
         return None
@@ -133,11 +133,12 @@ def _lifetime(directives: Directives, lines: ByName) -> float | None:
 def _age(lines: ByName) -> float:
     """Return the age in seconds; another server may have made the response earlier."""
     made = http_date(lines.get("date", [""])[0])
-    told = [_seconds(each.strip(), inf) for each in lines.get("age", [])]
+    told = [seconds_of(each.strip(), inf) for each in lines.get("age", [])]
     return max([0.0, time.time() - made if made else 0.0, *told])
 
 
-def _seconds(text: str | None, otherwise: float = 0.0) -> float:
+def seconds_of(text: str | None, otherwise: float = 0.0) -> float:
+    """Return the number of seconds that a directive has, or `otherwise` if it has none."""
     digits = text or ""
     if len(digits) > 1 and digits[0] == digits[-1] == '"':
         digits = digits[1:-1]
