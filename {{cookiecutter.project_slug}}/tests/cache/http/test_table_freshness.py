@@ -134,8 +134,8 @@ CONTROL = [
     case("what is not stored", reads, early=False, has=says("private, no-cache")),
     case("what is never stored", value, cached={"expire": 0}, has=says("private, no-cache")),
     case("what sets a cookie", responds({"Set-Cookie": "a=b"}), has=says("private, no-cache")),
-    case("what is raised", missing, status=404, has=says(None), body=b'{"detail":"Not Found"}'),
-    case("what is not found", responds(status=404), status=404, has=says(None), body=b'{"n":1}'),
+    case("what is raised", missing, status=404, has=says("private, no-cache"), body=b'{"detail":"Not Found"}'),
+    case("what is not found", responds(status=404), status=404, has=says("private, no-cache"), body=b'{"n":1}'),
     case("what is not found, and stored", responds(status=404), status=404, has=says("max-age=60", etag=None), body=b'{"n":1}', cached={"cache_status": (404,)}),
     case("what fails", responds(status=503), status=503, has=says(None), body=b'{"n":1}'),
 ]  # fmt: skip
@@ -163,7 +163,7 @@ IDENTITY = [
     case("a private one, nothing", authorization, cached={"cache_control": "none"}, has=says(None)),
     case("a private one, immutable", authorization, cached={"cache_control": "immutable"}, has=says("private, max-age=60, immutable")),
     case("a private one, stale", authorization, cached={"stale": 30}, has=says(f"private, {STALE}")),
-    case("a private one for everybody", authorization, cached={"shared": True}, has=says("max-age=60")),
+    case("a shared one behind a gate", authorization, cached={"shared": True}, has=says("private, max-age=60")),
 ]  # fmt: skip
 
 
