@@ -45,7 +45,7 @@ OPTIONAL: Final = (
     ("backends/topologies/cluster.py",),
     (
         *("http/middleware.py", "http/early.py", "http/routed.py", "http/control.py"),
-        *("http/conditional.py", "http/client_control.py", "http/unsafe.py"),
+        *("http/answer.py", "http/conditional.py", "http/client_control.py", "http/unsafe.py"),
     ),
     ("http/route.py",),
     ("http/status.py",),

@@ -8,13 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
+from .defaults import DEFAULT_KEY_PREFIX
 from .keys import KeyPattern
 from .stored import codec
-
-DEFAULT_KEY_PREFIX = "app"
-DEFAULT_OPERATION_TIMEOUT = 0.25
-DEFAULT_NEAR_BYTES = 64 * 1024 * 1024
-
 
 POLL_SECONDS = 0.09
 """Seconds between two reads while another process computes, if nothing is pushed."""

@@ -12,8 +12,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from .calls import (
-    CACHE_CONTROLS,
-    CacheControl,
     CachedCalls,
     CacheDecorator,
     CachedMethod,
@@ -33,6 +31,7 @@ from .calls import (
     unwrapped,
 )
 from .coherence import without_own_frames
+from .defaults import CACHE_CONTROLS, CacheControl
 from .keys import KeyFunction, Tag, Varying, check_key_prefix, expect_keys
 from .reads import CONNECTION, SignatureForFastAPI, taken
 

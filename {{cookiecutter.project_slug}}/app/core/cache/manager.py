@@ -7,18 +7,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from .base import CacheBackend
-from .calls import (
-    CACHE_CONTROLS,
-    CacheControl,
-    Entries,
-    Factory,
-    Reader,
-    check_choice,
-    check_flags,
-    check_times,
-)
+from .calls import Entries, Factory, Reader, check_setup, check_times
 from .coherence import (
-    LOCK_TIMEOUT,
     Fence,
     Freshness,
     InvalidationEvent,
@@ -27,6 +17,14 @@ from .coherence import (
     freshness_of,
 )
 from .decorators import cache_response, invalidate_cache
+from .defaults import (
+    DEFAULT_CACHE_CONTROL,
+    DEFAULT_LOCK_TIMEOUT,
+    DEFAULT_MAX_ENTRY_BYTES,
+    DEFAULT_TTL,
+    DEFAULT_TTL_JITTER,
+    CacheControl,
+)
 from .errors import UnavailableError
 from .keys import (
     Identity,
@@ -44,11 +42,6 @@ from .stored import Shown
 __all__ = ["CacheManager", "cache_response", "invalidate_cache"]
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_TTL = 300
-DEFAULT_MAX_ENTRY_BYTES = 8 * 1024 * 1024
-DEFAULT_TTL_JITTER = 0.02
-DEFAULT_CACHE_CONTROL: CacheControl = "max-age"
 
 T = TypeVar("T")
 
@@ -82,22 +75,17 @@ class CacheManager:
         max_entry_bytes: int = DEFAULT_MAX_ENTRY_BYTES,
         compress_over: int = 0,
         ttl_jitter: float = DEFAULT_TTL_JITTER,
-        lock_timeout: float = LOCK_TIMEOUT,
+        lock_timeout: float = DEFAULT_LOCK_TIMEOUT,
         cache_control: CacheControl = DEFAULT_CACHE_CONTROL,
         client_control: bool = False,
         on_event: Listener | None = None,
     ) -> None:
         if not isinstance(backend, CacheBackend):
             raise TypeError(f"backend={backend!r} is no CacheBackend; subclass it")
-        if isinstance(default_ttl, bool) or not isinstance(default_ttl, int) or default_ttl < 1:
-            raise ValueError(f"default_ttl={default_ttl!r} must be whole seconds, 1 or more")
         self.backend = backend
         self.key_prefix = backend.key_prefix if key_prefix is None else key_prefix
-        if not isinstance(self.key_prefix, str) or not self.key_prefix:
-            raise ValueError(f"key_prefix={self.key_prefix!r} must be a string that is not empty")
+        check_setup(self.key_prefix, default_ttl, cache_control, client_control=client_control)
         self.default_ttl, self.ttl_jitter = default_ttl, ttl_jitter
-        check_choice("cache_control", cache_control, CACHE_CONTROLS)
-        check_flags(client_control=client_control)
         self.cache_control: str = cache_control
         self.max_entry_bytes, self.compress_over = max_entry_bytes, compress_over
         self.on_event, self.client_control = on_event, client_control
@@ -164,10 +152,8 @@ class CacheManager:
         runs, its result is not stored. `tags`, `stale` and `early_refresh` are as in
         `cache_response`. A plain factory runs in a thread. Its exceptions reach the caller.
         """
-        full, tag_keys = (
-            whole_key(self.key_prefix, key),
-            () if tags == () else tag_keys_of(self.key_prefix, tags),
-        )
+        full = whole_key(self.key_prefix, key)
+        tag_keys = () if tags == () else tag_keys_of(self.key_prefix, tags)
         freshness = self.freshness(expire, stale, early_refresh)
         return await self._entries.get_or_set(full, factory, freshness, tag_keys)
 
@@ -289,10 +275,8 @@ class CacheManager:
         early_refresh: float = 0.0,
     ) -> Freshness:
         """Return how entries age; raises `TypeError` or `ValueError` for invalid arguments."""
-        if early_refresh < 0:
-            raise ValueError(f"early_refresh={early_refresh!r} must be 0 or more")
-        if stale is not None:
-            check_times(expire, stale, 0.0)
+        if stale is not None or early_refresh:
+            check_times(expire, stale, early_refresh)
         expire = self.default_ttl if expire is None else expire
         return freshness_of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
 

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from ..base import DEFAULT_KEY_PREFIX, BytesBackend, Nonces
+from ..base import BytesBackend, Nonces
+from ..defaults import DEFAULT_KEY_PREFIX
 from ..expiry import milliseconds
 from ..keys import KeyPattern
 from ..workers import warn_of_several_processes

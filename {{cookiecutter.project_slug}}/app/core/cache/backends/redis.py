@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import SecretStr
 
-from ..base import DEFAULT_KEY_PREFIX, DEFAULT_NEAR_BYTES, DEFAULT_OPERATION_TIMEOUT
+from ..defaults import DEFAULT_KEY_PREFIX, DEFAULT_NEAR_BYTES, DEFAULT_OPERATION_TIMEOUT
 from ..errors import UnavailableError
 from ..keys import KeyPattern
 from ..optional import insist_on_file

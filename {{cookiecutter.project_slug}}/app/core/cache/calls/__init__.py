@@ -5,13 +5,12 @@ Nothing here talks to a server by itself.
 
 from .cached_calls import CachedCalls
 from .checks import (
-    CACHE_CONTROLS,
-    CacheControl,
     check_background,
     check_choice,
     check_flags,
     check_key,
     check_manager,
+    check_setup,
     check_several,
     check_times,
 )
@@ -28,9 +27,7 @@ from .types import CacheDecorator, Decorator
 from .wishes import Wish
 
 __all__ = [
-    "CACHE_CONTROLS",
     "EXCHANGE",
-    "CacheControl",
     "CacheDecorator",
     "CachedCalls",
     "CachedMethod",
@@ -54,6 +51,7 @@ __all__ = [
     "check_flags",
     "check_key",
     "check_manager",
+    "check_setup",
     "check_several",
     "check_times",
     "is_endpoint",

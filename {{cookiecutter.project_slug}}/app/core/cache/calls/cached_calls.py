@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from ..coherence import Freshness, Look, Outcome
+from ..coherence import Freshness, Outcome
 from ..keys import (
     Identity,
     KeyBuilder,
@@ -67,7 +67,6 @@ class CachedCalls:
         self.freshness, self.in_background = freshness, in_background
         self.cache_control = cache_control or store.cache_control
         self.decorated: Callable[..., Any] | None = None
-        """The decorated function."""
         self.unseen: list[Any] = []
         """Decorators above it that hide which request a call belongs to: see `hidden`."""
         self.forms: set[str | None] = set()
@@ -113,7 +112,6 @@ class CachedCalls:
             func, self.parameters, start=start, identity=self.identity.who, vary=self.vary, own=own
         )
         self.may_hold_a_request = self.keys.has_own and may_have_request(self.parameters)
-        """Whether a `key=` may hold any part of the request."""
         self.family = KeyPattern((self.keys.start, ""))
         """The pattern of all keys of this function."""
 
@@ -240,7 +238,7 @@ class CachedCalls:
             hit = self.reader.hit(key, look, own, self.freshness, form)
         if hit is None:
             call = OneCall(self, key, args, kwargs, own, asked)
-            return await self._missed(key, tags, call, look)
+            return call.finished(await fence.run(key, tags, call, seen=look))
         if exchange is not None:
             exchange.outcome, exchange.is_near = Outcome.HIT, look is None
             exchange.key, exchange.tags = key, own
@@ -249,12 +247,6 @@ class CachedCalls:
         if exchange is None and hit[1] is None:
             return hit[0]
         return handed_out(hit, args, kwargs, asked)
-
-    async def _missed(
-        self, key: str, tags: tuple[str, ...], call: OneCall, look: Look | None
-    ) -> Any:
-        result = await self.store.fence.run(key, tags, call, seen=look)
-        return call.finished(result)
 
     def _is_write(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether Starlette calls this function, its endpoint, for a method without entries."""
@@ -306,12 +298,3 @@ class CachedCalls:
             if not isinstance(error, UnkeyableError):
                 return
         self.warnings.once("runs uncached", why_no_key(error))
-
-    def key_or_raise(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        """Return the key of a call; raise `TypeError` if it has none, or does not fit."""
-        try:
-            return self.keys.key(args, kwargs)
-        except TypeError:
-            raise
-        except Exception as error:
-            raise UnkeyableError(why_no_key(error)) from error

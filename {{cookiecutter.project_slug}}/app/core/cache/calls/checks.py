@@ -4,10 +4,11 @@ import inspect
 import math
 from collections.abc import Callable, Collection
 from datetime import timedelta
-from typing import Any, Final, Literal, get_args
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
+from ..defaults import CACHE_CONTROLS
 from ..keys import Parameters
 from ..values import from_dependencies, hints_of, injected, signature_of
 
@@ -68,9 +69,16 @@ def check_flags(**given: Any) -> None:
             raise TypeError(f"{name}={value!r} must be True or False")
 
 
-CacheControl = Literal["max-age", "no-cache", "immutable", "none"]
-"""What the responses of cached endpoints say to clients and proxies: see `cache_response`."""
-CACHE_CONTROLS: Final[tuple[CacheControl, ...]] = get_args(CacheControl)
+def check_setup(
+    key_prefix: Any, default_ttl: Any, cache_control: Any, *, client_control: Any
+) -> None:
+    """Raise `TypeError` or `ValueError` for arguments of a manager that cannot be right."""
+    if isinstance(default_ttl, bool) or not isinstance(default_ttl, int) or default_ttl < 1:
+        raise ValueError(f"default_ttl={default_ttl!r} must be whole seconds, 1 or more")
+    if not isinstance(key_prefix, str) or not key_prefix:
+        raise ValueError(f"key_prefix={key_prefix!r} must be a string that is not empty")
+    check_choice("cache_control", cache_control, CACHE_CONTROLS)
+    check_flags(client_control=client_control)
 
 
 def check_choice(name: str, given: object, choices: Collection[object]) -> None:

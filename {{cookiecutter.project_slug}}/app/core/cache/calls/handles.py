@@ -15,7 +15,9 @@ from fastapi.params import Depends
 from pydantic.fields import FieldInfo
 
 from ..keys import KeyPattern
+from ..values import UnkeyableError
 from .cached_calls import CachedCalls
+from .warn import why_no_key
 
 if TYPE_CHECKING:
     from ..manager import CacheManager
@@ -111,13 +113,22 @@ class Handles:
             return error
         return None
 
+    def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Return the key of a call; raise `TypeError` if it has none, or does not fit."""
+        try:
+            return self._calls.keys.key(args, kwargs)
+        except TypeError:
+            raise
+        except Exception as error:
+            raise UnkeyableError(why_no_key(error)) from error
+
     def _key(self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if self._is_plain:
             with suppress(TypeError):  # it is raised below, with more words
-                return self._calls.key_or_raise((*self._bound, *args), kwargs)
+                return self._key_of((*self._bound, *args), kwargs)
         call = self._call(what, args, kwargs)
         try:
-            return self._calls.key_or_raise(call.args, call.kwargs)
+            return self._key_of(call.args, call.kwargs)
         except TypeError as error:
             raise TypeError(f"{self._name}.{what}(): {error}") from error
 

@@ -35,11 +35,7 @@ _PLAIN = {SENT: 3, RESPONSE: 5}
 """How many parts the JSON of a rendered response has, if it says no more than has to be."""
 
 Hit = tuple[Any, Changes | None]
-"""A value, and the function's changes to the response that FastAPI passed to it.
-
-If the value is an exception (`Raised`), there always are changes, be they empty: then it goes
-through `handed_out`, which raises it.
-"""
+"""A value, and changes of the response that FastAPI passed: not `None` with an exception (`Raised`)."""
 
 
 class Store(Protocol):

@@ -5,7 +5,7 @@ Nothing here knows of functions, requests or responses.
 
 from .call import Cached, Computed
 from .exceptions import TELLING, without_own_frames
-from .fence import LOCK_TIMEOUT, Fence
+from .fence import Fence
 from .fills import Fill, Result
 from .freshness import Freshness, freshness_of, is_failure, is_of_the_server
 from .invalidation import Invalidations
@@ -14,7 +14,6 @@ from .outcome import Outcome
 from .pending import InvalidationEvent, Listener
 
 __all__ = [
-    "LOCK_TIMEOUT",
     "TELLING",
     "Cached",
     "Computed",

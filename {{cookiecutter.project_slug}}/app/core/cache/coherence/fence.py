@@ -78,6 +78,7 @@ from collections.abc import Awaitable, Collection
 from typing import TypeVar
 
 from ..base import CacheBackend, Nonces
+from ..defaults import DEFAULT_LOCK_TIMEOUT
 from ..loops import running_loop
 from ..resilience import Outage
 from . import leases
@@ -93,9 +94,6 @@ from .single_flight import FillResult, InFlight, SingleFlight
 
 T = TypeVar("T")
 
-LOCK_TIMEOUT = 5.0
-"""How long a call waits for others, in seconds, before it computes for itself."""
-
 
 class Fence:
     """Reads and computes entries of one backend by the protocol above.
@@ -109,7 +107,7 @@ class Fence:
         outage: Outage,
         pending: PendingInvalidations,
         *,
-        lock_timeout: float = LOCK_TIMEOUT,
+        lock_timeout: float = DEFAULT_LOCK_TIMEOUT,
     ) -> None:
         if isinstance(lock_timeout, bool) or not 0 < lock_timeout < math.inf:
             raise ValueError(f"{lock_timeout=} must be a number of seconds, more than 0")

@@ -22,7 +22,7 @@ _OWN_LIFETIME = re.compile(rb"(max-age|s-maxage)[ \t]*=", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
 
 
-def dressed(
+def with_control(
     exchange: Exchange,
     status: int,
     given: Iterable[tuple[bytes, bytes]],

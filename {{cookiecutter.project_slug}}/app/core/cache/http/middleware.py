@@ -11,7 +11,6 @@ where that is allowed (see `client_control`).
 
 import inspect
 import logging
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,23 +20,16 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..calls import EXCHANGE, CachedCalls, Exchange, Rendering, Standing, Wish, routes_of
+from ..calls import EXCHANGE, CachedCalls, Rendering, Standing, Wish, routes_of
 from ..coherence import Outcome
-from ..stored import RenderedResponse
+from .answer import BODY, SAFE, Answer, Teller, judged
 from .client_control import wish_of
-from .conditional import failed_condition, not_modified
-from .control import dressed, not_met, status_of
 from .early import Target, Targets
 from .forms import calls_of, rendering_of
 from .routed import before_routing
-from .unsafe import Managers, UnsafeRequest, is_unsafe, path_tags
+from .unsafe import Managers, UnsafeRequest, is_unsafe
 
 logger = logging.getLogger(__name__)
-
-_SAFE = ("GET", "HEAD")
-_BODY = "http.response.body"
-_BODIES = (_BODY, "http.response.pathsend", "http.response.zerocopysend")
-"""Messages with a body, or a part of one; the last two are extensions for files."""
 
 
 class CacheMiddleware:
@@ -73,7 +65,7 @@ class CacheMiddleware:
         is_plain = callable(client_control) and not inspect.iscoroutinefunction(client_control)
         if client_control is not None and not is_plain:
             raise TypeError(f"{client_control=} must be a plain function of the scope, or None")
-        self.app, self._name, self._show_keys = app, name, show_keys
+        self.app, self.teller = app, Teller(name, show_keys=show_keys)
         self._client_control, self.invalidates = client_control, invalidate_unsafe
         self.managers = Managers()
         self._targets = Targets()
@@ -98,10 +90,10 @@ class CacheMiddleware:
             if body is None:
                 body = await target.read()
             if body is not None:
-                start, body = self._judged(scope, self._start_of(target), body)
+                start, body = judged(scope, self._start_of(target), body)
                 scope.update(target.routed())
                 await send(start)
-                await send({"type": _BODY, "body": body})
+                await send({"type": BODY, "body": body})
                 return
         unsafe = None
         if self.invalidates and is_unsafe(scope["method"]):
@@ -121,7 +113,7 @@ class CacheMiddleware:
             if unsafe is not None:
                 unsafe.abandon(error)
             raise
-        if answer.outcome is Outcome.HIT and method in _SAFE and self._is_innermost(scope):
+        if answer.outcome is Outcome.HIT and method in SAFE and self._is_innermost(scope):
             self._targets.learn(answer, scope, method)
 
     def wish(self, calls: CachedCalls, scope: Scope) -> Wish | None:
@@ -129,7 +121,7 @@ class CacheMiddleware:
         admits = self._client_control
         if admits is None and not calls.store.client_control:
             return None
-        wish = wish_of(scope["headers"]) if scope["method"] in _SAFE else None
+        wish = wish_of(scope["headers"]) if scope["method"] in SAFE else None
         if wish is None or admits is None:
             return wish
         try:
@@ -144,7 +136,7 @@ class CacheMiddleware:
         if target.start is None or target.start[0] != second:
             exchange, entry = target.exchange(), target.entry
             start = {"status": entry.status, "headers": entry.lines}
-            target.start = second, self._dressed(exchange, start, "GET")
+            target.start = second, self.teller.dressed(exchange, start, "GET")
         return target.start[1]
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
@@ -164,103 +156,6 @@ class CacheMiddleware:
                     self._within,
                 )
         return not self._within
-
-    def finished(
-        self, exchange: Exchange, scope: Scope, start: Message, body: bytes | None
-    ) -> tuple[Message, bytes]:
-        """Return the start and the body of the answer to a request; `None` for a stream."""
-        start = self._dressed(exchange, start, scope["method"], body)
-        return self._judged(scope, start, body or b"")
-
-    def _dressed(
-        self, exchange: Exchange, start: Message, method: str, body: bytes | None = None
-    ) -> Message:
-        """Return the start of a response with what it says to other caches."""
-        now, calls = int(time.time() * 1000), exchange.calls
-        lines, status = list(start["headers"]), start["status"]
-        if method in _SAFE:
-            lines = dressed(exchange, status, lines, body, now)
-        name = self._name or (calls.store.key_prefix if calls is not None else "")
-        said = status_of(exchange, name, now, with_key=self._show_keys)
-        lines.append((b"cache-status", said.encode()))
-        return {**start, "type": "http.response.start", "headers": lines}
-
-    def _judged(self, scope: Scope, start: Message, body: bytes) -> tuple[Message, bytes]:
-        """Return the start and the body of a response, or of the 304 or 412 in its place."""
-        status, lines, method = start["status"], start["headers"], scope["method"]
-        if method in _SAFE and 200 <= status < 300:  # others have changed something already
-            failed = failed_condition(scope["headers"], method, lines)
-            if failed is not None:
-                lines = not_modified(lines) if failed == 304 else not_met(lines)
-                return {"type": start["type"], "status": failed, "headers": lines}, b""
-        copy = {**start, "headers": [*lines]}
-        return copy, b"" if method == "HEAD" else body
-
-
-class Answer(Exchange):
-    """One request, and its response on the way out."""
-
-    is_for_get = False
-    """Whether it is a HEAD that the endpoint for GET answers."""
-    _start: Message | None = None
-    _is_over = False
-    """Whether a 304 or a 412 has taken the place of a stream, which goes on."""
-    _is_heard = False
-
-    def __init__(self, middleware: CacheMiddleware, scope: Scope, send: Send) -> None:
-        self.rendering, self._around = middleware.rendering, sys.exception()
-        self._middleware, self._scope, self._send = middleware, scope, send
-        self._path = scope["path"]  # which a mounted application may change
-
-    def begin(self, calls: CachedCalls, standing: Standing, scope: Scope, injected: object) -> bool:
-        """Note whose request it is, and what it wants; return whether that was not known."""
-        is_new = super().begin(calls, standing, scope, injected)
-        if is_new and self._middleware.invalidates and self._scope["method"] in _SAFE:
-            self._middleware.managers.note(calls.store)
-            self.more_tags = path_tags(calls.store.key_prefix, [self._path])
-        if is_new and not self._is_heard:
-            self.hear(self._middleware.wish(calls, self._scope))
-        return is_new
-
-    def hear(self, wish: Wish | None) -> None:
-        """Note what the request wants, which is found out once."""
-        self.wish, self._is_heard = wish, True
-        self.is_refused = wish is not None and not wish.oldest
-
-    async def send(self, message: Message) -> None:
-        """Send a message; the start of a cached endpoint's response waits for its body."""
-        if self.calls is not None and message["type"] == "http.response.start":
-            self._start = message
-        elif self._start is not None and message["type"] in _BODIES:
-            await self._begin(self._start, message)
-        elif not self._is_over:
-            await self._send_body(message)
-
-    async def _begin(self, start: Message, message: Message) -> None:
-        """Send the start of the response, and its body, or the first part of it."""
-        self._start = None
-        body, status = bytes(message.get("body", b"")), start["status"]
-        is_whole = message["type"] == _BODY and not message.get("more_body", False)
-        if self.is_waiting:
-            error = sys.exception()
-            if error is not None and error is not self._around:
-                self.abandon(error)  # a handler of exceptions answers, and not the endpoint
-            made = RenderedResponse(status, tuple(start["headers"]), body).response()
-            await self.finish(made if is_whole else None)
-        start, body = self._middleware.finished(
-            self, self._scope, start, body if is_whole else None
-        )
-        await self._send(start)
-        self._is_over = not is_whole and start["status"] != status
-        if is_whole or self._is_over:
-            message = {"type": _BODY, "body": body}
-        await self._send_body(message)
-
-    async def _send_body(self, message: Message) -> None:
-        is_ours = self.is_for_get or self.calls is not None
-        if is_ours and self._scope["method"] == "HEAD" and message["type"] in _BODIES:
-            message = {"type": _BODY, "more_body": message.get("more_body", False)}
-        await self._send(message)
 
 
 def _tell(app: Any) -> None:

@@ -16,16 +16,19 @@ from pydantic import (
 )
 
 from ..backends.addresses import addresses
-from ..base import DEFAULT_KEY_PREFIX, DEFAULT_NEAR_BYTES, DEFAULT_OPERATION_TIMEOUT
-from ..calls import CACHE_CONTROLS, CacheControl
-from ..coherence import LOCK_TIMEOUT
-from ..errors import CacheConfigError, shown
-from ..manager import (
+from ..defaults import (
+    CACHE_CONTROLS,
     DEFAULT_CACHE_CONTROL,
+    DEFAULT_KEY_PREFIX,
+    DEFAULT_LOCK_TIMEOUT,
     DEFAULT_MAX_ENTRY_BYTES,
+    DEFAULT_NEAR_BYTES,
+    DEFAULT_OPERATION_TIMEOUT,
     DEFAULT_TTL,
     DEFAULT_TTL_JITTER,
+    CacheControl,
 )
+from ..errors import CacheConfigError, shown
 from .environment import ADDRESSES, read_variables
 from .redis_url import RedisUrlError, read_url
 
@@ -129,7 +132,10 @@ class CacheSettings(BaseModel):
     )
 
     cache_lock_timeout: float = Field(
-        default=LOCK_TIMEOUT, gt=0, le=3600, description="seconds, more than 0, at most 3600"
+        default=DEFAULT_LOCK_TIMEOUT,
+        gt=0,
+        le=3600,
+        description="seconds, more than 0, at most 3600",
     )
 
     cache_control: CacheControl = Field(

@@ -1,0 +1,137 @@
+"""The answer to one request: what an endpoint has sent, and what is sent in its place."""
+
+import sys
+import time
+from typing import Protocol
+
+from starlette.types import Message, Scope, Send
+
+from ..calls import CachedCalls, Exchange, Rendering, Standing, Wish
+from ..stored import RenderedResponse
+from .conditional import failed_condition, not_modified
+from .control import not_met, status_of, with_control
+from .unsafe import Managers, path_tags
+
+SAFE = ("GET", "HEAD")
+BODY = "http.response.body"
+_BODIES = (BODY, "http.response.pathsend", "http.response.zerocopysend")
+"""Messages with a body, or a part of one; the last two are extensions for files."""
+
+
+class Teller:
+    """What a middleware says in the responses of cached endpoints, under a name."""
+
+    def __init__(self, name: str, *, show_keys: bool) -> None:
+        self._name, self._show_keys = name, show_keys
+
+    def finished(
+        self, exchange: Exchange, scope: Scope, start: Message, body: bytes | None
+    ) -> tuple[Message, bytes]:
+        """Return the start and the body of the answer to a request; `None` for a stream."""
+        start = self.dressed(exchange, start, scope["method"], body)
+        return judged(scope, start, body or b"")
+
+    def dressed(
+        self, exchange: Exchange, start: Message, method: str, body: bytes | None = None
+    ) -> Message:
+        """Return the start of a response with what it says to other caches."""
+        now, calls = int(time.time() * 1000), exchange.calls
+        lines, status = list(start["headers"]), start["status"]
+        if method in SAFE:
+            lines = with_control(exchange, status, lines, body, now)
+        name = self._name or (calls.store.key_prefix if calls is not None else "")
+        said = status_of(exchange, name, now, with_key=self._show_keys)
+        lines.append((b"cache-status", said.encode()))
+        return {**start, "type": "http.response.start", "headers": lines}
+
+
+def judged(scope: Scope, start: Message, body: bytes) -> tuple[Message, bytes]:
+    """Return the start and the body of a response, or of the 304 or 412 in its place."""
+    status, lines, method = start["status"], start["headers"], scope["method"]
+    if method in SAFE and 200 <= status < 300:  # others have changed something already
+        failed = failed_condition(scope["headers"], method, lines)
+        if failed is not None:
+            lines = not_modified(lines) if failed == 304 else not_met(lines)
+            return {"type": start["type"], "status": failed, "headers": lines}, b""
+    copy = {**start, "headers": [*lines]}
+    return copy, b"" if method == "HEAD" else body
+
+
+class Middleware(Protocol):
+    """The part of a middleware that an answer needs."""
+
+    teller: Teller
+    managers: Managers
+    invalidates: bool
+
+    def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
+        """Return how the route of a scope renders."""
+
+    def wish(self, calls: CachedCalls, scope: Scope) -> Wish | None:
+        """Return what a request wants of the cache."""
+
+
+class Answer(Exchange):
+    """One request, and its response on the way out."""
+
+    is_for_get = False
+    """Whether it is a HEAD that the endpoint for GET answers."""
+    _start: Message | None = None
+    _is_over = False
+    """Whether a 304 or a 412 has taken the place of a stream, which goes on."""
+    _is_heard = False
+
+    def __init__(self, middleware: Middleware, scope: Scope, send: Send) -> None:
+        self.rendering, self._around = middleware.rendering, sys.exception()
+        self._middleware, self._scope, self._send = middleware, scope, send
+        self._path = scope["path"]  # which a mounted application may change
+
+    def begin(self, calls: CachedCalls, standing: Standing, scope: Scope, injected: object) -> bool:
+        """Note whose request it is, and what it wants; return whether that was not known."""
+        is_new = super().begin(calls, standing, scope, injected)
+        if is_new and self._middleware.invalidates and self._scope["method"] in SAFE:
+            self._middleware.managers.note(calls.store)
+            self.more_tags = path_tags(calls.store.key_prefix, [self._path])
+        if is_new and not self._is_heard:
+            self.hear(self._middleware.wish(calls, self._scope))
+        return is_new
+
+    def hear(self, wish: Wish | None) -> None:
+        """Note what the request wants, which is found out once."""
+        self.wish, self._is_heard = wish, True
+        self.is_refused = wish is not None and not wish.oldest
+
+    async def send(self, message: Message) -> None:
+        """Send a message; the start of a cached endpoint's response waits for its body."""
+        if self.calls is not None and message["type"] == "http.response.start":
+            self._start = message
+        elif self._start is not None and message["type"] in _BODIES:
+            await self._begin(self._start, message)
+        elif not self._is_over:
+            await self._send_body(message)
+
+    async def _begin(self, start: Message, message: Message) -> None:
+        """Send the start of the response, and its body, or the first part of it."""
+        self._start = None
+        body, status = bytes(message.get("body", b"")), start["status"]
+        is_whole = message["type"] == BODY and not message.get("more_body", False)
+        if self.is_waiting:
+            error = sys.exception()
+            if error is not None and error is not self._around:
+                self.abandon(error)  # a handler of exceptions answers, and not the endpoint
+            made = RenderedResponse(status, tuple(start["headers"]), body).response()
+            await self.finish(made if is_whole else None)
+        start, body = self._middleware.teller.finished(
+            self, self._scope, start, body if is_whole else None
+        )
+        await self._send(start)
+        self._is_over = not is_whole and start["status"] != status
+        if is_whole or self._is_over:
+            message = {"type": BODY, "body": body}
+        await self._send_body(message)
+
+    async def _send_body(self, message: Message) -> None:
+        is_ours = self.is_for_get or self.calls is not None
+        if is_ours and self._scope["method"] == "HEAD" and message["type"] in _BODIES:
+            message = {"type": BODY, "more_body": message.get("more_body", False)}
+        await self._send(message)
