@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from app.core.cache import CacheFactory, CacheManager, MemoryBackend
 from app.core.cache.calls import EXCHANGE
-from app.core.cache.http import early, middleware
+from app.core.cache.http import answer, early, middleware
 from tests.cache.faults import WITHIN
 
 
@@ -69,7 +69,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = float(int(time.time()))
         stopped = SimpleNamespace(time=lambda: self.seconds)
-        for module in (early, middleware):
+        for module in (answer, early, middleware):
             monkeypatch.setattr(module, "time", stopped)
 
     def rules(self, function: Any) -> None:

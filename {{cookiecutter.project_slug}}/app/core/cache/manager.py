@@ -62,8 +62,8 @@ class CacheManager:
     nothing, other methods return `False` or 0. Wrong arguments raise `TypeError` or `ValueError`.
     A key is text of 1 to 1024 bytes that does not begin with `~`. A longer key is refused, not
     replaced by a digest, because no pattern would match that. A tag is any text. An invalidation
-    that cannot be delivered is kept. Until it is delivered, the entries are neither served nor
-    stored. `on_event` is called with an `InvalidationEvent` for that.
+    that cannot be delivered is kept, and `on_event` gets an `InvalidationEvent`. Until it is
+    delivered, the entries are neither served nor stored.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class CacheManager:
         self.key_prefix = backend.key_prefix if key_prefix is None else key_prefix
         check_setup(self.key_prefix, default_ttl, cache_control, client_control=client_control)
         self.default_ttl, self.ttl_jitter = default_ttl, ttl_jitter
-        self.cache_control: str = cache_control
         self.max_entry_bytes, self.compress_over = max_entry_bytes, compress_over
-        self.on_event, self.client_control = on_event, client_control
+        self.cache_control, self.client_control = cache_control, client_control
+        self.on_event = on_event
         self.functions: OfFunctions[Identity] = OfFunctions()
         """The decorated functions, by the place that they have among the keys."""
         self.readers: OfFunctions[Reader] = OfFunctions()
@@ -184,8 +184,7 @@ class CacheManager:
     ) -> bool:
         """Store each of `values` at its key; return whether all are stored."""
         insist_on_asyncio()
-        storing = [self.set(key, value, expire) for key, value in values.items()]
-        return all(await asyncio.gather(*storing))
+        return all(await asyncio.gather(*[self.set(*each, expire) for each in values.items()]))
 
     async def delete_many(self, keys: Collection[str]) -> int:
         """Remove `keys` and return how many of them existed."""
@@ -274,9 +273,11 @@ class CacheManager:
         stale: int | timedelta | None = None,
         early_refresh: float = 0.0,
     ) -> Freshness:
-        """Return how entries age; raises `TypeError` or `ValueError` for invalid arguments."""
-        if stale is not None or early_refresh:
-            check_times(expire, stale, early_refresh)
+        """Return how entries age; raises `TypeError` or `ValueError` for wrong arguments."""
+        if early_refresh < 0:
+            raise ValueError(f"early_refresh={early_refresh!r} must be 0 or more")
+        if stale is not None:
+            check_times(expire, stale, 0.0)
         expire = self.default_ttl if expire is None else expire
         return freshness_of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..base import NearCache, NearEntry, Nonces
 from ..coherence import Cached, Fence, Freshness, Invalidations, Look
+from ..defaults import CacheControl
 from ..keys import Identity, OfFunctions, checked_tag_keys
 from ..stored import (
     Changes,
@@ -42,7 +43,7 @@ class Store(Protocol):
     """The part of a manager that calls need."""
 
     key_prefix: str
-    cache_control: str
+    cache_control: CacheControl
     client_control: bool
     compress_over: int
     max_entry_bytes: int
