@@ -27,6 +27,8 @@ from ..values import KnownClasses
 
 VALUE, RESPONSE, SENT = b"value", b"response", b"sent"
 TAGS, INJECTED, FORM = "tags", "injected", "form"
+_OF_TAGS = b'{"%b":{%%b}}' % TAGS.encode()
+_FEW = 4  # tags whose JSON is remembered as a whole
 _ONLY_A_VALUE = frozenset({"until", "cost", "zlib", TAGS})
 """What the JSON of a record may hold if the record is only a value."""
 _NO_TAGS: Mapping[str, str] = {}
@@ -278,10 +280,14 @@ def tags_of_record(tags: Collection[str], nonces: Nonces) -> dict[str, str]:
 
 def _rest_of_tags(tags: tuple[str, ...], nonces: Nonces) -> bytes:
     """Return the JSON of a record that is only a value with these tags."""
-    told = [b'%b:"%b"' % (_quoted(tag), now or b"") for tag, now in zip(tags, nonces, strict=False)]
-    return b'{"%b":{%b}}' % (TAGS.encode(), b",".join(told))
+    return _rest(tags, nonces) if len(tags) <= _FEW else _rest.__wrapped__(tags, nonces)
 
 
 @lru_cache(maxsize=4096)  # hot entries are read again and again
-def _quoted(tag: str) -> bytes:
-    return rest_of(tag)
+def _rest(tags: tuple[str, ...], nonces: Nonces) -> bytes:
+    return _OF_TAGS % b",".join(map(_told, tags, nonces))
+
+
+@lru_cache(maxsize=4096)  # other entries share some of their tags
+def _told(tag: str, nonce: bytes | None) -> bytes:
+    return b'%b:"%b"' % (rest_of(tag), nonce or b"")
