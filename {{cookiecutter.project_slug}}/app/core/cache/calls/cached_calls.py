@@ -77,7 +77,7 @@ class CachedCalls:
         self.is_shared = shared
         self._read_the_key(func, key, vary, ignore, f"{store.key_prefix}:{key_prefix}")
         self.statuses = checked_statuses(statuses)
-        self.tags = Tags(tags, self.parameters, store.key_prefix)
+        self.tags = self.keys.tags = Tags(tags, self.parameters, store.key_prefix)
         self._is_tagged, self.derives = bool(self.tags), bool(self.tags.derivations)
         self._routes = Routes(method, self._is_this, self.keys.names, self.vary, self.ignored)
         self._handed_on: set[Variable] | None = None
@@ -218,8 +218,8 @@ class CachedCalls:
         if (not self._is_open or self.unseen) and not self._is_for_all(asked, args, kwargs):
             return await self._uncached(args, kwargs)
         try:
-            key = self.keys.key(args, kwargs, asked.connection)
-            tags = self.tags.keys(args, kwargs) if self._is_tagged else ()
+            key, tags = self.keys.keys(args, kwargs, asked.connection)
+            tags = tags or (self.tags.keys(args, kwargs) if self._is_tagged else ())
         except Exception as error:  # from a `__cache_key__`, `key=` or an attribute in a template
             self._tell(error, args, kwargs)
             return await self._uncached(args, kwargs)
