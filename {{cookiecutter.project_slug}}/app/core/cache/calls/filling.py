@@ -15,15 +15,7 @@ from ..base import Nonces
 from ..coherence import Cached, Computed, Outcome, Result, is_failure
 from ..keys import all_tags_key
 from ..reads import Reads, during, handed, run_watched
-from ..stored import (
-    Record,
-    Shown,
-    codec,
-    owner_of,
-    responses,
-    sent,
-    stated,
-)
+from ..stored import Record, Shown, codec, owner_of, responses, sent, stated
 from .asked import Asked, handed_out
 from .reading import FORM, INJECTED, RESPONSE, SENT, TAGS, VALUE, tags_of_record
 from .response_capture import ResponseCapture
