@@ -1,5 +1,6 @@
 """A tag is one text, whoever names it and how, and what cannot be one is told."""
 
+import itertools
 import logging
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.core.cache import CacheManager, cache_response, invalidate_cache
+from app.core.cache.calls import Reader
 
 NAMES = ["ada", "a@b.c", "a b", "a:b", "*", "~", "ü", "x" * 70]
 
@@ -44,6 +46,63 @@ async def test_p3_a_tag_is_the_same_however_it_is_written(
             await read()
             await write()
             assert await read() == version
+
+
+@pytest.mark.parametrize("ignore", [(), ("who",)])
+async def test_p3_remembered_tags_are_those_of_the_call(
+    our_manager: CacheManager, ignore: tuple[str, ...]
+) -> None:
+    """Whatever types the arguments have, however they are given, and whether the key has them."""
+    runs: list[object] = []
+
+    @cache_response(our_manager, "of", ignore=ignore, tags=["number:{number}", "who:{who}"])
+    async def of(number: object, who: object = None) -> int:
+        runs.append(who)
+        return len(runs)
+
+    for number, who in itertools.product([1, True, "1"], [None, 1, "ada", "x" * 70]):
+        for tag in (f"number:{number}", f"who:{who}"):
+            first = await of(number, who)
+            assert await of(who=who, number=number) == first
+            assert await of(number, *[each for each in [who] if each is not None]) == first
+            assert await our_manager.invalidate_tags(tag)
+            assert await of(number, who) == len(runs) > first
+
+
+@pytest.mark.parametrize("number", [1, 4, 5, 30])
+async def test_p3_each_of_many_tags_counts(
+    our_manager: CacheManager, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hit compares the nonces of all with the bytes of the record, and decodes none of them."""
+    runs: list[int] = []
+    tags = [f'tag "%b" {each}: \u00fc' for each in range(number)]
+
+    @cache_response(our_manager, "many", tags=tags)
+    async def many() -> int:
+        runs.append(1)
+        return len(runs)
+
+    for tag in tags:
+        before = await many()
+        assert await our_manager.invalidate_tags(tag)
+        assert await many() == before + 1
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "_record", lambda *_: pytest.fail("a record was decoded"))
+        assert await many() == len(runs) == number + 1
+
+
+async def test_a_call_without_tags_has_a_key(
+    our_manager: CacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It runs uncached, as it is not known what would invalidate it; its key can be asked for."""
+
+    @cache_response(our_manager, "of", tags=["org:{user.org}"])
+    async def of(user: Any) -> int:
+        return 1
+
+    assert of.cache_key("ada") == of.cache_key(user="ada") != of.cache_key("bob")
+    assert await of("ada") == 1
+    assert "{user.org} has no text" in caplog.text
 
 
 @pytest.mark.parametrize("derived", ["user:1", 5, None])

@@ -78,7 +78,7 @@ class MemoryBackend(BytesBackend):
 
     async def get_bytes(self, key: str) -> bytes | None:
         with self._lock:
-            return self._used(key)
+            return self._live(key)
 
     async def set_bytes(self, key: str, data: bytes, expire: int | timedelta | None = None) -> bool:
         lifetime = _NEVER if expire is None else milliseconds(expire) / 1000
@@ -93,11 +93,11 @@ class MemoryBackend(BytesBackend):
 
     def read_now(self, key: str, tags: Sequence[str] = (), /) -> tuple[bytes | None, Nonces]:
         with self._lock:
-            return self._used(key), tuple([self._used(tag) for tag in tags]) if tags else ()
+            return self._live(key), tuple([self._live(tag) for tag in tags]) if tags else ()
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         with self._lock:
-            standing = self._used(key)
+            standing = self._live(key)
             if standing is None:
                 self._put(key, data, ms / 1000)
             return standing
@@ -122,12 +122,6 @@ class MemoryBackend(BytesBackend):
         standing = self._live(key)
         return standing is not None and standing.startswith(over)
 
-    def _used(self, key: str) -> bytes | None:
-        data = self._live(key)
-        if data is not None:
-            self._entries.move_to_end(key)
-        return data
-
     def _put(self, key: str, data: bytes, lifetime: float) -> bool:
         size = _size(key, data)
         self._remove(key)
@@ -147,6 +141,7 @@ class MemoryBackend(BytesBackend):
         if expires_at <= self._clock():
             self._remove(key)
             return None
+        self._entries.move_to_end(key)
         return data
 
     def _remove(self, key: str) -> None:

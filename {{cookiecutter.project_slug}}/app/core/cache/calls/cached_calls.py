@@ -78,7 +78,7 @@ class CachedCalls:
         self.is_shared = shared
         self._read_the_key(func, key, vary, ignore, f"{store.key_prefix}:{key_prefix}")
         self.statuses = checked_statuses(statuses)
-        self.tags = Tags(tags, self.parameters, store.key_prefix)
+        self.tags = self.keys.tags = Tags(tags, self.parameters, store.key_prefix)
         self._is_tagged, self.derives = bool(self.tags), bool(self.tags.derivations)
         self._routes = Routes(method, self._is_this, self.keys.names, self.vary, self.ignored)
         self._handed_on: set[Variable] | None = None
@@ -220,8 +220,8 @@ class CachedCalls:
         if (not self._is_open or self.unseen) and not self._is_for_all(asked, args, kwargs):
             return await self._uncached(args, kwargs, exchange, "method")
         try:
-            key = self.keys.key(args, kwargs, asked.connection)
-            tags = self.tags.keys(args, kwargs) if self._is_tagged else ()
+            key, tags = self.keys.keys(args, kwargs, asked.connection)
+            tags = tags or (self.tags.keys(args, kwargs) if self._is_tagged else ())
             if exchange is not None and exchange.more_tags:
                 tags = joined(tags, exchange.more_tags)
         except Exception as error:  # from a `__cache_key__`, `key=` or an attribute in a template
@@ -266,7 +266,7 @@ class CachedCalls:
         if not self._has_begun:
             self._begin()
         try:
-            key = self.keys.key(args, kwargs, asked.connection)
+            key, _ = self.keys.keys(args, kwargs, asked.connection)
             tags = joined(self.tags.keys(args, kwargs), exchange.more_tags if exchange else ())
         except Exception as error:  # as in `call`
             self._tell(error, args, kwargs)

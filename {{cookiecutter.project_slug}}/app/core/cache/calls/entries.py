@@ -15,9 +15,10 @@ from ..expiry import milliseconds
 from ..keys import MOST_TAGS, KeyPattern
 from ..stored import Record, Shown, codec, names_its_key, owner_digest
 from ..values import BY_HAND
-from .reading import TAGS, VALUE, Reader, Store, tags_of_record, value_at
+from .reading import VALUE, Reader, Store, value_at
 from .running import in_a_thread
 from .storing import refuse_large, stored_bytes
+from .tag_nonces import TAGS, tags_of_record
 
 logger = logging.getLogger(__name__)
 

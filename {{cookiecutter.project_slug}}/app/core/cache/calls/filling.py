@@ -17,9 +17,10 @@ from ..keys import all_tags_key
 from ..reads import Reads, during, handed, run_watched
 from ..stored import Raised, Shown, owner_of, raised, responses, stated
 from .asked import Asked, handed_out
-from .reading import INJECTED, TAGS, tags_of_record
+from .reading import INJECTED
 from .recording import Recorder
 from .side_effects import InKey, SideEffects
+from .tag_nonces import TAGS, tags_of_record
 from .warn import called, why_unkeyed
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ ran, the times of its freshness, and for a response its status and headers.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 from ..base import NearCache, NearEntry, Nonces
@@ -22,13 +22,13 @@ from ..stored import (
     plain_payload,
     raised,
     responses,
-    rest_of,
     sent,
 )
 from ..values import KnownClasses
+from .tag_nonces import TAGS, are_current, rest_of_tags
 
 VALUE, RESPONSE, SENT, RAISED = b"value", b"response", b"sent", b"raised"
-TAGS, INJECTED, FORM = "tags", "injected", "form"
+INJECTED, FORM = "injected", "form"
 _ONLY_A_VALUE = frozenset({"until", "cost", "zlib", TAGS})
 """What the JSON of a record may hold if the record is only a value."""
 _NO_TAGS: Mapping[str, str] = {}
@@ -94,7 +94,7 @@ class Reader:
             return None
         try:
             if form is None and VALUE in self.kinds:
-                rest = _rest_of_tags(tags, nonces) if tags else b"{}"
+                rest = rest_of_tags(tags, nonces) if tags else b"{}"
                 plain = plain_payload(key, data, self.owner, VALUE, rest)
                 if plain is not None:
                     return codec.decode(plain, self.classes), None
@@ -147,7 +147,7 @@ class Reader:
         """Return for whom an entry is decoded, what makes its value, its record, and a size."""
         plain = None
         if VALUE in self.kinds and len(kept.data) <= self._store.max_entry_bytes:
-            rest = _rest_of_tags(tags, nonces) if tags else b"{}"
+            rest = rest_of_tags(tags, nonces) if tags else b"{}"
             plain = plain_payload(key, kept.data, self.owner, VALUE, rest)
             if self._by_hand and not names_its_key(kept.data):
                 plain = kept.data
@@ -207,7 +207,7 @@ class Reader:
     ) -> Cached | None:
         about = record.about
         told = about.get(TAGS, _NO_TAGS)
-        if tags and not _are_current(told, tags, nonces):
+        if tags and not are_current(told, tags, nonces):
             return None
         if record.kind == SENT and (form is None or about.get(FORM) != form):
             return None  # another route renders it otherwise
@@ -274,28 +274,3 @@ def value_at(store: Store, key: str, data: bytes | None) -> Cached | None:
     except Exception:  # bytes from outside, damaged in a way of their own
         return None
     return None if found is None else Cached(found.value[0], False, found.tags, found.nonces)
-
-
-def _are_current(told: Mapping[str, str], tags: Collection[str], nonces: Nonces) -> bool:
-    """Whether tags have the nonces that a record says they had.
-
-    A record that was made while the backend was away, and is shared now, has no nonces.
-    """
-    return {tag: told[tag] for tag in tags if tag in told} == tags_of_record(tags, nonces)
-
-
-def tags_of_record(tags: Collection[str], nonces: Nonces) -> dict[str, str]:
-    """Return what a record says of these tags; further nonces are left out."""
-    texts = [(nonce or b"").decode("latin-1") for nonce in nonces]
-    return dict(zip(tags, texts, strict=False))
-
-
-def _rest_of_tags(tags: tuple[str, ...], nonces: Nonces) -> bytes:
-    """Return the JSON of a record that is only a value with these tags."""
-    told = [b'%b:"%b"' % (_quoted(tag), now or b"") for tag, now in zip(tags, nonces, strict=False)]
-    return b'{"%b":{%b}}' % (TAGS.encode(), b",".join(told))
-
-
-@lru_cache(maxsize=4096)  # hot entries are read again and again
-def _quoted(tag: str) -> bytes:
-    return rest_of(tag)

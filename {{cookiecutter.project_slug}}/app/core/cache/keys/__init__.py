@@ -11,15 +11,7 @@ from .functions import KeyFunction
 from .identity import MOST_OF_A_NAME, Identity, OfFunctions
 from .parameters import Parameters
 from .patterns import KeyPattern
-from .tags import (
-    MOST_TAGS,
-    Tag,
-    Tags,
-    all_tags_key,
-    checked_tag_keys,
-    is_tag_key,
-    templates_of,
-)
+from .tags import MOST_TAGS, Tag, Tags, all_tags_key, checked_tag_keys, is_tag_key, templates_of
 from .templates import Template
 from .vary import Vary, Varying, name_of
 

@@ -6,8 +6,8 @@ The digest covers the function (see `identity`) and all arguments, bound to the 
 defaults filled in: `f(1, b=2)` and `f(a=1, b=2)` have one key. `canonical` turns arguments into
 bytes. With `key=`, the key is `{CACHE_KEY_PREFIX}:{key_prefix}:{key}`.
 
-The last keys are remembered if all arguments are short texts or small numbers. These are immutable,
-and arguments that are equal and of equal types make the same key.
+The last keys are remembered, with those of their tags, if all arguments are short texts or small
+numbers. These are immutable, and arguments that are equal and of equal types make the same keys.
 """
 
 import inspect
@@ -22,17 +22,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ..reads import IN_IDENTITY, changed, handed, identity, watched
-from ..values import (
-    UnkeyableError,
-    canonical,
-    canonical_text,
-    encoded,
-    of_parameter,
-)
+from ..values import UnkeyableError, canonical, canonical_text, encoded, of_parameter
 from .checks import checked_own, refuse_unkeyable
 from .functions import KeyFunction, OwnKey
 from .held import Scope, held
 from .parameters import Parameters, are_small, some_kinds
+from .tags import Tags
 from .templates import Template
 from .vary import Vary
 
@@ -46,6 +41,9 @@ _REMEMBERED = 4096  # keys, of all functions together
 _SMALL_KINDS = frozenset({str, int, bool, object, Any})
 
 NO_VARY = Vary()
+
+Keys = tuple[str, tuple[str, ...]]
+"""The key of a call, and the keys of its tags if they are remembered with it."""
 
 
 class KeyBuilder:
@@ -69,6 +67,7 @@ class KeyBuilder:
         own: Template | KeyFunction | None = None,
     ) -> None:
         self._parameters, self._vary = parameters, vary
+        self._has_response = parameters.response is not None
         self.start, self.has_own = f"{start}:", own is not None
         self._own = None if own is None else checked_own(func, parameters, own)
         self.has_own_function = isinstance(self._own, OwnKey)
@@ -80,6 +79,8 @@ class KeyBuilder:
         if isinstance(self._own, OwnKey):
             is_wrapped = hasattr(own, "__wrapped__")  # its wrapper may read anything
             self.unused = frozenset(() if is_wrapped else self._own.unread)
+        self.tags: Tags | None = None
+        """The tags whose keys are remembered with the keys of calls."""
         self._pick = parameters.picking(self.names)
         self._takes_all = list(self.names) == list(everything)
         self._remembers = not (vary or isinstance(self._own, OwnKey)) and all(
@@ -95,18 +96,24 @@ class KeyBuilder:
             digest_size=_DIGEST_BYTES,
         )
 
-    def key(
+    def key(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
+        """Return the key of a call by hand; raises what `keys` raises."""
+        return self.keys(args, kwargs)[0]
+
+    def keys(
         self,
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
         connection: HTTPConnection | None = None,
-    ) -> str:
-        """Return the key of a call. `connection` is the request for which FastAPI makes the call.
+    ) -> Keys:
+        """Return the key of a call, and the keys of its tags if they are remembered with it.
+
+        `connection` is the request for which FastAPI makes the call.
 
         Raises `UnkeyableError`, which names the parameter, if an argument has no identity, and
         `TypeError` if the arguments do not fit the signature.
         """
-        if self._parameters.response is not None:
+        if self._has_response:
             self._refuse_filled(args, kwargs)
         if self._remembers:
             try:
@@ -114,8 +121,8 @@ class KeyBuilder:
                     return _remembered(self, *args, **kwargs)
                 return _remembered(self, *self._pick(*args, **kwargs))
             except Exception:  # not small, no hash, or no key, which `built` raises again
-                return self.built(args, kwargs, connection)
-        return self.built(args, kwargs, connection)
+                return self.built(args, kwargs, connection), ()
+        return self.built(args, kwargs, connection), ()
 
     def built(
         self,
@@ -131,12 +138,13 @@ class KeyBuilder:
             return self._of(values)
         return self._of(values, self._vary.write(connection or connection_among(args, kwargs)))
 
-    def remembered(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-        """Build a key to remember; raises `ValueError` if the arguments are not small."""
+    def remembered(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Keys:
+        """Build keys to remember; raises `ValueError` if the arguments are not small."""
         values = self._pick(*args, **kwargs) if self._takes_all else args
         if not are_small(values):
             raise ValueError("too large to be remembered")
-        return self._of(values)
+        small = dict(zip(self.names, values, strict=True))
+        return self._of(values), () if self.tags is None else self.tags.keys_among(small)
 
     def reads(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> set[str]:
         """Return the parts of the request that the key holds, in the words of `reads.requests`."""
@@ -213,7 +221,7 @@ def _may_be_small(parameter: inspect.Parameter, hints: Mapping[str, object]) -> 
 
 
 @lru_cache(maxsize=_REMEMBERED, typed=True)
-def _remembered(builder: KeyBuilder, /, *args: object, **kwargs: object) -> str:
+def _remembered(builder: KeyBuilder, /, *args: object, **kwargs: object) -> Keys:
     return builder.remembered(args, kwargs)
 
 

@@ -90,6 +90,11 @@ class Tags:
         values = self._pick(*args, **kwargs)
         return _remembered(self, *values) if are_small(values) else self.keys_for(values)
 
+    def keys_among(self, small: Mapping[str, object]) -> tuple[str, ...]:
+        """Return what `keys` does, given small arguments; nothing if the tags name others."""
+        named = [small[name] for name in self._names if name in small]
+        return _remembered(self, *named) if len(named) == len(self._names) else ()
+
     def keys_for(self, values: Collection[object]) -> tuple[str, ...]:
         """Return the keys for the values of the arguments that the tags name."""
         arguments = dict(zip(self._names, values, strict=True))
