@@ -69,15 +69,17 @@ class CacheMiddleware:
                 return
         answer = Answer(self, scope, send)
         method = scope["method"]
+        scope[EXCHANGE], outer = answer, scope
         if method == "HEAD" and _is_for_get(scope):
             answer.is_for_get = True
             scope = {**scope, "method": "GET"}
-        scope[EXCHANGE] = answer
         try:
             await self.app(scope, receive, answer.send)
         except BaseException as error:
             answer.abandon(error)
             raise
+        finally:  # for those around, which may look at the route
+            outer.update(scope, method=method)
         if answer.outcome is Outcome.HIT and method in _SAFE:
             self._targets.learn(answer, scope, method)
 
