@@ -6,7 +6,6 @@ from fastapi import APIRouter
 from app.api import health, users
 
 # % else
-from app.api import health
 
 # % endif
 router = APIRouter()

@@ -1,6 +1,7 @@
 """Hits before routing after invalidations, while fills are in flight, and without Redis (P3, P5, P6)."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -171,6 +172,24 @@ async def test_p4_one_computation_for_all_who_come_early(manager: CacheManager) 
     answers = [await soon(each) for each in all_of_them]
     assert {each.body for each in answers} == {b"[1,0]"}
     assert stage.runs == 1
+
+
+async def test_p1_a_tag_is_the_same_after_a_restart(redis_server: RedisServer) -> None:
+    """Another process that reads the entry, and one that computes it anew, have the same tag."""
+    tags = []
+    for begins_anew in (False, False, True):
+        backend = redis_backend(redis_server, key_prefix="test-early-restart", **PATIENT)
+        stage = Stage(CacheManager(backend))
+        if begins_anew:
+            await stage.manager.clear()
+        answers = [await stage.ask() for _ in range(3)]
+        tags += [each.says("etag") for each in answers]
+        assert stage.runs == (1 if begins_anew or len(tags) == 3 else 0)
+        if begins_anew:
+            await stage.manager.clear()
+        await stage.manager.close()
+    assert len(set(tags)) == 1
+    assert re.fullmatch('"[0-9a-f]{24}"', tags[0] or "")
 
 
 # --- stale -----------------------------------------------------------------------------------------

@@ -222,6 +222,16 @@ def test_p2_roots(both: Both, root: str) -> None:
     assert both.came > before
 
 
+def test_p2_headers_of_the_key(both: Both) -> None:
+    """One target has an answer for each value, for each order of lines, and for none."""
+    lines: list[list[tuple[str, str]]] = [
+        *([], [("x", "1")], [("x", "2")], [("X", "1")], [("x", "")], [("y", "1")], [("y", "x")]),
+        *([("x", "1"), ("x", "2")], [("x", "2"), ("x", "1")], [("x", "1, 2")], [("z", "1")]),
+        *([("x", "1"), ("y", "1")], [("y", "1"), ("x", "1")], [("x", " 1")], [("x", "\xfc")]),
+    ]
+    asyncio.run(both.compare([{"target": "/headers", "headers": each} for each in lines]))
+
+
 def test_p2_hosts_and_schemes(both: Both) -> None:
     """They are in no key unless `vary=` names them; a redirect names them."""
     found = [
@@ -293,8 +303,10 @@ async def test_p5_headers_that_no_key_holds_make_no_targets(exact: CacheManager)
     app = application(exact)
     for number in range(20):
         answer = await ask(app, "/query?a=1", {"User-Agent": f"{number}", "Cookie": f"a={number}"})
+        other = await ask(app, "/headers", {"X": "1", "User-Agent": f"{number}"})
     assert answer.is_early
-    assert len(targets_of(app)) == 1
+    assert other.is_early
+    assert len(targets_of(app)) == 3
 
 
 async def test_p1_a_target_is_asked_for_anew_after_a_while(

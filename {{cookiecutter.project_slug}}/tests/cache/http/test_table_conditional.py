@@ -150,6 +150,13 @@ CASES: list[Case] = [
         for plain in [201 if "status" in name else 200]
         for headers, status in [({}, 200), ({INM: "{tag}"}, 304), ({IM: '"other"'}, 412)]
     ],
+    case(
+        "a compressed one",
+        KINDS["a large value"],
+        {INM: "{tag}"},
+        304,
+        manager={"compress_over": 99},
+    ),
     case("a tag that it sets", sets({"ETag": '"own"'}), {INM: '"own"'}, 304, {}, early=False),
     case("a date that it sets", sets({"Last-Modified": SAID}), {IMS: SAID}, 304, early=False),
     case("a cookie for everybody", responds({"Set-Cookie": "a=b"}), {INM: "{tag}"}, 304),
