@@ -12,8 +12,11 @@ from ..stored import RenderedResponse, entity_tag
 
 Lines = list[tuple[bytes, bytes]]
 
-_ENTRY = frozenset({Outcome.HIT, Outcome.STALE, Outcome.SHARED, Outcome.STORED})
-"""Outcomes for which an entry is in the cache. A result that was overtaken may be old already."""
+_ENTRY = frozenset({Outcome.HIT, Outcome.STALE, Outcome.STORED})
+"""Outcomes for which an entry is in the cache. A result that was overtaken may be old already.
+
+Whoever shares the result of another caller does not know whether it was overtaken.
+"""
 _OWN_LIFETIME = re.compile(rb"(max-age|s-maxage)[ \t]*=", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
 
