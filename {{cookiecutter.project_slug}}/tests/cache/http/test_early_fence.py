@@ -13,7 +13,7 @@ from tests.cache.conftest import OURS, redis_backend
 from tests.cache.fault_proxy import FaultProxy
 from tests.cache.faults import PATIENT, eventually, manager_behind, soon, without_redis
 from tests.cache.http.origin import STATUS, Answer, ask, only_memory
-from tests.cache.internals import Clock, settled, targets_of
+from tests.cache.internals import Clock, joined, settled, targets_of
 from tests.redis_server import RedisServer
 
 
@@ -156,6 +156,19 @@ async def test_p3_a_fill_in_flight_is_overtaken(
     assert [(await soon(each)).body for each in (old, new)] == [b"[1,0]", b"[1,1]"]
     answers = [await stage.ask() for _ in range(2)]
     assert [(each.body, each.is_early) for each in answers] == [(b"[1,1]", True)] * 2
+
+
+async def test_p3_what_was_overtaken_is_kept_by_no_cache(our_manager: CacheManager) -> None:
+    """Neither the caller who computed it nor one who joined him may keep it for the time of an entry."""
+    stage = Stage(our_manager)
+    stage.may_end.clear()
+    both = [asyncio.ensure_future(stage.ask()) for _ in range(2)]
+    await joined(our_manager, 1)
+    await of_all(stage)
+    stage.may_end.set()
+    answers = [await soon(each) for each in both]
+    assert {each.body for each in answers} == {b"[1,0]"}
+    assert {each.says("cache-control") for each in answers} == {"no-cache"}
 
 
 async def test_p4_one_computation_for_all_who_come_early(manager: CacheManager) -> None:
