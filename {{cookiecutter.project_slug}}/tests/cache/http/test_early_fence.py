@@ -12,8 +12,9 @@ from app.core.cache import CacheManager, CacheMiddleware, cache_response
 from tests.cache.conftest import OURS, redis_backend
 from tests.cache.fault_proxy import FaultProxy
 from tests.cache.faults import PATIENT, eventually, manager_behind, soon, without_redis
+from tests.cache.http.internals import Clock, targets_of
 from tests.cache.http.origin import STATUS, Answer, ask, only_memory
-from tests.cache.internals import Clock, joined, settled, targets_of
+from tests.cache.internals import joined, settled
 from tests.redis_server import RedisServer
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from app.core.cache import CachedRoute, CacheManager, CacheMiddleware, cache_response
 from app.core.cache.http import early
 from app.core.cache.http.early import before_routing
+from tests.cache.http.internals import Clock, targets_of
 from tests.cache.http.origin import STATUS, Answer, ask, nothing, only_memory
-from tests.cache.internals import Clock, targets_of
 
 TIMES = 4
 

@@ -4,6 +4,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
 
 from app.core.cache import CacheManager
+from tests.cache.http.internals import Clock
 from tests.cache.http.origin import (
     Case,
     Endpoint,
@@ -15,7 +16,6 @@ from tests.cache.http.origin import (
     value,
     wrong_in,
 )
-from tests.cache.internals import Clock
 
 SAID = "Wed, 21 Oct 2015 07:28:00 GMT"
 BEFORE, AFTER = "Wed, 21 Oct 2015 07:27:59 GMT", "Wed, 21 Oct 2015 07:28:01 GMT"
