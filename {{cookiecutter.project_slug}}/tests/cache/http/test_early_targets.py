@@ -66,28 +66,39 @@ PLACES = {
 }
 
 
-def application(manager: CacheManager, prefix: str = "it", *, is_early: bool = True) -> FastAPI:
+def application(
+    manager: CacheManager, prefix: str = "it", clock: Clock | None = None, *, is_early: bool = True
+) -> FastAPI:
     """Make an application with cached endpoints at all these places."""
     app = FastAPI()
     app.add_middleware(CacheMiddleware, name="t")
-    add(app.router, manager, prefix, is_early=is_early)
+    add(app.router, manager, prefix, clock, is_early=is_early)
     return app
 
 
-def add(router: APIRouter, manager: CacheManager, prefix: str, *, is_early: bool) -> None:
+def add(
+    router: APIRouter,
+    manager: CacheManager,
+    prefix: str,
+    clock: Clock | None,
+    *,
+    is_early: bool,
+) -> None:
     """Add the endpoints to a router."""
     for path, function in PLACES.items():
         decorate: Any = cache_response(manager, prefix)
         cached = decorate(function)
+        if clock is not None:
+            clock.rules(cached)
         guards = [] if is_early else [Depends(nothing)]
         router.get(path, dependencies=guards, response_model=None)(cached)
 
 
-def whole(manager: CacheManager, prefix: str, *, is_early: bool) -> FastAPI:
+def whole(manager: CacheManager, prefix: str, clock: Clock, *, is_early: bool) -> FastAPI:
     """Make an application that has them itself, in a router, and in a mounted application."""
-    apps = [application(manager, f"{prefix}{each}", is_early=is_early) for each in range(2)]
+    apps = [application(manager, f"{prefix}{each}", clock, is_early=is_early) for each in "12"]
     router = APIRouter(route_class=CachedRoute)
-    add(router, manager, f"{prefix}2", is_early=is_early)
+    add(router, manager, f"{prefix}3", clock, is_early=is_early)
     apps[0].include_router(router, prefix="/router")
     apps[0].mount("/mounted", apps[1])
     for app in apps:
@@ -98,10 +109,10 @@ def whole(manager: CacheManager, prefix: str, *, is_early: bool) -> FastAPI:
 class Both:
     """Two applications that differ only in whether hits come before routing."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         manager = only_memory()
-        self.early = whole(manager, "early", is_early=True)
-        self.usual = whole(manager, "usual", is_early=False)
+        self.early = whole(manager, "early", clock, is_early=True)
+        self.usual = whole(manager, "usual", clock, is_early=False)
         self.came = 0
 
     async def compare(self, requests: Sequence[dict[str, Any]]) -> None:
@@ -120,8 +131,7 @@ class Both:
 def both() -> Iterator[Both]:
     """Lend the two, for all examples; some of them came before routing."""
     with pytest.MonkeyPatch.context() as patch:
-        Clock(patch)
-        both, start_of = Both(), CacheMiddleware._start_of
+        both, start_of = Both(Clock(patch)), CacheMiddleware._start_of
 
         def counted(*arguments: Any) -> Any:
             both.came += 1
