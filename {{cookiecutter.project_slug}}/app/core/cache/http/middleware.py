@@ -78,8 +78,9 @@ class CacheMiddleware:
         except BaseException as error:
             answer.abandon(error)
             raise
-        finally:  # for those around, which may look at the route
-            outer.update(scope, method=method)
+        finally:
+            if scope is not outer:  # those around may look at the route
+                outer.update(scope, method=method)
         if answer.outcome is Outcome.HIT and method in _SAFE:
             self._targets.learn(answer, scope, method)
 
