@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from app.core.cache import CacheManager, CacheMiddleware, cache_response
 from app.core.cache.http.early import before_routing
+from tests.cache.http.internals import Clock
 from tests.cache.http.origin import STATUS, ask, nothing
 
 
@@ -197,11 +198,13 @@ async def test_p10_those_around_see_the_route(exact: CacheManager) -> None:
     assert len({str(each[1:]) for each in seen}) == 1
 
 
-async def test_p10_the_key_is_shown_if_wanted(exact: CacheManager) -> None:
+async def test_p10_the_key_is_shown_if_wanted(exact: CacheManager, clock: Clock) -> None:
     """As a string of RFC 8941, the same before routing."""
     app = FastAPI()
     app.add_middleware(CacheMiddleware, show_keys=True)
-    app.get("/it/{name}")(cache_response(exact, "it", key="a:{name}")(_named))
+    function = cache_response(exact, "it", key="a:{name}")(_named)
+    clock.rules(function)
+    app.get("/it/{name}")(function)
     answers = [await ask(app, '/it/"ü') for _ in range(3)]
     key = f'key="{exact.key_prefix}:it:a:%22%C3%BC"'
     assert answers[0].says(STATUS) == f"{exact.key_prefix}; fwd=miss; stored; {key}"
