@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from app.api import health, users
 
 # % else
+from app.api import health
 
 # % endif
 router = APIRouter()
