@@ -22,16 +22,16 @@ TESTS: Final = SERVICE / "tests" / "cache"
 
 BESIDE: Final = "beside the rooms"
 MOST: Final = {
-    BESIDE: 753,
-    "backends": 1908,
-    "calls": 1892,
-    "coherence": 1269,
-    "http": 331,
-    "keys": 1117,
+    BESIDE: 755,
+    "backends": 1905,
+    "calls": 2063,
+    "coherence": 1248,
+    "http": 924,
+    "keys": 1114,
     "reads": 764,
     "resilience": 257,
-    "settings": 371,
-    "stored": 947,
+    "settings": 387,
+    "stored": 995,
     "values": 1128,
 }
 """How many lines of code each room may have: it may shrink, and grows on purpose only."""

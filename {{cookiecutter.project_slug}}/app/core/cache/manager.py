@@ -8,14 +8,7 @@ from typing import Any, TypeVar
 
 from .base import CacheBackend
 from .calls import Entries, Factory, Reader, check_setup, check_times
-from .coherence import (
-    Fence,
-    Freshness,
-    InvalidationEvent,
-    Invalidations,
-    Listener,
-    freshness_of,
-)
+from .coherence import Fence, Freshness, InvalidationEvent, Invalidations, Listener, freshness_of
 from .decorators import cache_response, invalidate_cache
 from .defaults import (
     DEFAULT_CACHE_CONTROL,
@@ -26,15 +19,7 @@ from .defaults import (
     CacheControl,
 )
 from .errors import UnavailableError
-from .keys import (
-    Identity,
-    KeyPattern,
-    OfFunctions,
-    listed,
-    pattern_below,
-    tag_keys_of,
-    whole_key,
-)
+from .keys import Identity, KeyPattern, OfFunctions, listed, pattern_below, tag_keys_of, whole_key
 from .loops import insist_on_asyncio, to_its_end
 from .resilience import Outage
 from .stored import Shown
@@ -278,8 +263,8 @@ class CacheManager:
             raise ValueError(f"early_refresh={early_refresh!r} must be 0 or more")
         if stale is not None:
             check_times(expire, stale, 0.0)
-        expire = self.default_ttl if expire is None else expire
-        return freshness_of(expire, stale, jitter=self.ttl_jitter, early=early_refresh)
+        lives = self.default_ttl if expire is None else expire
+        return freshness_of(lives, stale, jitter=self.ttl_jitter, early=early_refresh)
 
     async def delete_matching(self, pattern: KeyPattern) -> bool:
         """Remove every entry whose whole key `pattern` matches; return whether it was done."""

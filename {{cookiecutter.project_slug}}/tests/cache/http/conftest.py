@@ -6,7 +6,7 @@ import pytest
 
 from app.core.cache import CacheManager
 from tests.cache.conftest import OURS, new_backend
-from tests.cache.internals import Clock
+from tests.cache.http.internals import Clock
 
 
 @pytest.fixture

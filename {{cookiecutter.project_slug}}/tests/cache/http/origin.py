@@ -20,7 +20,7 @@ from app.core.cache import (
 )
 from app.core.cache.http.routed import before_routing
 from tests.cache.faults import WITHIN
-from tests.cache.internals import Clock, was_early
+from tests.cache.http.internals import Clock, was_early
 
 STATUS = "cache-status"
 TIMES = 4

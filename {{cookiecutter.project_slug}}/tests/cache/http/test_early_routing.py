@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from app.core.cache import CacheManager, CacheMiddleware, cache_response
 from app.core.cache.http.routed import before_routing
+from tests.cache.http.internals import Clock
 from tests.cache.http.origin import STATUS, ask, nothing
 
 
@@ -180,6 +181,40 @@ async def test_p8_head_of_what_is_refused_has_no_body(exact: CacheManager) -> No
 
     answer = await ask(app, method="HEAD")
     assert (answer.status, answer.body) == (422, b"")
+
+
+async def test_p10_those_around_see_the_route(exact: CacheManager) -> None:
+    """For logs and metrics: the same after a hit before routing, and for HEAD, whose method stays."""
+    app, seen = application(exact), []
+
+    async def around(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        seen.append((scope["method"], scope["route"].path, scope["endpoint"], scope["path_params"]))
+
+    for method in ("GET", "HEAD"):
+        answers = [await ask(around, method=method) for _ in range(4)]
+        assert answers[-1].is_early
+        assert [each[0] for each in seen[-4:]] == [method] * 4
+    assert len({str(each[1:]) for each in seen}) == 1
+
+
+async def test_p10_the_key_is_shown_if_wanted(exact: CacheManager, clock: Clock) -> None:
+    """As a string of RFC 8941, the same before routing."""
+    app = FastAPI()
+    app.add_middleware(CacheMiddleware, show_keys=True)
+    function = cache_response(exact, "it", key="a:{name}")(_named)
+    clock.rules(function)
+    app.get("/it/{name}")(function)
+    answers = [await ask(app, '/it/"ü') for _ in range(3)]
+    key = f'key="{exact.key_prefix}:it:a:%22%C3%BC"'
+    assert answers[0].says(STATUS) == f"{exact.key_prefix}; fwd=miss; stored; {key}"
+    assert [each.is_early for each in answers] == [False, False, True]
+    assert answers[1].says(STATUS) == answers[2].says(STATUS)
+    assert (answers[2].says(STATUS) or "").endswith(key)
+
+
+async def _named(name: str) -> str:
+    return name
 
 
 async def test_others_are_left_alone(exact: CacheManager) -> None:

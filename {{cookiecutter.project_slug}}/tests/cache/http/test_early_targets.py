@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from app.core.cache import CachedRoute, CacheManager, CacheMiddleware, cache_response
 from app.core.cache.http import early
 from app.core.cache.http.routed import before_routing
+from tests.cache.http.internals import Clock, targets_of
 from tests.cache.http.origin import STATUS, Answer, ask, nothing, only_memory
-from tests.cache.internals import Clock, targets_of
 
 TIMES = 4
 
@@ -66,28 +66,39 @@ PLACES = {
 }
 
 
-def application(manager: CacheManager, prefix: str = "it", *, is_early: bool = True) -> FastAPI:
+def application(
+    manager: CacheManager, prefix: str = "it", clock: Clock | None = None, *, is_early: bool = True
+) -> FastAPI:
     """Make an application with cached endpoints at all these places."""
     app = FastAPI()
     app.add_middleware(CacheMiddleware, name="t")
-    add(app.router, manager, prefix, is_early=is_early)
+    add(app.router, manager, prefix, clock, is_early=is_early)
     return app
 
 
-def add(router: APIRouter, manager: CacheManager, prefix: str, *, is_early: bool) -> None:
+def add(
+    router: APIRouter,
+    manager: CacheManager,
+    prefix: str,
+    clock: Clock | None,
+    *,
+    is_early: bool,
+) -> None:
     """Add the endpoints to a router."""
     for path, function in PLACES.items():
         decorate: Any = cache_response(manager, prefix)
         cached = decorate(function)
+        if clock is not None:
+            clock.rules(cached)
         guards = [] if is_early else [Depends(nothing)]
         router.get(path, dependencies=guards, response_model=None)(cached)
 
 
-def whole(manager: CacheManager, prefix: str, *, is_early: bool) -> FastAPI:
+def whole(manager: CacheManager, prefix: str, clock: Clock, *, is_early: bool) -> FastAPI:
     """Make an application that has them itself, in a router, and in a mounted application."""
-    apps = [application(manager, f"{prefix}{each}", is_early=is_early) for each in range(2)]
+    apps = [application(manager, f"{prefix}{each}", clock, is_early=is_early) for each in "12"]
     router = APIRouter(route_class=CachedRoute)
-    add(router, manager, f"{prefix}2", is_early=is_early)
+    add(router, manager, f"{prefix}3", clock, is_early=is_early)
     apps[0].include_router(router, prefix="/router")
     apps[0].mount("/mounted", apps[1])
     for app in apps:
@@ -98,10 +109,10 @@ def whole(manager: CacheManager, prefix: str, *, is_early: bool) -> FastAPI:
 class Both:
     """Two applications that differ only in whether hits come before routing."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         manager = only_memory()
-        self.early = whole(manager, "early", is_early=True)
-        self.usual = whole(manager, "usual", is_early=False)
+        self.early = whole(manager, "early", clock, is_early=True)
+        self.usual = whole(manager, "usual", clock, is_early=False)
         self.came = 0
 
     async def compare(self, requests: Sequence[dict[str, Any]]) -> None:
@@ -120,8 +131,7 @@ class Both:
 def both() -> Iterator[Both]:
     """Lend the two, for all examples; some of them came before routing."""
     with pytest.MonkeyPatch.context() as patch:
-        Clock(patch)
-        both, start_of = Both(), CacheMiddleware._start_of
+        both, start_of = Both(Clock(patch)), CacheMiddleware._start_of
 
         def counted(*arguments: Any) -> Any:
             both.came += 1
@@ -222,6 +232,16 @@ def test_p2_roots(both: Both, root: str) -> None:
     assert both.came > before
 
 
+def test_p2_headers_of_the_key(both: Both) -> None:
+    """One target has an answer for each value, for each order of lines, and for none."""
+    lines: list[list[tuple[str, str]]] = [
+        *([], [("x", "1")], [("x", "2")], [("X", "1")], [("x", "")], [("y", "1")], [("y", "x")]),
+        *([("x", "1"), ("x", "2")], [("x", "2"), ("x", "1")], [("x", "1, 2")], [("z", "1")]),
+        *([("x", "1"), ("y", "1")], [("y", "1"), ("x", "1")], [("x", " 1")], [("x", "\xfc")]),
+    ]
+    asyncio.run(both.compare([{"target": "/headers", "headers": each} for each in lines]))
+
+
 def test_p2_hosts_and_schemes(both: Both) -> None:
     """They are in no key unless `vary=` names them; a redirect names them."""
     found = [
@@ -293,8 +313,10 @@ async def test_p5_headers_that_no_key_holds_make_no_targets(exact: CacheManager)
     app = application(exact)
     for number in range(20):
         answer = await ask(app, "/query?a=1", {"User-Agent": f"{number}", "Cookie": f"a={number}"})
+        other = await ask(app, "/headers", {"X": "1", "User-Agent": f"{number}"})
     assert answer.is_early
-    assert len(targets_of(app)) == 1
+    assert other.is_early
+    assert len(targets_of(app)) == 3
 
 
 async def test_p1_a_target_is_asked_for_anew_after_a_while(

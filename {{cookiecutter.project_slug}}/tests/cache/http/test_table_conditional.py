@@ -4,6 +4,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
 
 from app.core.cache import CacheManager
+from tests.cache.http.internals import Clock
 from tests.cache.http.origin import (
     Case,
     Endpoint,
@@ -15,7 +16,6 @@ from tests.cache.http.origin import (
     value,
     wrong_in,
 )
-from tests.cache.internals import Clock
 
 SAID = "Wed, 21 Oct 2015 07:28:00 GMT"
 BEFORE, AFTER = "Wed, 21 Oct 2015 07:27:59 GMT", "Wed, 21 Oct 2015 07:28:01 GMT"
@@ -150,6 +150,13 @@ CASES: list[Case] = [
         for plain in [201 if "status" in name else 200]
         for headers, status in [({}, 200), ({INM: "{tag}"}, 304), ({IM: '"other"'}, 412)]
     ],
+    case(
+        "a compressed one",
+        KINDS["a large value"],
+        {INM: "{tag}"},
+        304,
+        manager={"compress_over": 99},
+    ),
     case("a tag that it sets", sets({"ETag": '"own"'}), {INM: '"own"'}, 304, {}, early=False),
     case("a date that it sets", sets({"Last-Modified": SAID}), {IMS: SAID}, 304, early=False),
     case("a cookie for everybody", responds({"Set-Cookie": "a=b"}), {INM: "{tag}"}, 304),

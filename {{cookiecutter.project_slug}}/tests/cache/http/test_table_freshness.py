@@ -7,6 +7,7 @@ from fastapi import Cookie, Depends, Header, HTTPException, Request
 from fastapi.security import APIKeyCookie, HTTPBasic, HTTPBearer
 
 from app.core.cache import CacheManager
+from tests.cache.http.internals import Clock
 from tests.cache.http.origin import (
     Endpoint,
     Expected,
@@ -18,7 +19,6 @@ from tests.cache.http.origin import (
     value,
     wrong_in,
 )
-from tests.cache.internals import Clock
 
 CC = "Cache-Control"
 STALE = "max-age=60, stale-while-revalidate=30, stale-if-error=30"

@@ -6,6 +6,7 @@ from fastapi import BackgroundTasks, Cookie, Depends, Header, HTTPException, Req
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from app.core.cache import CacheManager
+from tests.cache.http.internals import Clock
 from tests.cache.http.origin import (
     BODY,
     Case,
@@ -20,7 +21,6 @@ from tests.cache.http.origin import (
     value,
     wrong_in,
 )
-from tests.cache.internals import Clock
 
 MISS, HIT = "t; fwd=miss; stored", "t; hit; ttl=60"
 Text = Annotated[str | None, Header()]

@@ -27,8 +27,7 @@ _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
 _FIELDS = ("path", "query", "header", "cookie", "body")
 _REQUEST = ("request_param_name", "websocket_param_name", "http_connection_param_name")
 _OF_WHO_ASKS = ("header", "cookie")
-_WHO = {"authorization", "cookie", "proxy-authorization"}
-"""Headers that say who asks."""
+_WHO = {"authorization", "cookie", "proxy-authorization"}  # headers that say who asks
 _NOTHING = (None, type(None))
 
 UNSEEN = (
@@ -37,11 +36,8 @@ UNSEEN = (
 )
 
 Holding = tuple[str, Any]
-"""What a dependency reads of a request: the place, such as "header", and the name there.
-
-If it takes the whole request, or is a security scheme of the user, nobody knows what it reads: then
-the second part is that dependency.
-"""
+"""What a dependency reads of a request: the place, such as "header", and the name there; or, if
+nobody knows what it reads (of the whole request, or by a scheme of the user), that dependency."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -91,16 +87,14 @@ def standing(
     is_endpoint = is_ours(scope.get("endpoint"))
     route, app = scope.get("route"), scope.get("app")
     overrides = overrides_of(app)
-    reasons: list[str] = []
+    reasons, headers = list[str](), set[str]()
     silent: list[tuple[str, str]] = []
-    headers: set[str] = set()
-    holdings: set[Holding] = {("header", name) for name in vary.headers}
-    is_private = bool(vary.variables)
+    holdings, is_private = {("header", name) for name in vary.headers}, bool(vary.variables)
     for each in _as_included(route, app):
         tree = _overridden(each.dependant, overrides)
-        own_fields = {holding for _, holding in _fields(tree) if holding[0] in _OF_WHO_ASKS}
+        own_fields = {each for _, each in _fields(tree) if each[0] in _OF_WHO_ASKS}
         holdings = holdings.union(own_fields, *map(_secrets, tree.dependencies))
-        is_private = is_private or any(map(_variables, tree.dependencies))
+        is_private = is_private or any(map(_is_of_one, tree.dependencies))
         calls = [] if is_endpoint else [each for each in _subtree(tree) if is_ours(each.call)]
         for own in calls or [tree]:
             judged = _Judged(own, keyed, vary)
@@ -109,8 +103,8 @@ def standing(
             reasons += judged.reasons
             silent += judged.silent
             headers |= judged.headers
-    varying = {name for where, name in holdings if where == "header"}
-    varying |= {where for where, _ in holdings if where == "cookie"}
+    varying = {name if where == "header" else where for where, name in holdings}
+    varying -= {"query", "request", "scheme"}
     is_private = is_private or any(where not in ("header", "query") for where, _ in holdings)
     return Standing(
         is_endpoint,
@@ -257,6 +251,12 @@ def _secrets(dependency: Any) -> set[Holding]:
     ):
         found.add(("request", call))
     return found.union(*map(_secrets, dependency.dependencies))
+
+
+def _is_of_one(dependency: Any) -> bool:
+    """Whether a dependency, or one below it, has a security scheme or names context variables."""
+    schemes = (isinstance(each.call, SecurityBase) for each in _subtree(dependency))
+    return any(schemes) or bool(_variables(dependency))
 
 
 def _variables(dependency: Any) -> set[Variable]:

@@ -41,17 +41,15 @@ def joined(tags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Exchange:
-    """One request, and the answer of a cached endpoint to it.
-
-    `rendering` says how the route of a scope renders; `None` if responses are not stored as they
-    are rendered.
-    """
+    """One request, and the answer of a cached endpoint to it."""
 
     injected: Response
     """Dependencies set headers and a status on it; FastAPI adds them to what it renders."""
     standing: Standing
     """What the endpoint is in its route."""
     # Defaults are here, because a request to a route that is not cached must cost nothing.
+    rendering: "Callable[[CachedCalls, Standing, Scope], Rendering | None] | None" = None
+    """Says how the route of a scope renders; `None` if no response is stored as it is rendered."""
     calls: "CachedCalls | None" = None
     """The calls of the endpoint; `None` if it is not cached."""
     key = ""
@@ -75,11 +73,6 @@ class Exchange:
     """The entry that answers, if it is a rendered response."""
     _fill: Fill | None = None
     _watching: Watching | None = None
-
-    def __init__(
-        self, rendering: "Callable[[CachedCalls, Standing, Scope], Rendering | None] | None" = None
-    ) -> None:
-        self.rendering = rendering
 
     def begin(
         self, calls: "CachedCalls", standing: Standing, scope: Scope, injected: object

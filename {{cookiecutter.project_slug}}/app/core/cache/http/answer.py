@@ -2,15 +2,18 @@
 
 import sys
 import time
+from collections.abc import Awaitable
 from typing import Protocol
 
+from starlette.routing import Match
 from starlette.types import Message, Scope, Send
 
-from ..calls import CachedCalls, Exchange, Rendering, Standing, Wish
+from ..calls import CachedCalls, Exchange, Rendering, Standing, Wish, routes_of
 from ..stored import RenderedResponse
 from .conditional import failed_condition, not_modified
 from .control import not_met, status_of, with_control
-from .unsafe import Managers, path_tags
+from .forms import calls_of
+from .unsafe import Managers, UnsafeRequest, path_tags
 
 SAFE = ("GET", "HEAD")
 BODY = "http.response.body"
@@ -80,20 +83,43 @@ class Answer(Exchange):
     _is_over = False
     """Whether a 304 or a 412 has taken the place of a stream, which goes on."""
     _is_heard = False
+    _unsafe: UnsafeRequest | None = None
+    _around: BaseException | None = None
+    """The exception that is being handled when the endpoint begins."""
+    path = ""
 
     def __init__(self, middleware: Middleware, scope: Scope, send: Send) -> None:
-        self.rendering, self._around = middleware.rendering, sys.exception()
-        self._middleware, self._scope, self._send = middleware, scope, send
-        self._path = scope["path"]  # which a mounted application may change
+        self._middleware, self.scope, self._send = middleware, scope, send
+
+    def for_get(self) -> Scope:
+        """Return the scope that the application gets for a HEAD: that of a GET, if that is cached."""
+        if not _is_for_get(self.scope):
+            return self.scope
+        self.is_for_get = True
+        return {**self.scope, "method": "GET"}
+
+    def let_invalidate(self, scope: Scope, managers: Managers) -> None:
+        """Have the response invalidate what is stored for the path, before it is sent."""
+        self._unsafe = UnsafeRequest(scope, self._send, managers)
+        self._send = self._unsafe.send
+
+    def abandon(self, error: BaseException) -> None:
+        """End the fill without a response."""
+        super().abandon(error)
+        if self._unsafe is not None:
+            self._unsafe.abandon(error)
 
     def begin(self, calls: CachedCalls, standing: Standing, scope: Scope, injected: object) -> bool:
         """Note whose request it is, and what it wants; return whether that was not known."""
+        self._around = sys.exception()
+        if self.rendering is None:
+            self.rendering = self._middleware.rendering
         is_new = super().begin(calls, standing, scope, injected)
-        if is_new and self._middleware.invalidates and self._scope["method"] in SAFE:
+        if is_new and self._middleware.invalidates and self.scope["method"] in SAFE:
             self._middleware.managers.note(calls.store)
-            self.more_tags = path_tags(calls.store.key_prefix, [self._path])
+            self.more_tags = path_tags(calls.store.key_prefix, [self.path])
         if is_new and not self._is_heard:
-            self.hear(self._middleware.wish(calls, self._scope))
+            self.hear(self._middleware.wish(calls, self.scope))
         return is_new
 
     def hear(self, wish: Wish | None) -> None:
@@ -101,8 +127,13 @@ class Answer(Exchange):
         self.wish, self._is_heard = wish, True
         self.is_refused = wish is not None and not wish.oldest
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send a message; the start of a cached endpoint's response waits for its body."""
+        if self.calls is None and not self.is_for_get:  # of another endpoint
+            return self._send(message)
+        return self._sent(message)
+
+    async def _sent(self, message: Message) -> None:
         if self.calls is not None and message["type"] == "http.response.start":
             self._start = message
         elif self._start is not None and message["type"] in _BODIES:
@@ -122,7 +153,7 @@ class Answer(Exchange):
             made = RenderedResponse(status, tuple(start["headers"]), body).response()
             await self.finish(made if is_whole else None)
         start, body = self._middleware.teller.finished(
-            self, self._scope, start, body if is_whole else None
+            self, self.scope, start, body if is_whole else None
         )
         await self._send(start)
         self._is_over = not is_whole and start["status"] != status
@@ -132,6 +163,17 @@ class Answer(Exchange):
 
     async def _send_body(self, message: Message) -> None:
         is_ours = self.is_for_get or self.calls is not None
-        if is_ours and self._scope["method"] == "HEAD" and message["type"] in _BODIES:
+        if is_ours and self.scope["method"] == "HEAD" and message["type"] in _BODIES:
             message = {"type": BODY, "more_body": message.get("more_body", False)}
         await self._send(message)
+
+
+def _is_for_get(scope: Scope) -> bool:
+    """Whether a HEAD has no endpoint of its own, and a GET has a cached one."""
+    asked = {**scope, "method": "GET"}
+    for route, original in routes_of(scope.get("app")):
+        if route.matches(scope)[0] is Match.FULL:
+            return False
+        if route.matches(asked)[0] is Match.FULL:
+            return calls_of(getattr(original, "endpoint", None)) is not None
+    return False

@@ -12,8 +12,11 @@ from ..stored import entity_tag
 
 Lines = list[tuple[bytes, bytes]]
 
-_ENTRY = (Outcome.HIT, Outcome.STALE, Outcome.SHARED, Outcome.STORED)
-"""Outcomes for which an entry is in the cache. A result that was overtaken may be old already."""
+_ENTRY = (Outcome.HIT, Outcome.STALE, Outcome.STORED)
+"""Outcomes for which an entry is in the cache. A result that was overtaken may be old already.
+
+Whoever shares the result of another caller does not know whether it was overtaken.
+"""
 _OWN = (b"cache-control", b"expires", b"pragma")
 """Headers by which an endpoint says for itself how long its response is fresh."""
 _FORWARDED = ("method", "request")
@@ -68,7 +71,8 @@ def _control(exchange: Exchange, now: int) -> str:
         return ""
     may_hold = calls.may_hold_a_request and not calls.is_shared
     # A shared result, too: a dependency may refuse who asks, and a proxy does not run it.
-    is_private = rendered is None or exchange.standing.is_private or may_hold
+    is_for_all = rendered is not None or exchange.outcome in (*_ENTRY, Outcome.SHARED)
+    is_private = not is_for_all or exchange.standing.is_private or may_hold
     directives = ["private"] if is_private else []
     if rendered is None or not is_entry or said == "no-cache":
         return ", ".join([*directives, "no-cache"])

@@ -28,115 +28,105 @@ SECONDS = 60.0
 """How long a target is remembered: after that it goes the ordinary way once more."""
 
 
+class Entry:
+    """An entry that was read, without its body: it is never changed, but for `start`."""
+
+    __slots__ = ("head", "is_near", "nonces", "rendered", "start", "whole")
+
+    def __init__(
+        self,
+        rendered: RenderedResponse,
+        *,
+        is_near: bool,
+        head: Head | None = None,
+        nonces: Nonces = (),
+    ) -> None:
+        self.rendered = rendered._replace(body=b"")
+        self.whole = rendered if is_near and len(rendered.body) <= SMALL else None
+        """The entry with its body, if the near cache has it, and it is small."""
+        self.is_near, self.head, self.nonces = is_near, head, nonces
+        self.start: tuple[int, Any] | None = None
+        """The start of the response for it, and the second in which that was made."""
+
+
+Found = tuple[Entry, bytes]
+"""An entry, and its body."""
+
+
 class Target:
     """What a target led to, and the entry that was read there last."""
 
-    __slots__ = (
-        "_calls",
-        "_head",
-        "_last",
-        "_nonces",
-        "_scope",
-        "_standing",
-        "entry",
-        "form",
-        "is_near",
-        "key",
-        "start",
-        "tags",
-        "until",
-        "used",
-    )
-
-    entry: RenderedResponse
-    """The entry that was read last, without its body."""
+    __slots__ = ("_entry", "_scope", "_standing", "calls", "form", "key", "tags", "until", "used")
 
     def __init__(self, exchange: Exchange, calls: CachedCalls, scope: Scope) -> None:
-        self._calls, self._standing, self.form = calls, exchange.standing, exchange.form
+        self.calls, self._standing, self.form = calls, exchange.standing, exchange.form
         self.key, self.tags = exchange.key, exchange.tags
         self._scope = {name: scope[name] for name in ("route", "endpoint", "path_params")}
         self.used = time.time()
         self.until = self.used + SECONDS
-        self.is_near = False
-        """Whether the near cache had the entry."""
-        self.start: tuple[int, Any] | None = None
-        """The start of the response for the entry, and the second in which it was made."""
-        self._last: RenderedResponse | None = None
-        """The entry, if it is small."""
-        self._head: Head | None = None
-        self._nonces: Nonces = ()
-
-    @property
-    def calls(self) -> CachedCalls:
-        """The calls of the endpoint."""
-        return self._calls
+        self._entry: Entry | None = None
 
     @property
     def is_right(self) -> bool:
         """Whether the routes of the function still render in the same way."""
-        return self._calls.form == self.form
+        return self.calls.form == self.form
 
-    def read_now(self) -> bytes | None:
-        """Return the body of the entry, if it is a hit in this process."""
-        calls, fence = self._calls, self._calls.store.fence
+    def read_now(self) -> Found | None:
+        """Return the entry and its body, if it is a hit in this process."""
+        calls, fence = self.calls, self.calls.store.fence
         if fence.near is not None and fence.may_read_near():
             hit = calls.reader.near_hit(self.key, fence.near, self.tags, calls.freshness, self.form)
             if hit is not None:
-                last = self._last
-                is_last = last is not None and hit[0] is last and self.is_near
-                return last.body if last and is_last else self._found(hit, is_near=True)
+                entry = self._entry
+                if entry is not None and entry.whole is not None and hit[0] is entry.whole:
+                    return entry, entry.whole.body
+                return self._found(hit, is_near=True)
         look = fence.look_now(self.key, self.tags) if fence.looks_now else None
         return None if look is None else self._seen(look)
 
-    async def read(self) -> bytes | None:
-        """Return the body of the entry, if it is a hit; it is not in this process."""
-        fence = self._calls.store.fence
+    async def read(self) -> Found | None:
+        """Return the entry and its body, if it is a hit; it is not in this process."""
+        fence = self.calls.store.fence
         return None if fence.looks_now else self._seen(await fence.looks.look(self.key, self.tags))
 
     def routed(self) -> dict[str, Any]:
         """Return what routing puts into the scope."""
         return {**self._scope, "path_params": {**self._scope["path_params"]}}
 
-    def exchange(self) -> Exchange:
-        """Return a request that the entry has answered."""
+    def exchange(self, entry: Entry) -> Exchange:
+        """Return a request that an entry has answered."""
         exchange = Exchange()
-        exchange.calls, exchange.standing = self._calls, self._standing
+        exchange.calls, exchange.standing = self.calls, self._standing
         exchange.key, exchange.outcome = self.key, Outcome.HIT
-        exchange.rendered, exchange.is_near = self.entry, self.is_near
+        exchange.rendered, exchange.is_near = entry.rendered, entry.is_near
         return exchange
 
-    def _seen(self, look: Look) -> bytes | None:
-        """Return the body of the entry in a look; that of the same record takes less time."""
-        data, nonces, _ = look
-        if self._head is not None and nonces == self._nonces and type(data) is bytes:
-            body = self._head.payload(data)
-            if body is not None and not self._may_be_due():
-                return body
-        self._head = None
-        calls = self._calls
+    def _seen(self, look: Look) -> Found | None:
+        """Return the entry in a look, and its body; the same record takes less time."""
+        (data, nonces, _), entry, calls = look, self._entry, self.calls
+        if entry is not None and entry.head is not None and type(data) is bytes:
+            body = entry.head.payload(data) if nonces == entry.nonces else None
+            if body is not None and not self._may_be_due(entry):
+                return entry, body
         hit = calls.reader.hit(self.key, look, self.tags, calls.freshness, self.form)
-        body = None if hit is None else self._found(hit, is_near=False)
-        if body is not None and data is not None:
-            self._head, self._nonces = Head.of(data), nonces
-        return body
+        if hit is None or data is None:
+            return None
+        return self._found(hit, is_near=False, head=Head.of(data), nonces=nonces)
 
-    def _may_be_due(self) -> bool:
-        """Whether the entry that was read last may have to be computed again."""
-        freshness = self._calls.freshness
+    def _may_be_due(self, entry: Entry) -> bool:
+        """Whether an entry may have to be computed again."""
+        freshness = self.calls.freshness
         if freshness.early:
             return True
-        return bool(freshness.stale) and freshness.now() * 1000 >= self.entry.until
+        return bool(freshness.stale) and freshness.now() * 1000 >= entry.rendered.until
 
-    def _found(self, hit: Hit, *, is_near: bool) -> bytes | None:
-        """Note an entry, and return its body; `None` if it is more than a rendered response."""
+    def _found(self, hit: Hit, **more: Any) -> Found | None:
+        """Note an entry, and return it with its body, if it is no more than a rendered response."""
         rendered, changes = hit
         if changes is not None or type(rendered) is not RenderedResponse:
             return None
-        body = rendered.body
-        self._last = rendered if len(body) <= SMALL else None
-        self._head, self.start, self.is_near = None, None, is_near
-        self.entry = rendered._replace(body=b"")
-        return body
+        self._entry = entry = Entry(rendered, **more)
+        return entry, rendered.body
 
 
 class Targets:
@@ -150,12 +140,7 @@ class Targets:
 
     def find(self, scope: Scope) -> Target | None:
         """Return what a request leads to; `None` if it has to go the ordinary way."""
-        place: Any = (
-            scope["path"],
-            scope["query_string"],
-            scope["method"],
-            scope.get("root_path"),
-        )
+        place: Any = scope["path"], scope["query_string"], scope["method"], scope.get("root_path")
         found = self._known.get(place)
         if found is None:
             return None

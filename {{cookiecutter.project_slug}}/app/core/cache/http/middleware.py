@@ -17,17 +17,17 @@ from typing import Any
 
 from fastapi.routing import APIRoute, APIRouter
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..calls import EXCHANGE, CachedCalls, Rendering, Standing, Wish, routes_of
+from ..calls import EXCHANGE, CachedCalls, Rendering, Standing, Wish
 from ..coherence import Outcome
+from ..stored import Shown
 from .answer import BODY, SAFE, Answer, Teller, judged
 from .client_control import wish_of
-from .early import Target, Targets
-from .forms import calls_of, rendering_of
+from .early import Entry, Target, Targets
+from .forms import rendering_of
 from .routed import before_routing
-from .unsafe import Managers, UnsafeRequest, is_unsafe
+from .unsafe import Managers, is_unsafe
 
 logger = logging.getLogger(__name__)
 
@@ -69,52 +69,69 @@ class CacheMiddleware:
         self._client_control, self.invalidates = client_control, invalidate_unsafe
         self.managers = Managers()
         self._targets = Targets()
-        self._home: Any = None
+        self.home: Any = None
         """The application that this is the middleware of; known with its first request."""
         self._within: str | None = None
         """What lies between this middleware and the router; `None` if that is not known yet."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application, and make its response one that others may cache."""
+        # Every request to the application runs this, so small steps are written out and not called.
         if scope["type"] != "http":
             if scope["type"] == "lifespan" and logger.isEnabledFor(logging.INFO):
                 _tell(scope["app"])
             await self.app(scope, receive, send)
             return
-        if self._home is None:
-            self._home = scope.get("app")
-        target = self._targets.find(scope)
-        wish = None if target is None else self.wish(target.calls, scope)
-        if target is not None and wish is None:
-            body = target.read_now()
-            if body is None:
-                body = await target.read()
-            if body is not None:
-                start, body = judged(scope, self._start_of(target), body)
-                scope.update(target.routed())
-                await send(start)
-                await send({"type": BODY, "body": body})
-                return
-        unsafe = None
-        if self.invalidates and is_unsafe(scope["method"]):
-            unsafe = UnsafeRequest(scope, send, self.managers)
-        answer = Answer(self, scope, send if unsafe is None else unsafe.send)
+        target, wish = self._targets.find(scope), None
         if target is not None:
-            answer.hear(wish)
-        method = scope["method"]
-        if method == "HEAD" and _is_for_get(scope):
-            answer.is_for_get = True
-            scope = {**scope, "method": "GET"}
-        scope[EXCHANGE] = answer
+            if self._client_control is not None or target.calls.store.client_control:
+                wish = self.wish(target.calls, scope)
+            if wish is None and await self._answered(target, scope, send):
+                return
+        answer = Answer(self, scope, send)
+        if target is not None or self.invalidates or self.home is None:
+            self._prepare(answer, scope, target, wish)
+        inner = answer.for_get() if scope["method"] == "HEAD" else scope
+        inner[EXCHANGE] = answer
         try:
-            await self.app(scope, receive, answer.send)
+            await self.app(inner, receive, answer.send)
         except BaseException as error:
             answer.abandon(error)
-            if unsafe is not None:
-                unsafe.abandon(error)
             raise
-        if answer.outcome is Outcome.HIT and method in SAFE and self._is_innermost(scope):
-            self._targets.learn(answer, scope, method)
+        finally:
+            answer.scope = {}  # which holds this, so that both would wait for the garbage collector
+            if inner is not scope:  # those around may look at the route
+                scope.update(inner, method="HEAD")
+        method = scope["method"]
+        if answer.outcome is Outcome.HIT and method in SAFE and self._is_innermost(inner):
+            self._targets.learn(answer, inner, method)
+
+    async def _answered(self, target: Target, scope: Scope, send: Send) -> bool:
+        """Answer a request before routing, if there is a hit; return whether there was."""
+        found = target.read_now() or await target.read()
+        if found is None:
+            return False
+        entry, body = found
+        start, body = judged(scope, self._start_of(target, entry), body)
+        scope.update(target.routed())
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s %s", Outcome.HIT.value, Shown(target.key))
+        await send(start)
+        await send({"type": BODY, "body": body})
+        return True
+
+    def _prepare(
+        self, answer: Answer, scope: Scope, target: Target | None, wish: Wish | None
+    ) -> None:
+        """Note what few requests need: what they want, and what an unsafe method invalidates."""
+        if self.home is None:
+            self.home = scope.get("app")
+        if target is not None:
+            answer.hear(wish)
+        if self.invalidates:
+            answer.path = scope["path"]  # which a mounted application may change
+            if is_unsafe(scope["method"]):
+                answer.let_invalidate(scope, self.managers)
 
     def wish(self, calls: CachedCalls, scope: Scope) -> Wish | None:
         """Return what a request wants of the cache; `None` if nothing, or if it has no say."""
@@ -130,18 +147,17 @@ class CacheMiddleware:
             logger.warning("client_control failed, and a request has no say: %r", error)
             return None
 
-    def _start_of(self, target: Target) -> Message:
-        """Return the start of the response for the entry that a target has read."""
+    def _start_of(self, target: Target, entry: Entry) -> Message:
+        """Return the start of the response for an entry of a target."""
         second = int(time.time())
-        if target.start is None or target.start[0] != second:
-            exchange, entry = target.exchange(), target.entry
-            start = {"status": entry.status, "headers": entry.lines}
-            target.start = second, self.teller.dressed(exchange, start, "GET")
-        return target.start[1]
+        if entry.start is None or entry.start[0] != second:
+            start = {"status": entry.rendered.status, "headers": entry.rendered.lines}
+            entry.start = second, self.teller.dressed(target.exchange(entry), start, "GET")
+        return entry.start[1]
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
         """Return how the route of a scope renders; `None` if something may change the response."""
-        if scope["app"] is not self._home or not self._is_innermost(scope):
+        if scope["app"] is not self.home or not self._is_innermost(scope):
             return None  # it is of an application that is mounted, or something lies between
         return rendering_of(calls, standing, scope, kind=APIRoute)
 
@@ -184,14 +200,3 @@ def _within(app: Any, scope: Scope) -> str:
     ):
         return ""
     return f"{type(app).__module__}.{type(app).__qualname__}"
-
-
-def _is_for_get(scope: Scope) -> bool:
-    """Whether a HEAD has no endpoint of its own, and a GET has a cached one."""
-    asked = {**scope, "method": "GET"}
-    for route, original in routes_of(scope.get("app")):
-        if route.matches(scope)[0] is Match.FULL:
-            return False
-        if route.matches(asked)[0] is Match.FULL:
-            return calls_of(getattr(original, "endpoint", None)) is not None
-    return False
