@@ -28,28 +28,53 @@ SECONDS = 60.0
 """How long a target is remembered: after that it goes the ordinary way once more."""
 
 
+class Kept:
+    """An entry that a target has led to, and what is known of it."""
+
+    __slots__ = ("_head", "_nonces", "entry", "is_near", "rendered", "start")
+
+    def __init__(self, rendered: RenderedResponse, *, is_near: bool) -> None:
+        is_small = len(rendered.body) <= SMALL
+        self.rendered = rendered if is_small else None
+        """The entry, if it is small."""
+        self.entry = rendered._replace(body=b"")
+        """The entry without its body."""
+        self.is_near = is_near
+        """Whether the near cache had the entry."""
+        self.start: tuple[tuple[int, int], Any] | None = None
+        """The start of the response, and for how many seconds of age and of freshness it is."""
+        self._head: Head | None = None
+        self._nonces: Nonces = ()
+
+    def note(self, data: bytes, nonces: Nonces) -> None:
+        """Note the record of the entry, and the nonces that its tags have."""
+        self._head, self._nonces = Head.of(data), nonces
+
+    def again(self, data: object, nonces: Nonces) -> bytes | None:
+        """Return the body of the same record; `None` if it is another one."""
+        if self._head is None or nonces != self._nonces or type(data) is not bytes:
+            return None
+        return self._head.payload(data)
+
+
+Found = tuple[Kept, bytes]
+"""An entry and its body, which belong together: other threads may read another one meanwhile."""
+
+
 class Target:
     """What a target led to, and the entry that was read there last."""
 
     __slots__ = (
         "_calls",
-        "_head",
-        "_last",
-        "_nonces",
+        "_kept",
         "_scope",
         "_standing",
-        "entry",
         "form",
-        "is_near",
         "key",
-        "start",
         "tags",
         "until",
         "used",
     )
-
-    entry: RenderedResponse
-    """The entry that was read last, without its body."""
 
     def __init__(self, exchange: Exchange, calls: CachedCalls, scope: Scope) -> None:
         self._calls, self._standing, self.form = calls, exchange.standing, exchange.form
@@ -57,14 +82,7 @@ class Target:
         self._scope = {name: scope[name] for name in ("route", "endpoint", "path_params")}
         self.used = time.time()
         self.until = self.used + SECONDS
-        self.is_near = False
-        """Whether the near cache had the entry."""
-        self.start: tuple[int, Any] | None = None
-        """The start of the response for the entry, and the second in which it was made."""
-        self._last: RenderedResponse | None = None
-        """The entry, if it is small."""
-        self._head: Head | None = None
-        self._nonces: Nonces = ()
+        self._kept: Kept | None = None
 
     @property
     def calls(self) -> CachedCalls:
@@ -76,20 +94,21 @@ class Target:
         """Whether the routes of the function still render in the same way."""
         return self._calls.form == self.form
 
-    def read_now(self) -> bytes | None:
-        """Return the body of the entry, if it is a hit in this process."""
+    def read_now(self) -> Found | None:
+        """Return the entry, if it is a hit in this process."""
         calls, fence = self._calls, self._calls.store.fence
         if fence.near is not None and fence.may_read_near():
             hit = calls.reader.near_hit(self.key, fence.near, self.tags, calls.freshness, self.form)
             if hit is not None:
-                last = self._last
-                is_last = last is not None and hit[0] is last and self.is_near
-                return last.body if last and is_last else self._found(hit, is_near=True)
+                kept = self._kept
+                if kept is not None and hit[0] is kept.rendered and kept.is_near:
+                    return kept, kept.rendered.body
+                return self._found(hit, is_near=True)
         look = fence.look_now(self.key, self.tags) if fence.looks_now else None
         return None if look is None else self._seen(look)
 
-    async def read(self) -> bytes | None:
-        """Return the body of the entry, if it is a hit; it is not in this process."""
+    async def read(self) -> Found | None:
+        """Return the entry, if it is a hit; it is not in this process."""
         fence = self._calls.store.fence
         return None if fence.looks_now else self._seen(await fence.looks.look(self.key, self.tags))
 
@@ -97,46 +116,40 @@ class Target:
         """Return what routing puts into the scope."""
         return {**self._scope, "path_params": {**self._scope["path_params"]}}
 
-    def exchange(self) -> Exchange:
-        """Return a request that the entry has answered."""
+    def exchange(self, kept: Kept) -> Exchange:
+        """Return a request that an entry has answered."""
         exchange = Exchange()
         exchange.calls, exchange.standing = self._calls, self._standing
         exchange.key, exchange.outcome = self.key, Outcome.HIT
-        exchange.rendered, exchange.is_near = self.entry, self.is_near
+        exchange.rendered, exchange.is_near = kept.entry, kept.is_near
         return exchange
 
-    def _seen(self, look: Look) -> bytes | None:
-        """Return the body of the entry in a look; that of the same record takes less time."""
-        data, nonces, _ = look
-        if self._head is not None and nonces == self._nonces and type(data) is bytes:
-            body = self._head.payload(data)
-            if body is not None and not self._may_be_due():
-                return body
-        self._head = None
-        calls = self._calls
+    def _seen(self, look: Look) -> Found | None:
+        """Return the entry in a look; that of the same record takes less time."""
+        (data, nonces, _), kept, calls = look, self._kept, self._calls
+        body = None if kept is None else kept.again(data, nonces)
+        if kept is not None and body is not None and not self._may_be_due(kept):
+            return kept, body
         hit = calls.reader.hit(self.key, look, self.tags, calls.freshness, self.form)
-        body = None if hit is None else self._found(hit, is_near=False)
-        if body is not None and data is not None:
-            self._head, self._nonces = Head.of(data), nonces
-        return body
+        found = None if hit is None else self._found(hit, is_near=False)
+        if found is not None and data is not None:
+            found[0].note(data, nonces)
+        return found
 
-    def _may_be_due(self) -> bool:
-        """Whether the entry that was read last may have to be computed again."""
+    def _may_be_due(self, kept: Kept) -> bool:
+        """Whether an entry may have to be computed again."""
         freshness = self._calls.freshness
         if freshness.early:
             return True
-        return bool(freshness.stale) and freshness.now() * 1000 >= self.entry.until
+        return bool(freshness.stale) and freshness.now() * 1000 >= kept.entry.until
 
-    def _found(self, hit: Hit, *, is_near: bool) -> bytes | None:
-        """Note an entry, and return its body; `None` if it is more than a rendered response."""
+    def _found(self, hit: Hit, *, is_near: bool) -> Found | None:
+        """Keep an entry, and return it; `None` if it is more than a rendered response."""
         rendered, changes = hit
         if changes is not None or type(rendered) is not RenderedResponse:
             return None
-        body = rendered.body
-        self._last = rendered if len(body) <= SMALL else None
-        self._head, self.start, self.is_near = None, None, is_near
-        self.entry = rendered._replace(body=b"")
-        return body
+        kept = self._kept = Kept(rendered, is_near=is_near)
+        return kept, rendered.body
 
 
 class Targets:
@@ -203,7 +216,8 @@ class Targets:
 
 def _varied(place: tuple[Any, ...], scope: Scope, names: frozenset[bytes]) -> tuple[Any, ...]:
     """Return the place of a request among those that differ in headers; `host` needs the scheme."""
-    return (*place, scope.get("scheme"), *[line for line in scope["headers"] if line[0] in names])
+    lines = [(*line,) for line in scope["headers"] if line[0] in names]  # some servers have lists
+    return (*place, scope.get("scheme"), *lines)
 
 
 def _is_ordinary(scope: Scope) -> bool:

@@ -27,7 +27,7 @@ from ..stored import RenderedResponse
 from .client_control import wish_of
 from .conditional import failed_condition, not_modified
 from .control import dressed, not_met, status_of
-from .early import Target, Targets
+from .early import Kept, Target, Targets
 from .forms import calls_of, rendering_of
 from .routed import before_routing
 from .unsafe import Managers, UnsafeRequest, is_unsafe, path_tags
@@ -58,7 +58,7 @@ class CacheMiddleware:
     then reads one nonce more. All processes should have the option: one without it invalidates
     nothing, and its entries are misses here.
 
-    Raises `TypeError` for a `client_control` that is no plain function.
+    Raises `TypeError` for a `name` that is no text, and a `client_control` that is no plain function.
     """
 
     def __init__(
@@ -73,6 +73,10 @@ class CacheMiddleware:
         is_plain = callable(client_control) and not inspect.iscoroutinefunction(client_control)
         if client_control is not None and not is_plain:
             raise TypeError(f"{client_control=} must be a plain function of the scope, or None")
+        if not isinstance(name, str):
+            raise TypeError(
+                f"{name=} must be a text; an empty one stands for the prefix of the keys"
+            )
         self.app, self._name, self._show_keys = app, name, show_keys
         self._client_control, self.invalidates = client_control, invalidate_unsafe
         self.managers = Managers()
@@ -85,8 +89,7 @@ class CacheMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application, and make its response one that others may cache."""
         if scope["type"] != "http":
-            if scope["type"] == "lifespan" and logger.isEnabledFor(logging.INFO):
-                _tell(scope["app"])
+            _tell(scope)
             await self.app(scope, receive, send)
             return
         if self._home is None:
@@ -94,18 +97,18 @@ class CacheMiddleware:
         target = self._targets.find(scope)
         wish = None if target is None else self.wish(target.calls, scope)
         if target is not None and wish is None:
-            body = target.read_now()
-            if body is None:
-                body = await target.read()
-            if body is not None:
-                start, body = self._judged(scope, self._start_of(target), body)
+            found = target.read_now()
+            if found is None:
+                found = await target.read()
+            if found is not None:
+                start, body = self._judged(scope, self._start_of(target, found[0]), found[1])
                 scope.update(target.routed())
                 await send(start)
                 await send({"type": _BODY, "body": body})
                 return
         unsafe = None
         if self.invalidates and is_unsafe(scope["method"]):
-            unsafe = UnsafeRequest(scope, send, self.managers)
+            unsafe = UnsafeRequest(scope, send, self.managers, self.app)
         answer = Answer(self, scope, send if unsafe is None else unsafe.send)
         if target is not None:
             answer.hear(wish)
@@ -121,7 +124,9 @@ class CacheMiddleware:
             if unsafe is not None:
                 unsafe.abandon(error)
             raise
-        if answer.outcome is Outcome.HIT and method in _SAFE and self._is_innermost(scope):
+        finally:
+            answer.let_go()
+        if answer.outcome is Outcome.HIT and method in _SAFE and self._is_next(scope):
             self._targets.learn(answer, scope, method)
 
     def wish(self, calls: CachedCalls, scope: Scope) -> Wish | None:
@@ -138,20 +143,25 @@ class CacheMiddleware:
             logger.warning("client_control failed, and a request has no say: %r", error)
             return None
 
-    def _start_of(self, target: Target) -> Message:
+    def _start_of(self, target: Target, kept: Kept) -> Message:
         """Return the start of the response for the entry that a target has read."""
-        second = int(time.time())
-        if target.start is None or target.start[0] != second:
-            exchange, entry = target.exchange(), target.entry
+        now, entry = int(time.time() * 1000), kept.entry
+        seconds = (now - entry.made) // 1000, (entry.until - now) // 1000
+        if kept.start is None or kept.start[0] != seconds:
             start = {"status": entry.status, "headers": entry.lines}
-            target.start = second, self._dressed(exchange, start, "GET")
-        return target.start[1]
+            kept.start = seconds, self._dressed(target.exchange(kept), start, "GET")
+        return kept.start[1]
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
         """Return how the route of a scope renders; `None` if something may change the response."""
-        if scope["app"] is not self._home or not self._is_innermost(scope):
-            return None  # it is of an application that is mounted, or something lies between
+        if not self._is_next(scope):
+            return None
         return rendering_of(calls, standing, scope, kind=APIRoute)
+
+    def _is_next(self, scope: Scope) -> bool:
+        """Whether nothing lies between this middleware and the route, such as a mounted application."""
+        is_home = self._home in (None, scope.get("app"))  # around an application it is not known
+        return is_home and self._is_innermost(scope)
 
     def _is_innermost(self, scope: Scope) -> bool:
         """Whether no other middleware lies between this one and the router; warn once if one does."""
@@ -169,6 +179,8 @@ class CacheMiddleware:
         self, exchange: Exchange, scope: Scope, start: Message, body: bytes | None
     ) -> tuple[Message, bytes]:
         """Return the start and the body of the answer to a request; `None` for a stream."""
+        if not self._is_next(scope):
+            exchange.rendered = None  # the entry of a `CachedRoute`, which others may have changed
         start = self._dressed(exchange, start, scope["method"], body)
         return self._judged(scope, start, body or b"")
 
@@ -227,6 +239,10 @@ class Answer(Exchange):
         self.wish, self._is_heard = wish, True
         self.is_refused = wish is not None and not wish.oldest
 
+    def let_go(self) -> None:
+        """Let go of the scope, which holds this: else each request waits for the garbage collector."""
+        self._scope = {}
+
     async def send(self, message: Message) -> None:
         """Send a message; the start of a cached endpoint's response waits for its body."""
         if self.calls is not None and message["type"] == "http.response.start":
@@ -263,9 +279,12 @@ class Answer(Exchange):
         await self._send(message)
 
 
-def _tell(app: Any) -> None:
-    """Write into the log which endpoints are answered before routing, and why others are not."""
-    told = before_routing(app)
+def _tell(scope: Scope) -> None:
+    """At start, write into the log which endpoints are answered before routing, and why others not."""
+    is_start = scope["type"] == "lifespan" and "app" in scope
+    if not (is_start and logger.isEnabledFor(logging.INFO)):
+        return
+    told = before_routing(scope["app"])
     early = [each.path for each in told if not each.why_routed]
     others = [f"{each.path} ({each.why_routed})" for each in told if each.why_routed]
     logger.info(
@@ -277,7 +296,7 @@ def _tell(app: Any) -> None:
 
 def _within(app: Any, scope: Scope) -> str:
     """Return the name of what lies between a middleware and the router; empty if nothing does."""
-    router = scope["app"].router
+    router = getattr(scope.get("app"), "router", None)
     if type(app) is ExceptionMiddleware:
         app = app.app
     if type(app).__module__.startswith("fastapi.middleware."):  # FastAPI's own
@@ -293,10 +312,13 @@ def _within(app: Any, scope: Scope) -> str:
 
 def _is_for_get(scope: Scope) -> bool:
     """Whether a HEAD has no endpoint of its own, and a GET has a cached one."""
-    asked = {**scope, "method": "GET"}
+    asked, found = {**scope, "method": "GET"}, None
     for route, original in routes_of(scope.get("app")):
-        if route.matches(scope)[0] is Match.FULL:
-            return False
-        if route.matches(asked)[0] is Match.FULL:
-            return calls_of(getattr(original, "endpoint", None)) is not None
-    return False
+        is_for_get = route.matches(asked)[0] is Match.FULL
+        if route.matches(scope)[0] is Match.FULL and (found is None or not is_for_get):
+            return False  # one for GET, too, such as a mounted application, has no HEAD of its own
+        if is_for_get and found is None:
+            found = calls_of(getattr(original, "endpoint", None))
+            if found is None:
+                return False
+    return found is not None
