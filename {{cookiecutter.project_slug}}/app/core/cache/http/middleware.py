@@ -304,7 +304,8 @@ def _within(app: Any, scope: Scope) -> str:
     if (
         app is router
         and type(router) is APIRouter
-        and getattr(router, "middleware_stack", router.app) == router.app
+        # Older routers have neither: they can have no middlewares of their own.
+        and getattr(router, "middleware_stack", None) == getattr(router, "app", None)
     ):
         return ""
     return f"{type(app).__module__}.{type(app).__qualname__}"

@@ -56,7 +56,8 @@ def why_routed(calls: CachedCalls, app: Any, route: Any) -> str:
 
 def _beyond_the_target(router: Any) -> Iterator[Any]:
     """Yield routers and routes that may look at more of a request than its path and its method."""
-    how = [getattr(type(router), name, router.app) for name in ("app", "matches", "handle")]
+    kind, names = type(router), ("__call__", "app", "matches", "handle")
+    how = [getattr(kind, name, kind.__call__) for name in names]  # not all versions have all
     if any(each.__module__ not in ROUTING for each in how):
         yield router
     for route in router.routes:
