@@ -98,6 +98,7 @@ def routed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         paths.append(scope["path"])
         await route(self, scope, receive, send)
 
+    noted.__module__ = route.__module__  # else the router may look at more than the target
     monkeypatch.setattr(Router, "__call__", noted)
     return paths
 

@@ -15,29 +15,23 @@ from typing import Any
 from fastapi import routing
 from fastapi.dependencies.utils import get_dependant
 from fastapi.security.base import SecurityBase
-from pydantic import BaseModel
 
 from ..keys import Vary, name_of
-from ..reads import CONNECTION, Variable, context_variables, only_reads, steps
+from ..reads import Variable, context_variables, steps
 from ..values import RETURN, hints_of
+from .holdings import OF_WHO_ASKS, Holding, fields_of, secrets_of, subtree
 
 _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
 """Lists each route as it is included; in older FastAPI, each inclusion is a route of its own."""
 
-_FIELDS = ("path", "query", "header", "cookie", "body")
-_REQUEST = ("request_param_name", "websocket_param_name", "http_connection_param_name")
-_OF_WHO_ASKS = ("header", "cookie")
-_WHO = {"authorization", "cookie", "proxy-authorization"}  # headers that say who asks
+_WHO = {"authorization", "cookie", "proxy-authorization"}
+"""Headers that say who asks."""
 _NOTHING = (None, type(None))
 
 UNSEEN = (
     "a decorator above it takes no **kwargs, so nobody can tell which request a call belongs to; let the "
     "decorator take **kwargs and hand them on, or put it below cache_response"
 )
-
-Holding = tuple[str, Any]
-"""What a dependency reads of a request: the place, such as "header", and the name there; or, if
-nobody knows what it reads (of the whole request, or by a scheme of the user), that dependency."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -87,15 +81,17 @@ def standing(
     is_endpoint = is_ours(scope.get("endpoint"))
     route, app = scope.get("route"), scope.get("app")
     overrides = overrides_of(app)
-    reasons, headers = list[str](), set[str]()
+    reasons: list[str] = []
     silent: list[tuple[str, str]] = []
-    holdings, is_private = {("header", name) for name in vary.headers}, bool(vary.variables)
+    headers: set[str] = set()
+    holdings: set[Holding] = {("header", name) for name in vary.headers}
+    is_private = bool(vary.variables)
     for each in _as_included(route, app):
         tree = _overridden(each.dependant, overrides)
-        own_fields = {each for _, each in _fields(tree) if each[0] in _OF_WHO_ASKS}
-        holdings = holdings.union(own_fields, *map(_secrets, tree.dependencies))
-        is_private = is_private or any(map(_is_of_one, tree.dependencies))
-        calls = [] if is_endpoint else [each for each in _subtree(tree) if is_ours(each.call)]
+        own_fields = {holding for _, holding in fields_of(tree) if holding[0] in OF_WHO_ASKS}
+        holdings = holdings.union(own_fields, *map(secrets_of, tree.dependencies))
+        is_private = is_private or any(map(_says_who, tree.dependencies))
+        calls = [] if is_endpoint else [each for each in subtree(tree) if is_ours(each.call)]
         for own in calls or [tree]:
             judged = _Judged(own, keyed, vary)
             gates = [gate for gate in tree.dependencies if gate.name is None]
@@ -103,8 +99,8 @@ def standing(
             reasons += judged.reasons
             silent += judged.silent
             headers |= judged.headers
-    varying = {name if where == "header" else where for where, name in holdings}
-    varying -= {"query", "request", "scheme"}
+    varying = {name for where, name in holdings if where == "header"}
+    varying |= {where for where, _ in holdings if where == "cookie"}
     is_private = is_private or any(where not in ("header", "query") for where, _ in holdings)
     return Standing(
         is_endpoint,
@@ -122,7 +118,7 @@ class _Judged:
     def __init__(self, own: Any, keyed: Collection[str], vary: Vary) -> None:
         self.reasons: list[str] = []
         self._own, self._keyed, self._vary = own, keyed, vary
-        written = {holding for name, holding in _fields(own) if name in keyed}
+        written = {holding for name, holding in fields_of(own, whole=True) if name in keyed}
         self.headers = {name for where, name in written if where == "header"}
         self._written = written | {("header", name) for name in vary.headers}
         """What the key holds of the request, unchanged."""
@@ -133,23 +129,23 @@ class _Judged:
             if each.name in keyed and _may_return_nothing(each.call):
                 mute.append(each)
             elif each.name in keyed:
-                self._made |= _secrets(each)
+                self._made |= secrets_of(each)
         unknown = [(each, self._untold(each)) for each in mute]
         self.silent = [(each.name, _reason(_named(each), what)) for each, what in unknown if what]
         for each in mute:  # `silent` refuses a call where such an argument is `None`
-            self._made |= _secrets(each)
+            self._made |= secrets_of(each)
 
     def judge(self, gates: Collection[Any], ignored: Collection[Variable]) -> None:
         """Judge gates, which return nothing, and the function's arguments that the key lacks."""
-        for name, holding in _fields(self._own):
-            if holding[0] in _OF_WHO_ASKS and name not in self._keyed:
+        for name, holding in fields_of(self._own):
+            if holding[0] in OF_WHO_ASKS and name not in self._keyed:
                 self._note(f"its parameter {name!r}", self._unknown({holding}, self._written))
         for gate in gates:
             self._note(_named(gate), self._untold(gate))
         for each in self._own.dependencies:
             if each.name is not None and each.name not in self._keyed:
-                taken = {holding for inner in _subtree(each) for _, holding in _fields(inner)}
-                self._note(_named(each), self._unknown(taken | _secrets(each), self._written))
+                taken = {holding for inner in subtree(each) for _, holding in fields_of(inner)}
+                self._note(_named(each), self._unknown(taken | secrets_of(each), self._written))
                 read = _variables(each) - self._vary.read - set(ignored)
                 self._note(_named(each), ", ".join(sorted(map(name_of, read))))
 
@@ -167,7 +163,7 @@ class _Judged:
         """Return what a gate reads that is not in the key, unless `vary=` has all its variables."""
         variables = _variables(dependency)
         is_told = bool(variables) and variables <= self._vary.read
-        return "" if is_told else self._unknown(_secrets(dependency), self._made)
+        return "" if is_told else self._unknown(secrets_of(dependency), self._made)
 
 
 def _reason(who: str, what: str) -> str:
@@ -199,13 +195,7 @@ def _as_included(route: Any, app: Any) -> Iterator[Any]:
 
 
 def _holds(dependant: Any, inner: Any) -> bool:
-    return any(each is inner for each in _subtree(dependant))
-
-
-def _subtree(dependant: Any) -> Iterator[Any]:
-    yield dependant
-    for each in dependant.dependencies:
-        yield from _subtree(each)
+    return any(each is inner for each in subtree(dependant))
 
 
 def _overridden(tree: Any, overrides: dict[Any, Any]) -> Any:
@@ -223,56 +213,15 @@ def _overridden(tree: Any, overrides: dict[Any, Any]) -> Any:
     return changed
 
 
-def _fields(dependant: Any) -> list[tuple[str, Holding]]:
-    """Return the parameters that FastAPI fills in from the request, and what each holds."""
-    found = []
-    for where in _FIELDS:
-        for field in getattr(dependant, f"{where}_params"):
-            alias = field.alias.lower() if where == "header" else field.alias
-            if _is_model(getattr(field.field_info, "annotation", None)):
-                alias = f"*{alias}"  # a model of several
-            found.append((field.name, (where, alias)))
-    return found
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _secrets(dependency: Any) -> set[Holding]:
-    """Return what a dependency, with those that it depends on, may learn about the client."""
-    found = {holding for _, holding in _fields(dependency) if holding[0] in _OF_WHO_ASKS}
-    call = dependency.call
-    names = [getattr(dependency, attribute) for attribute in _REQUEST]
-    if isinstance(call, SecurityBase):
-        found.add(_of_scheme(call))
-    elif any(
-        name not in (None, CONNECTION) and not only_reads(call, name, "app") for name in names
-    ):
-        found.add(("request", call))
-    return found.union(*map(_secrets, dependency.dependencies))
-
-
-def _is_of_one(dependency: Any) -> bool:
-    """Whether a dependency, or one below it, has a security scheme or names context variables."""
-    schemes = (isinstance(each.call, SecurityBase) for each in _subtree(dependency))
+def _says_who(dependency: Any) -> bool:
+    """Whether a dependency may say who asks: by a context variable, or as a security scheme."""
+    schemes = (isinstance(each.call, SecurityBase) for each in subtree(dependency))
     return any(schemes) or bool(_variables(dependency))
 
 
 def _variables(dependency: Any) -> set[Variable]:
     """Return the context variables that the code of a dependency, and of those below it, names."""
-    return set[Variable]().union(*(context_variables(each.call) for each in _subtree(dependency)))
-
-
-def _of_scheme(scheme: Any) -> Holding:
-    """Return what a security scheme reads, by its model; see FastAPI's `fastapi.security`."""
-    if not type(scheme).__call__.__module__.startswith("fastapi.security."):
-        return "scheme", scheme  # its own code reads the request
-    model = scheme.model
-    place = getattr(getattr(model, "in_", None), "value", None)
-    if place in ("header", "query", "cookie"):
-        return place, model.name.lower() if place == "header" else model.name
-    return "header", "authorization"
+    return set[Variable]().union(*(context_variables(each.call) for each in subtree(dependency)))
 
 
 def _words(holding: Holding) -> str:

@@ -55,6 +55,8 @@ class Exchange:
     key = ""
     tags: tuple[str, ...] = ()
     outcome: Outcome | None = None
+    may_be_changed = False
+    """Whether others may have changed the response since."""
     is_near = False
     """Whether the near cache had the entry."""
     was_due = False

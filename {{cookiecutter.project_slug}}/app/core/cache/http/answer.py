@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from starlette.routing import Match
-from starlette.types import Message, Scope, Send
+from starlette.types import ASGIApp, Message, Scope, Send
 
 from ..calls import CachedCalls, Exchange, Rendering, Standing, Wish, routes_of
 from ..stored import RenderedResponse
@@ -63,9 +63,13 @@ def judged(scope: Scope, start: Message, body: bytes) -> tuple[Message, bytes]:
 class Middleware(Protocol):
     """The part of a middleware that an answer needs."""
 
+    app: ASGIApp
     teller: Teller
     managers: Managers
     invalidates: bool
+
+    def is_next(self, scope: Scope) -> bool:
+        """Return whether nothing lies between the middleware and the route."""
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
         """Return how the route of a scope renders."""
@@ -87,6 +91,8 @@ class Answer(Exchange):
     _around: BaseException | None = None
     """The exception that is being handled when the endpoint begins."""
     path = ""
+    _is_next = False
+    """Whether nothing lies between the middleware and the route."""
 
     def __init__(self, middleware: Middleware, scope: Scope, send: Send) -> None:
         self._middleware, self.scope, self._send = middleware, scope, send
@@ -100,7 +106,7 @@ class Answer(Exchange):
 
     def let_invalidate(self, scope: Scope, managers: Managers) -> None:
         """Have the response invalidate what is stored for the path, before it is sent."""
-        self._unsafe = UnsafeRequest(scope, self._send, managers)
+        self._unsafe = UnsafeRequest(scope, self._send, managers, self._middleware.app)
         self._send = self._unsafe.send
 
     def abandon(self, error: BaseException) -> None:
@@ -111,7 +117,7 @@ class Answer(Exchange):
 
     def begin(self, calls: CachedCalls, standing: Standing, scope: Scope, injected: object) -> bool:
         """Note whose request it is, and what it wants; return whether that was not known."""
-        self._around = sys.exception()
+        self._around, self._is_next = sys.exception(), self._middleware.is_next(scope)
         if self.rendering is None:
             self.rendering = self._middleware.rendering
         is_new = super().begin(calls, standing, scope, injected)
@@ -152,6 +158,8 @@ class Answer(Exchange):
                 self.abandon(error)  # a handler of exceptions answers, and not the endpoint
             made = RenderedResponse(status, tuple(start["headers"]), body).response()
             await self.finish(made if is_whole else None)
+        if not self._is_next:
+            self.rendered, self.may_be_changed = None, True  # `CachedRoute` has stored it below
         start, body = self._middleware.teller.finished(
             self, self.scope, start, body if is_whole else None
         )
@@ -170,10 +178,13 @@ class Answer(Exchange):
 
 def _is_for_get(scope: Scope) -> bool:
     """Whether a HEAD has no endpoint of its own, and a GET has a cached one."""
-    asked = {**scope, "method": "GET"}
+    asked, found = {**scope, "method": "GET"}, None
     for route, original in routes_of(scope.get("app")):
-        if route.matches(scope)[0] is Match.FULL:
-            return False
-        if route.matches(asked)[0] is Match.FULL:
-            return calls_of(getattr(original, "endpoint", None)) is not None
-    return False
+        is_for_get = route.matches(asked)[0] is Match.FULL
+        if route.matches(scope)[0] is Match.FULL and (found is None or not is_for_get):
+            return False  # one for GET, too, such as a mounted application, has no HEAD of its own
+        if is_for_get and found is None:
+            found = calls_of(getattr(original, "endpoint", None))
+            if found is None:
+                return False
+    return found is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ..calls import Exchange
 from ..coherence import Outcome
-from ..stored import entity_tag
+from ..stored import FOR_ONE, entity_tag
 
 Lines = list[tuple[bytes, bytes]]
 
@@ -19,6 +19,7 @@ Whoever shares the result of another caller does not know whether it was overtak
 """
 _OWN = (b"cache-control", b"expires", b"pragma")
 """Headers by which an endpoint says for itself how long its response is fresh."""
+_FOR_ONE = frozenset(name.encode() for name in FOR_ONE)
 _FORWARDED = ("method", "request")
 """Words of RFC 9211 for why a request went past the cache."""
 _OWN_LIFETIME = re.compile(rb"(max-age|s-maxage)[ \t]*=", re.IGNORECASE)
@@ -39,7 +40,7 @@ def with_control(
     lines, rendered = list(given), exchange.rendered
     names = {name.lower() for name, _ in lines}
     if names.isdisjoint(_OWN):
-        control = _control(exchange, now)
+        control = _control(exchange, now, is_for_one=not names.isdisjoint(_FOR_ONE))
         if control:
             lines.append((b"cache-control", control.encode()))
     elif rendered is not None and exchange.outcome in _ENTRY:
@@ -62,8 +63,11 @@ def not_met(lines: Lines) -> Lines:
     return [*kept, (b"content-length", b"0")]
 
 
-def _control(exchange: Exchange, now: int) -> str:
-    """Return the value of `Cache-Control`; empty for none."""
+def _control(exchange: Exchange, now: int, *, is_for_one: bool) -> str:
+    """Return the value of `Cache-Control`; empty for none.
+
+    `is_for_one` says that the response has headers for one client, which a dependency has set.
+    """
     calls, rendered = exchange.calls, exchange.rendered
     said = calls.cache_control if calls is not None else "none"
     is_entry = rendered is not None and exchange.outcome in _ENTRY
@@ -72,7 +76,8 @@ def _control(exchange: Exchange, now: int) -> str:
     may_hold = calls.may_hold_a_request and not calls.is_shared
     # A shared result, too: a dependency may refuse who asks, and a proxy does not run it.
     is_for_all = rendered is not None or exchange.outcome in (*_ENTRY, Outcome.SHARED)
-    is_private = not is_for_all or exchange.standing.is_private or may_hold
+    is_for_one = is_for_one or exchange.may_be_changed
+    is_private = not is_for_all or is_for_one or exchange.standing.is_private or may_hold
     directives = ["private"] if is_private else []
     if rendered is None or not is_entry or said == "no-cache":
         return ", ".join([*directives, "no-cache"])

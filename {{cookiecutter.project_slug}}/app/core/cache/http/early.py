@@ -45,8 +45,8 @@ class Entry:
         self.whole = rendered if is_near and len(rendered.body) <= SMALL else None
         """The entry with its body, if the near cache has it, and it is small."""
         self.is_near, self.head, self.nonces = is_near, head, nonces
-        self.start: tuple[int, Any] | None = None
-        """The start of the response for it, and the second in which that was made."""
+        self.start: tuple[tuple[int, int], Any] | None = None
+        """The start of the response, and for how many seconds of age and of freshness it is."""
 
 
 Found = tuple[Entry, bytes]
@@ -188,7 +188,8 @@ class Targets:
 
 def _varied(place: tuple[Any, ...], scope: Scope, names: frozenset[bytes]) -> tuple[Any, ...]:
     """Return the place of a request among those that differ in headers; `host` needs the scheme."""
-    return (*place, scope.get("scheme"), *[line for line in scope["headers"] if line[0] in names])
+    lines = [(*line,) for line in scope["headers"] if line[0] in names]  # some servers have lists
+    return (*place, scope.get("scheme"), *lines)
 
 
 def _is_ordinary(scope: Scope) -> bool:

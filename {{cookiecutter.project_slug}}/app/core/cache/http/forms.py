@@ -13,8 +13,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from starlette.responses import Response
 
 from ..calls import CachedCalls, Rendering, Scope, Standing, routes_of
-from ..values import canonical
+from ..values import canonical, described
 
+ROUTING = ("starlette.routing", "fastapi.routing")
 _DIGEST_BYTES = 8
 _OPTIONS = (
     *("include", "exclude", "by_alias"),
@@ -43,13 +44,16 @@ def rendering_of(
     `kind` is the class of the routes that count.
     """
     if standing.is_listed is None:  # not earlier: FastAPI makes the routes of a router late
-        standing.is_listed = False
+        standing.is_listed, models = False, []
         for route, original in routes_of(scope["app"]):
             endpoint = getattr(original, "endpoint", None)
             if isinstance(original, kind) and calls_of(endpoint) is calls:
                 is_plain = kind is not APIRoute or is_known(original)
                 calls.forms.add(form_of(route) if is_plain else None)
+                models.append(route.response_model)
                 standing.is_listed = standing.is_listed or original is scope["route"]
+        if any(model != models[0] for model in models):
+            calls.forms.add(None)  # their serializers may differ, though not their schemas
         calls.form = next(iter(calls.forms)) if len(calls.forms) == 1 else None
     if calls.form is None or not standing.is_listed:
         return None
@@ -58,7 +62,9 @@ def rendering_of(
 
 def is_known(route: Any) -> bool:
     """Whether a route sends what its response class renders, and nothing else."""
-    kind = type(route)
+    kind, app = type(route), route.app
+    if getattr(app, "__globals__", {}).get("__name__") not in ROUTING:
+        return False  # something has been put around it
     own = f"{__package__}.route", "CachedRoute"  # its file may be deleted
     return kind is APIRoute or (kind.__module__, kind.__name__) == own
 
@@ -66,7 +72,7 @@ def is_known(route: Any) -> bool:
 def form_of(route: Any) -> str | None:
     """Return the fingerprint of a route, the same in every process, or `None` if it has none.
 
-    It changes with the JSON schema of the response model, so that two versions of the code can run
+    It changes with the name and the JSON schema of the response model, so that two versions of the code can run
     side by side. A route has none if its model has no complete schema, its options have no
     identity, or its response class has its own way to send. A change in the code of a serializer or of a response class is not noticed.
     """
@@ -85,7 +91,7 @@ def form_of(route: Any) -> str | None:
                 schema_generator=_WholeSchema,
             )
         text = json.dumps(schema, sort_keys=True)
-        data = canonical([is_given, name, route.status_code, *options, text])
+        data = canonical([is_given, name, route.status_code, *options, described(model), text])
     except Exception:  # Pydantic has many errors for a type that has no schema
         return None
     return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()

@@ -50,7 +50,7 @@ class CacheMiddleware:
     then reads one nonce more. All processes should have the option: one without it invalidates
     nothing, and its entries are misses here.
 
-    Raises `TypeError` for a `client_control` that is no plain function.
+    Raises `TypeError` for a `name` that is no text, and a `client_control` that is no plain function.
     """
 
     def __init__(
@@ -62,6 +62,10 @@ class CacheMiddleware:
         client_control: Callable[[Scope], bool] | None = None,
         invalidate_unsafe: bool = False,
     ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(
+                f"{name=} must be a text; an empty one stands for the prefix of the keys"
+            )
         is_plain = callable(client_control) and not inspect.iscoroutinefunction(client_control)
         if client_control is not None and not is_plain:
             raise TypeError(f"{client_control=} must be a plain function of the scope, or None")
@@ -78,8 +82,7 @@ class CacheMiddleware:
         """Run the application, and make its response one that others may cache."""
         # Every request to the application runs this, so small steps are written out and not called.
         if scope["type"] != "http":
-            if scope["type"] == "lifespan" and logger.isEnabledFor(logging.INFO):
-                _tell(scope["app"])
+            _tell(scope)
             await self.app(scope, receive, send)
             return
         target, wish = self._targets.find(scope), None
@@ -103,7 +106,7 @@ class CacheMiddleware:
             if inner is not scope:  # those around may look at the route
                 scope.update(inner, method="HEAD")
         method = scope["method"]
-        if answer.outcome is Outcome.HIT and method in SAFE and self._is_innermost(inner):
+        if answer.outcome is Outcome.HIT and method in SAFE and self.is_next(inner):
             self._targets.learn(answer, inner, method)
 
     async def _answered(self, target: Target, scope: Scope, send: Send) -> bool:
@@ -149,17 +152,23 @@ class CacheMiddleware:
 
     def _start_of(self, target: Target, entry: Entry) -> Message:
         """Return the start of the response for an entry of a target."""
-        second = int(time.time())
-        if entry.start is None or entry.start[0] != second:
-            start = {"status": entry.rendered.status, "headers": entry.rendered.lines}
-            entry.start = second, self.teller.dressed(target.exchange(entry), start, "GET")
+        now, rendered = int(time.time() * 1000), entry.rendered
+        seconds = (now - rendered.made) // 1000, (rendered.until - now) // 1000
+        if entry.start is None or entry.start[0] != seconds:
+            start = {"status": rendered.status, "headers": rendered.lines}
+            entry.start = seconds, self.teller.dressed(target.exchange(entry), start, "GET")
         return entry.start[1]
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
         """Return how the route of a scope renders; `None` if something may change the response."""
-        if scope["app"] is not self.home or not self._is_innermost(scope):
-            return None  # it is of an application that is mounted, or something lies between
+        if not self.is_next(scope):
+            return None
         return rendering_of(calls, standing, scope, kind=APIRoute)
+
+    def is_next(self, scope: Scope) -> bool:
+        """Whether nothing lies between this middleware and the route, such as a mounted application."""
+        is_home = self.home in (None, scope.get("app"))  # around an application it is not known
+        return is_home and self._is_innermost(scope)
 
     def _is_innermost(self, scope: Scope) -> bool:
         """Whether no other middleware lies between this one and the router; warn once if one does."""
@@ -174,9 +183,12 @@ class CacheMiddleware:
         return not self._within
 
 
-def _tell(app: Any) -> None:
-    """Write into the log which endpoints are answered before routing, and why others are not."""
-    told = before_routing(app)
+def _tell(scope: Scope) -> None:
+    """At start, write into the log which endpoints are answered before routing, and why others not."""
+    is_start = scope["type"] == "lifespan" and "app" in scope
+    if not (is_start and logger.isEnabledFor(logging.INFO)):
+        return
+    told = before_routing(scope["app"])
     early = [each.path for each in told if not each.why_routed]
     others = [f"{each.path} ({each.why_routed})" for each in told if each.why_routed]
     logger.info(
@@ -188,7 +200,7 @@ def _tell(app: Any) -> None:
 
 def _within(app: Any, scope: Scope) -> str:
     """Return the name of what lies between a middleware and the router; empty if nothing does."""
-    router = scope["app"].router
+    router = getattr(scope.get("app"), "router", None)
     if type(app) is ExceptionMiddleware:
         app = app.app
     if type(app).__module__.startswith("fastapi.middleware."):  # FastAPI's own
@@ -196,7 +208,8 @@ def _within(app: Any, scope: Scope) -> str:
     if (
         app is router
         and type(router) is APIRouter
-        and getattr(router, "middleware_stack", router.app) == router.app
+        # Older routers have neither: they can have no middlewares of their own.
+        and getattr(router, "middleware_stack", None) == getattr(router, "app", None)
     ):
         return ""
     return f"{type(app).__module__}.{type(app).__qualname__}"

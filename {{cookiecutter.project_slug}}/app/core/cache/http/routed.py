@@ -19,7 +19,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Host
 
 from ..calls import CachedCalls, routes_of
-from .forms import calls_of, form_of, is_known
+from .forms import ROUTING, calls_of, form_of, is_known
 
 _PLAIN = frozenset(
     {
@@ -34,7 +34,6 @@ _LIMITS = (
 )
 _CONTAINERS = (list, set, frozenset, tuple)
 _UNIONS = tuple({get_origin(int | str), get_origin(Annotated[int | str, 0] | None)})
-_ROUTERS = ("starlette.routing", "fastapi.routing")
 _FORBIDDEN = ("request_param_name", "websocket_param_name", "security_scopes_param_name")
 
 
@@ -57,12 +56,13 @@ def why_routed(calls: CachedCalls, app: Any, route: Any) -> str:
 
 def _beyond_the_target(router: Any) -> Iterator[Any]:
     """Yield routers and routes that may look at more of a request than its path and its method."""
-    how = [getattr(type(router), name, router.app) for name in ("app", "matches", "handle")]
-    if any(each.__module__ not in _ROUTERS for each in how):
+    kind, names = type(router), ("__call__", "app", "matches", "handle")
+    how = [getattr(kind, name, kind.__call__) for name in names]  # not all versions have all
+    if any(each.__module__ not in ROUTING for each in how):
         yield router
     for route in router.routes:
         matches = type(route).matches
-        if matches.__module__ not in _ROUTERS or matches is Host.matches:
+        if matches.__module__ not in ROUTING or matches is Host.matches:
             yield route
         if hasattr(route, "original_router"):  # it is included
             yield from _beyond_the_target(route.original_router)
@@ -71,7 +71,7 @@ def _beyond_the_target(router: Any) -> Iterator[Any]:
 def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
     tree = place.dependant
     if not is_known(route):
-        yield f"its route is of the class {_name(type(route))}"
+        yield f"its route is of the class {_name(type(route))}, or something has been put around it"
     if route.endpoint is not calls.decorated:
         yield "there is a decorator above cache_response"
     yield from _of_the_tree(tree, calls)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from starlette.types import Message, Scope, Send
+from starlette.types import ASGIApp, Message, Scope, Send
 
 from ..calls import CachedCalls, Store, routes_of
 from ..keys import KeyPattern, tag_keys_of
@@ -47,9 +47,12 @@ class Managers:
         self._found[manager] = None
 
     def of(self, app: Any) -> list[Store]:
-        """Return those of an application."""
-        if self._routes != len(app.routes):
-            self._routes = len(app.routes)
+        """Return those of an application, or of the one that a middleware is around."""
+        while not hasattr(app, "routes") and hasattr(app, "app"):
+            app = app.app
+        count = len(getattr(app, "routes", ()))
+        if self._routes != count:
+            self._routes = count
             self._found |= dict.fromkeys(_managers(app))
         return [*self._found]
 
@@ -57,9 +60,10 @@ class Managers:
 class UnsafeRequest:
     """A request by an unsafe method, and what it invalidates."""
 
-    def __init__(self, scope: Scope, send: Send, managers: Managers) -> None:
-        # Now, for routing changes the scope.
-        self._app, self._path, self._send = scope["app"], scope["path"], send
+    def __init__(self, scope: Scope, send: Send, managers: Managers, within: ASGIApp) -> None:
+        # Now, for routing changes the scope. A middleware around an application finds none there.
+        self._app: Any = scope.get("app") or within
+        self._path, self._send = scope["path"], send
         self._managers = managers
         self._root = scope.get("root_path", "")
         host = dict(scope["headers"]).get(b"host", b"")
