@@ -8,11 +8,13 @@ import weakref
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from starlette.types import Receive, Scope, Send
 
 from app.core.cache import CacheManager, CacheMiddleware, MemoryBackend, cache_response
 from tests.cache.http.origin import STATUS, TIMES, ask
+
+_CONTEXT = "effective_route_context"  # of newer versions of FastAPI
 
 
 def application(manager: CacheManager, **options: Any) -> FastAPI:
@@ -39,6 +41,29 @@ async def test_p5_a_server_may_have_headers_as_lists(exact: CacheManager) -> Non
         answer = await ask(with_lists, headers={"accept": "a"})
         assert answer.body == b"1"
     assert answer.is_early
+
+
+async def test_p1_middlewares_outside_find_the_route(exact: CacheManager) -> None:
+    """Some measure by the path of the route, which is in the scope after the response."""
+    app, router, scopes = FastAPI(), APIRouter(), []
+    app.add_middleware(CacheMiddleware)
+
+    @router.get("/it/{number}")
+    @cache_response(exact, "it")
+    async def it(number: int) -> int:
+        return number
+
+    app.include_router(router, prefix="/of")
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+        scopes.append({name: scope.get(name) for name in ("route", "router", "path_params")})
+        scopes[-1]["path"] = getattr(scope.get("fastapi", {}).get(_CONTEXT), "path", None)
+
+    for _ in range(TIMES):
+        answer = await ask(around, "/of/it/1")
+    assert answer.is_early
+    assert all(each == scopes[0] for each in scopes)
 
 
 async def test_p1_a_head_of_its_own_after_the_get(exact: CacheManager) -> None:

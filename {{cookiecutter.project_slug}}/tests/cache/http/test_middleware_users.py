@@ -1,11 +1,14 @@
 """Ways by which `CacheMiddleware` could tell one user, or a proxy, what is for another."""
 
+from contextvars import ContextVar
+from enum import Enum
 from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI, Header, Response, Security
 from fastapi.security import APIKeyHeader, APIKeyQuery
 from pydantic import AliasChoices, BaseModel, ConfigDict, field_serializer
+from pydantic_core import core_schema
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.cache import CachedRoute, CacheManager, CacheMiddleware, cache_response
@@ -169,6 +172,33 @@ async def test_p8_a_guard_around_a_route_is_not_passed_by(exact: CacheManager) -
     for _ in range(TIMES):
         assert (await ask(app, headers={"x-user": "ada"})).body == b'"secret"'
         assert (await ask(app, headers={"x-user": "bob"})).status == 403
+
+
+user: ContextVar[str] = ContextVar("user", default="ada")
+
+
+class Name(Enum):
+    """An enum that is parsed by code of its own."""
+
+    ADA, BOB = "ada", "bob"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> Any:
+        return core_schema.no_info_plain_validator_function(lambda _: cls(user.get()))
+
+
+async def test_p8_an_enum_that_is_parsed_for_one_user(exact: CacheManager) -> None:
+    app = application()
+
+    @app.get("/it/{name}")
+    @cache_response(exact, "it")
+    async def it(name: Name) -> str:
+        return str(name.value)
+
+    for _ in range(TIMES):
+        for each in ("ada", "bob"):
+            user.set(each)
+            assert (await ask(app, "/it/me")).body == f'"{each}"'.encode()
 
 
 class Whole(BaseModel):

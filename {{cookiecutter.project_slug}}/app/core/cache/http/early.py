@@ -24,6 +24,8 @@ LONGEST = 2048
 """The most characters of a target, with its headers and its key."""
 SMALL = 8192
 """The most bytes of a body that is kept with its target."""
+_ROUTED = ("route", "endpoint", "path_params", "router", "fastapi")
+"""What routing puts into a scope, for middlewares outside to read; the last is FastAPI's own."""
 SECONDS = 60.0
 """How long a target is remembered: after that it goes the ordinary way once more."""
 
@@ -61,7 +63,7 @@ class Target:
     def __init__(self, exchange: Exchange, calls: CachedCalls, scope: Scope) -> None:
         self.calls, self._standing, self.form = calls, exchange.standing, exchange.form
         self.key, self.tags = exchange.key, exchange.tags
-        self._scope = {name: scope[name] for name in ("route", "endpoint", "path_params")}
+        self._scope = {name: scope[name] for name in _ROUTED if name in scope}
         self.used = time.time()
         self.until = self.used + SECONDS
         self._entry: Entry | None = None

@@ -116,8 +116,9 @@ def _is_plain(annotation: Any, info: Any = None) -> bool:
     if origin in _UNIONS or origin in _CONTAINERS:
         return all(each is ... or _is_plain(each) for each in arguments)
     if type(annotation) is EnumType:
+        is_own = hasattr(annotation, "__get_pydantic_core_schema__")
         missing: Any = annotation._missing_  # type: ignore[attr-defined] # of its members' class
-        return missing.__func__ is Enum._missing_.__func__  # type: ignore[attr-defined] # a classmethod
+        return not is_own and missing.__func__ is Enum._missing_.__func__  # type: ignore[attr-defined] # a classmethod
     return origin is Literal or annotation in _PLAIN
 
 
