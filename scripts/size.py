@@ -26,7 +26,7 @@ MOST: Final = {
     "backends": 1905,
     "calls": 2076,
     "coherence": 1248,
-    "http": 955,
+    "http": 975,
     "keys": 1114,
     "reads": 764,
     "resilience": 257,

@@ -19,6 +19,10 @@ from app.models import User
 
 router = APIRouter(prefix="/users", tags=["users"])
 cache = get_cache_manager()
+# By "no-cache" clients keep what they got, and ask each time: so they, too, see a write at once.
+cached = cache_response(
+    cache, "users", tags=["users"], ignore=("session",), cache_control="no-cache"
+)
 
 LARGEST_INTEGER = 2**31 - 1  # of a database
 UserId = Annotated[int, Path(ge=1, le=LARGEST_INTEGER)]
@@ -43,7 +47,7 @@ class UserOut(BaseModel):
 
 
 @router.get("")
-@cache_response(cache, key_prefix="users", tags=["users"], ignore=("session",))
+@cached
 async def list_users(
     session: SessionDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
@@ -55,7 +59,7 @@ async def list_users(
 
 
 @router.get("/{user_id}")
-@cache_response(cache, key_prefix="users", tags=["users"], ignore=("session",))
+@cached
 async def read_user(user_id: UserId, session: SessionDep) -> UserOut:
     """Return one user. A 404 is not cached: it is an exception, not a result."""
     return UserOut.model_validate(await find(user_id, session))

@@ -3,12 +3,13 @@
 import sys
 import time
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Scope, Send
 
 from ..calls import CachedCalls, Exchange, Rendering, Standing, Wish, routes_of
+from ..coherence import Outcome
 from ..stored import RenderedResponse
 from .conditional import failed_condition, not_modified
 from .control import not_met, status_of, with_control
@@ -21,11 +22,16 @@ _BODIES = (BODY, "http.response.pathsend", "http.response.zerocopysend")
 """Messages with a body, or a part of one; the last two are extensions for files."""
 
 
+_MOST_KNOWN = 1024
+
+
 class Teller:
     """What a middleware says in the responses of cached endpoints, under a name."""
 
     def __init__(self, name: str, *, show_keys: bool) -> None:
         self._name, self._show_keys = name, show_keys
+        self._known: dict[Any, Message] = {}
+        """The starts of responses for the last hits; each is good for a second."""
 
     def finished(
         self, exchange: Exchange, scope: Scope, start: Message, body: bytes | None
@@ -39,13 +45,30 @@ class Teller:
     ) -> Message:
         """Return the start of a response with what it says to other caches."""
         now, calls = int(time.time() * 1000), exchange.calls
+        place = self._place_of_hit(exchange, start, now) if method in SAFE else None
+        if place in self._known:
+            return self._known[place]
         lines, status = list(start["headers"]), start["status"]
         if method in SAFE:
             lines = with_control(exchange, status, lines, body, now)
         name = self._name or (calls.store.key_prefix if calls is not None else "")
         said = status_of(exchange, name, now, with_key=self._show_keys)
         lines.append((b"cache-status", said.encode()))
-        return {**start, "type": "http.response.start", "headers": lines}
+        made = {**start, "type": "http.response.start", "headers": lines}
+        if place is not None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[place] = made
+        return made
+
+    def _place_of_hit(self, exchange: Exchange, start: Message, now: int) -> Any:
+        """Return all that decides about the start of the response of a hit; `None` for others."""
+        rendered = exchange.rendered
+        if exchange.outcome is not Outcome.HIT or rendered is None or "trailers" in start:
+            return None
+        seconds = (now - rendered.made) // 1000, (rendered.until - now) // 1000
+        says = (exchange.standing, exchange.is_near, exchange.key if self._show_keys else "")
+        return start["status"], tuple(start["headers"]), rendered.etag, seconds, says
 
 
 def judged(scope: Scope, start: Message, body: bytes) -> tuple[Message, bytes]:
