@@ -24,7 +24,8 @@ from tests.baked import (
 )
 
 BROUGHT_BY_THEM = {
-    *("anyio", "hiredis", "pydantic", "pydantic_core", "starlette", "typing_extensions"),
+    *("annotated_types", "anyio", "hiredis", "pydantic", "pydantic_core", "starlette"),
+    "typing_extensions",
 }
 PREFIX = "adopted"
 

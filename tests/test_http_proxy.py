@@ -25,7 +25,7 @@ KINDS: Final = {
     "dependency-on-variable": LEAVES,
     "bearer": LEAVES,
     "optional-bearer": LEAVES,
-    "api-key-header": STORES,
+    "api-key-header": LEAVES,
     "api-key-cookie": LEAVES,
     "cookie": LEAVES,
     "vary-header": STORES,

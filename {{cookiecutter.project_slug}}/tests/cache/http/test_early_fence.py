@@ -327,3 +327,27 @@ async def test_p6_an_invalidation_without_redis_is_not_forgotten(
     await eventually(comes_early)
     await eventually(manager.clear)
     await manager.close()
+
+
+async def test_p5_a_backend_that_hangs_is_asked_once(our_manager: CacheManager) -> None:
+    """What was asked before routing is not asked again: a request waits for one answer only."""
+    app, looks = FastAPI(), []
+    app.add_middleware(CacheMiddleware)
+
+    @app.get("/{number}")
+    @cache_response(our_manager, "number")
+    async def number(number: int) -> int:
+        return number
+
+    for _ in range(3):
+        await ask(app, "/1")
+    await our_manager.clear()
+    looking = our_manager.fence.looks.look
+
+    async def look(*args: Any, **options: Any) -> Any:
+        looks.append(args)
+        return await looking(*args, **options)
+
+    our_manager.fence.looks.look = look  # type: ignore[method-assign]
+    assert "; fwd=miss; stored" in ((await ask(app, "/1")).says("cache-status") or "")
+    assert len(looks) <= 1

@@ -211,10 +211,7 @@ class CachedCalls:
     async def call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], asked: Asked = BY_HAND
     ) -> Any:
-        """Return what the function returned for this call before, or run it and store that.
-
-        With an exchange, it may be a response that was sent before.
-        """
+        """Return what the function returned for this call before, or run it and store that."""
         # This is the path of every hit, so small steps are written out and not called.
         exchange = asked.exchange
         if (not self._is_open or self.unseen) and not self._is_for_all(asked, args, kwargs):
@@ -233,7 +230,8 @@ class CachedCalls:
         if fence.near is not None and fence.may_read_near():
             hit = self.reader.near_hit(key, fence.near, own, self.freshness, form)
         if hit is None:
-            look = fence.look_now(key, tags) if fence.looks_now else None
+            look = None if exchange is None else exchange.looked(key, tags)
+            look = look or (fence.look_now(key, tags) if fence.looks_now else None)
             look = look or await fence.looks.look(key, tags)
             hit = self.reader.hit(key, look, own, self.freshness, form)
         if hit is None:

@@ -51,8 +51,8 @@ class Standing:
     """The headers of the request that the key may hold, in lower case."""
     is_listed: bool | None = None
     """Whether the application lists the route; `None` if nobody has looked yet."""
-    why_routed: str | None = None
-    """Why hits are not answered before routing; `None` if nobody has looked yet."""
+    is_known: bool | None = None
+    """Whether the route is known to send what it renders; `None` if nobody has looked yet."""
 
     def why_private(self, arguments: typing.Mapping[str, object]) -> str | None:
         """Return why the result of a call is private, or `None` if it is for everybody."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.responses import Response
 
-from ..coherence import Cached, Fill, Outcome, is_failure
+from ..coherence import Cached, Fill, Look, Outcome, is_failure
 from ..reads import Watching
 from ..stored import RenderedResponse, sent
 from .dependencies import Standing
@@ -56,7 +56,9 @@ class Exchange:
     tags: tuple[str, ...] = ()
     outcome: Outcome | None = None
     may_be_changed = False
-    """Whether others may have changed the response since."""
+    """Whether others may change the response, or refuse who asks."""
+    look: "tuple[str, tuple[str, ...], Look] | None" = None
+    """A key, its tags, and what the backend has just said of them."""
     is_near = False
     """Whether the near cache had the entry."""
     was_due = False
@@ -105,6 +107,11 @@ class Exchange:
         """Return the response to send for a stored one."""
         self.rendered = stored
         return sent.response_of(stored, self.injected)
+
+    def looked(self, key: str, tags: tuple[str, ...]) -> Look | None:
+        """Return what the backend has just said of a key, if it was asked."""
+        look = self.look
+        return look[2] if look is not None and look[:2] == (key, tags) else None
 
     def refused(self, why: str) -> None:
         """Note why the result is not stored; the first word counts."""

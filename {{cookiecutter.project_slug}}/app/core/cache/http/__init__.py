@@ -1,7 +1,7 @@
 """Optional parts for HTTP: the middleware, the route class, and the header `Cache-Status`.
 
-You may delete `middleware` with `conditional`, or `route`, or `status`, or the whole folder. No
-other room imports them.
+You may delete the files of the middleware, `route`, or `status`, as README.md lists them, or the whole
+folder. No other room imports them.
 """
 
 from typing import TYPE_CHECKING

@@ -13,7 +13,8 @@ from ..coherence import Outcome
 from ..stored import RenderedResponse
 from .conditional import failed_condition, not_modified
 from .control import not_met, status_of, with_control
-from .forms import calls_of
+from .forms import calls_of, is_known
+from .scopes import Scopes
 from .unsafe import Managers, UnsafeRequest, path_tags
 
 SAFE = ("GET", "HEAD")
@@ -89,6 +90,7 @@ class Middleware(Protocol):
     app: ASGIApp
     teller: Teller
     managers: Managers
+    scopes: Scopes
     invalidates: bool
 
     def is_next(self, scope: Scope) -> bool:
@@ -140,7 +142,10 @@ class Answer(Exchange):
 
     def begin(self, calls: CachedCalls, standing: Standing, scope: Scope, injected: object) -> bool:
         """Note whose request it is, and what it wants; return whether that was not known."""
-        self._around, self._is_next = sys.exception(), self._middleware.is_next(scope)
+        if standing.is_known is None:
+            standing.is_known = is_known(scope["route"])
+        self._is_next = standing.is_known and self._middleware.is_next(scope)
+        self._around = sys.exception()
         if self.rendering is None:
             self.rendering = self._middleware.rendering
         is_new = super().begin(calls, standing, scope, injected)
@@ -183,6 +188,8 @@ class Answer(Exchange):
             await self.finish(made if is_whole else None)
         if not self._is_next:
             self.rendered, self.may_be_changed = None, True  # `CachedRoute` has stored it below
+        if self._middleware.scopes.say_more(self.scope):
+            self.may_be_changed = True
         start, body = self._middleware.teller.finished(
             self, self.scope, start, body if is_whole else None
         )

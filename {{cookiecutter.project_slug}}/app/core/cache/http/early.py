@@ -13,10 +13,11 @@ from typing import Any
 from starlette.types import Scope
 
 from ..base import Nonces
-from ..calls import CachedCalls, Exchange, Hit
+from ..calls import CachedCalls, Exchange, Hit, Standing
 from ..coherence import Look, Outcome
 from ..stored import Head, RenderedResponse
 from .routed import why_routed
+from .scopes import Scopes
 
 MOST = 4096
 """The most targets that are remembered."""
@@ -84,12 +85,16 @@ class Target:
                     return entry, entry.whole.body
                 return self._found(hit, is_near=True)
         look = fence.look_now(self.key, self.tags) if fence.looks_now else None
-        return None if look is None else self._seen(look)
+        return None if look is None else self.seen(look)
 
-    async def read(self) -> Found | None:
-        """Return the entry and its body, if it is a hit; it is not in this process."""
-        fence = self.calls.store.fence
-        return None if fence.looks_now else self._seen(await fence.looks.look(self.key, self.tags))
+    @property
+    def is_here(self) -> bool:
+        """Whether all entries are in this process."""
+        return self.calls.store.fence.looks_now
+
+    async def look(self) -> Look:
+        """Ask the backend for the entry."""
+        return await self.calls.store.fence.looks.look(self.key, self.tags)
 
     def routed(self) -> dict[str, Any]:
         """Return what routing puts into the scope."""
@@ -103,7 +108,7 @@ class Target:
         exchange.rendered, exchange.is_near = entry.rendered, entry.is_near
         return exchange
 
-    def _seen(self, look: Look) -> Found | None:
+    def seen(self, look: Look) -> Found | None:
         """Return the entry in a look, and its body; the same record takes less time."""
         (data, nonces, _), entry, calls = look, self._entry, self.calls
         if entry is not None and entry.head is not None and type(data) is bytes:
@@ -134,8 +139,13 @@ class Target:
 class Targets:
     """The targets of one middleware that may be answered before routing."""
 
-    def __init__(self) -> None:
+    def __init__(self, scopes: Scopes) -> None:
+        self._scopes = scopes
         self._known: OrderedDict[Any, Target | frozenset[bytes]] = OrderedDict()
+        self._why: dict[Standing, str] = {}
+        """Why endpoints are not answered before routing."""
+        self._routes = 0
+        """How many routes the application has."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -149,7 +159,7 @@ class Targets:
         if type(found) is frozenset:
             place = _varied(place, scope, found)
             found = self._known.get(place)
-        if type(found) is not Target or not _is_ordinary(scope):
+        if type(found) is not Target or not self._is_ordinary(scope):
             return None
         now = time.time()
         if now > found.until or not found.is_right:
@@ -161,14 +171,30 @@ class Targets:
                 self._known.move_to_end(place)
         return found
 
+    def _is_ordinary(self, scope: Scope) -> bool:
+        """Whether routes and dependencies are as they were, and nobody outside looks for more."""
+        app = scope["app"]
+        if len(app.router.routes) != self._routes:
+            self._known.clear()
+            self._why.clear()
+            return False
+        if app.dependency_overrides or "fastapi.telemetry" in scope:  # which tells of each step
+            return False
+        return not self._scopes.say_more(scope)
+
     def learn(self, exchange: Exchange, scope: Scope, method: str) -> None:
         """Remember what a request led to, if it was a hit of a rendered response."""
         calls, standing = exchange.calls, exchange.standing
         if calls is None or exchange.rendered is None or exchange.outcome is not Outcome.HIT:
             return
-        if standing.why_routed is None:
-            standing.why_routed = why_routed(calls, scope["app"], scope["route"])
-        if standing.why_routed:
+        app = scope["app"]
+        if len(app.router.routes) != self._routes:
+            self._known.clear()
+            self._why.clear()
+            self._routes = len(app.router.routes)
+        if standing not in self._why:
+            self._why[standing] = why_routed(calls, app, scope["route"])
+        if self._why[standing]:
             return
         names = frozenset(name.encode("latin-1") for name in standing.varying)
         place: Any = scope["path"], scope["query_string"], method, scope.get("root_path")
@@ -192,8 +218,3 @@ def _varied(place: tuple[Any, ...], scope: Scope, names: frozenset[bytes]) -> tu
     """Return the place of a request among those that differ in headers; `host` needs the scheme."""
     lines = [(*line,) for line in scope["headers"] if line[0] in names]  # some servers have lists
     return (*place, scope.get("scheme"), *lines)
-
-
-def _is_ordinary(scope: Scope) -> bool:
-    """Whether nothing replaces dependencies, and nobody wants to see each step of a request."""
-    return not scope["app"].dependency_overrides and "fastapi.telemetry" not in scope

@@ -27,6 +27,7 @@ from .client_control import wish_of
 from .early import Entry, Target, Targets
 from .forms import rendering_of
 from .routed import before_routing
+from .scopes import Scopes
 from .unsafe import Managers, is_unsafe
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class CacheMiddleware:
         self.app, self.teller = app, Teller(name, show_keys=show_keys)
         self._client_control, self.invalidates = client_control, invalidate_unsafe
         self.managers = Managers()
-        self._targets = Targets()
+        self.scopes = Scopes()
+        self._targets = Targets(self.scopes)
         self.home: Any = None
         """The application that this is the middleware of; known with its first request."""
         self._within: str | None = None
@@ -82,18 +84,28 @@ class CacheMiddleware:
         """Run the application, and make its response one that others may cache."""
         # Every request to the application runs this, so small steps are written out and not called.
         if scope["type"] != "http":
-            _tell(scope)
+            if scope["type"] == "lifespan":
+                self.scopes.start(scope)
+                _tell(scope)
             await self.app(scope, receive, send)
             return
         target, wish = self._targets.find(scope), None
         if target is not None:
             if self._client_control is not None or target.calls.store.client_control:
                 wish = self.wish(target.calls, scope)
-            if wish is None and await self._answered(target, scope, send):
+            found, look = (None, None) if wish is not None else (target.read_now(), None)
+            if found is None and wish is None and not target.is_here:
+                look = await target.look()
+                found = target.seen(look)
+            if found is not None:
+                await self._answer(target, *found, scope, send)
                 return
         answer = Answer(self, scope, send)
-        if target is not None or self.invalidates or self.home is None:
-            self._prepare(answer, scope, target, wish)
+        if target is not None:
+            answer.hear(wish)
+            answer.look = None if look is None else (target.key, target.tags, look)
+        if self.invalidates or self.home is None:
+            self._prepare(answer, scope)
         inner = answer.for_get() if scope["method"] == "HEAD" else scope
         inner[EXCHANGE] = answer
         try:
@@ -109,28 +121,21 @@ class CacheMiddleware:
         if answer.outcome is Outcome.HIT and method in SAFE and self.is_next(inner):
             self._targets.learn(answer, inner, method)
 
-    async def _answered(self, target: Target, scope: Scope, send: Send) -> bool:
-        """Answer a request before routing, if there is a hit; return whether there was."""
-        found = target.read_now() or await target.read()
-        if found is None:
-            return False
-        entry, body = found
+    async def _answer(
+        self, target: Target, entry: Entry, body: bytes, scope: Scope, send: Send
+    ) -> None:
+        """Answer a request before routing, with an entry that is a hit."""
         start, body = judged(scope, self._start_of(target, entry), body)
         scope.update(target.routed())
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s", Outcome.HIT.value, Shown(target.key))
         await send(start)
         await send({"type": BODY, "body": body})
-        return True
 
-    def _prepare(
-        self, answer: Answer, scope: Scope, target: Target | None, wish: Wish | None
-    ) -> None:
-        """Note what few requests need: what they want, and what an unsafe method invalidates."""
+    def _prepare(self, answer: Answer, scope: Scope) -> None:
+        """Note what few requests need: the application, and what an unsafe method invalidates."""
         if self.home is None:
             self.home = scope.get("app")
-        if target is not None:
-            answer.hear(wish)
         if self.invalidates:
             answer.path = scope["path"]  # which a mounted application may change
             if is_unsafe(scope["method"]):
@@ -185,8 +190,7 @@ class CacheMiddleware:
 
 def _tell(scope: Scope) -> None:
     """At start, write into the log which endpoints are answered before routing, and why others not."""
-    is_start = scope["type"] == "lifespan" and "app" in scope
-    if not (is_start and logger.isEnabledFor(logging.INFO)):
+    if "app" not in scope or not logger.isEnabledFor(logging.INFO):
         return
     told = before_routing(scope["app"])
     early = [each.path for each in told if not each.why_routed]
