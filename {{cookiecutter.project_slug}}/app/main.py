@@ -9,10 +9,8 @@ from fastapi import FastAPI
 
 from app.core.cache import CacheFactory, CacheMiddleware, get_cache_manager
 from app.core.config import Settings
-
 # % if cookiecutter.example_resource
 from app.core.database import open_database
-
 # % endif
 from app.core.logging import configure_logging
 

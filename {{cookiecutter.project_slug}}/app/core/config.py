@@ -7,10 +7,8 @@ from typing import Annotated, Literal
 
 # % if cookiecutter.example_resource
 from pydantic import BeforeValidator, Field, SecretStr
-
 # % else
 from pydantic import BeforeValidator, Field
-
 # % endif
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
