@@ -17,10 +17,11 @@ def _here() -> str:
 
 FOLDER: Final = _here()
 _INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_PATHS = sysconfig.get_paths()
 _LIBRARIES = tuple(
     folder + os.sep
     for folder in (
-        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
+        *(_PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
         site.getusersitepackages(),
     )
 )

@@ -30,7 +30,7 @@ _UNTIL, _COST = "until", "cost"
 _LATEST = 2**53  # milliseconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Freshness:
     """How the entries of one function age, in milliseconds.
 

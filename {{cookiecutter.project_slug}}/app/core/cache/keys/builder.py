@@ -143,8 +143,10 @@ class KeyBuilder:
         values = self._pick(*args, **kwargs) if self._takes_all else args
         if not are_small(values):
             raise ValueError("too large to be remembered")
+        if not self.tags:
+            return self._of(values), ()
         small = dict(zip(self.names, values, strict=True))
-        return self._of(values), () if self.tags is None else self.tags.keys_among(small)
+        return self._of(values), self.tags.keys_among(small)
 
     def reads(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> set[str]:
         """Return the parts of the request that the key holds, in the words of `reads.requests`."""

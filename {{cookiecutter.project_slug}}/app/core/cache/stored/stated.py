@@ -6,10 +6,10 @@ The headers may come from anywhere. A value that cannot be parsed counts as the 
 import re
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import inf
+from typing import NamedTuple
 
 from starlette.responses import Response
 
@@ -28,8 +28,7 @@ Directives = dict[str, list[str | None]]
 """The directives of `Cache-Control`: for each name its values, `None` for one without."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stated:
+class Stated(NamedTuple):
     """How long a response says that it is fresh.
 
     `fresh_for` is in seconds from now; `None` if the response does not say, zero or less if it is
