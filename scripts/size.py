@@ -22,16 +22,16 @@ TESTS: Final = SERVICE / "tests" / "cache"
 
 BESIDE: Final = "beside the rooms"
 MOST: Final = {
-    BESIDE: 755,
+    BESIDE: 756,
     "backends": 1905,
     "calls": 2081,
     "coherence": 1248,
     "http": 1031,
-    "keys": 1114,
+    "keys": 1116,
     "reads": 764,
     "resilience": 257,
     "settings": 387,
-    "stored": 995,
+    "stored": 994,
     "values": 1128,
 }
 """How many lines of code each room may have: it may shrink, and grows on purpose only."""
