@@ -91,7 +91,7 @@ def test_without_redis_every_request_is_answered(start_service: StartService) ->
         for _ in range(2):
             response = client.get(path)
             assert (response.status_code, response.json()["name"]) == (200, "Ada")
-            assert response.headers["Cache-Status"].endswith("; fwd=miss")
+            assert response.headers["Cache-Status"].endswith("; fwd=miss; detail=unavailable")
         client.put(path, json={**ADA, "name": "Ada L."})
         assert client.get(path).json()["name"] == "Ada L."
         assert client.delete(path).status_code == 204

@@ -277,7 +277,10 @@ async def test_p3_an_invalidation_overtakes_a_renewal(our_manager: CacheManager)
     await our_manager.invalidate("it*")
     site.go_on.set()
     overtaken = await renewing
-    assert (overtaken.json(), overtaken.headers[STATUS]) == ([2], "app; fwd=request")
+    assert (overtaken.json(), overtaken.headers[STATUS]) == (
+        [2],
+        "app; fwd=request; detail=overtaken",
+    )
     assert (await site.ask()).json() == [3]
 
 

@@ -155,6 +155,7 @@ async def test_p3_a_fill_in_flight_is_overtaken(
     await soon(stage.begun.wait())
     stage.may_end.set()
     assert [(await soon(each)).body for each in (old, new)] == [b"[1,0]", b"[1,1]"]
+    assert ((await old).says("cache-status") or "").endswith("; fwd=miss; detail=overtaken")
     answers = [await stage.ask() for _ in range(2)]
     assert [(each.body, each.is_early) for each in answers] == [(b"[1,1]", True)] * 2
 
@@ -294,7 +295,9 @@ async def test_p5_without_redis_the_function_answers(
             return not (await stage.ask()).is_early
 
         await eventually(runs)
-        assert (await stage.ask()).body == b"[1,1]"
+        answer = await stage.ask()
+        assert answer.body == b"[1,1]"
+        assert (answer.says("cache-status") or "").endswith("; fwd=miss; detail=unavailable")
 
     async def comes_early() -> bool:
         return (await stage.ask()).is_early

@@ -155,7 +155,7 @@ async def test_p3_an_unsafe_request_overtakes_a_fill(our_manager: CacheManager) 
     await site.running.wait()
     site.go_on.set()
     overtaken = await first
-    assert (overtaken.json(), overtaken.headers[STATUS]) == ([1], "app; fwd=miss")
+    assert (overtaken.json(), overtaken.headers[STATUS]) == ([1], "app; fwd=miss; detail=overtaken")
     assert (await second).json() == [2]
     assert (await site.ask()).json() == [2]
 

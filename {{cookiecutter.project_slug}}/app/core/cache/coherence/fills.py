@@ -181,8 +181,8 @@ class Fills:
         if made.data is None:
             if flight.claim and not flight.rest:
                 await self.leases.withdraw(flight)
-        elif made.keep and await self.leases.store(flight, made.data, made.ms):
-            return Outcome.STORED
+        elif made.keep:
+            return await self.leases.store(flight, made.data, made.ms)
         return Outcome.NOT_STORED
 
     def end(self, flight: InFlight, result: FillResult, *, withdrawing: bool = False) -> None:

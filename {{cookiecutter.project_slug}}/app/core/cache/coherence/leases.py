@@ -16,6 +16,7 @@ from ..errors import UnavailableError
 from ..keys import KeyPattern
 from .background import BackgroundTasks
 from .looks import TAG_MS, Looks
+from .outcome import Outcome
 from .pending import PendingInvalidations
 from .single_flight import InFlight
 
@@ -116,20 +117,25 @@ class Leases:
             if flight.over is not None:
                 await self._looks.ask(self._backend.renew(flight.key, flight.over, LEASE_MS))
 
-    async def store(self, flight: InFlight, data: bytes, ms: int) -> bool:
+    async def store(self, flight: InFlight, data: bytes, ms: int) -> Outcome:
         """Store a record if the key still holds the flight's lease, or what it may replace."""
         over = flight.lease or flight.over
-        if over is None or flight.overtaken or self._pending.covers(flight.key, *flight.tags):
-            return False
+        if over is None:
+            return Outcome.AWAY if flight.started else Outcome.NOT_STORED
+        if flight.overtaken:
+            return Outcome.OVERTAKEN
+        if self._pending.covers(flight.key, *flight.tags):
+            return Outcome.AWAY
         try:
             stored = await self._looks.ask(self._backend.replace(flight.key, over, data, ms))
         except UnavailableError:
-            return False
-        if stored:
-            self.let_go(flight)
-            flight.lease, flight.over, flight.stored = None, None, True
-            self._forget_near(flight.key)
-        return stored
+            return Outcome.AWAY
+        if not stored:
+            return Outcome.OVERTAKEN
+        self.let_go(flight)
+        flight.lease, flight.over, flight.stored = None, None, True
+        self._forget_near(flight.key)
+        return Outcome.STORED
 
     async def give_back(self, key: str, lease: bytes) -> None:
         """Remove a lease, or what begins so; here a lease counts as gone since `let_go`."""

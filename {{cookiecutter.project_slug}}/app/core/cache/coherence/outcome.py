@@ -15,5 +15,8 @@ class Outcome(Enum):
     """The call computed it, and it is stored now."""
     NOT_STORED = "not stored"
     """The call computed it, and it is not stored."""
+    AWAY = "not stored, the backend is away"
+    OVERTAKEN = "not stored, it was overtaken"
+    """Since it began, an invalidation, or somebody who waited long enough, changed the key."""
     BYPASS = "bypass"
     """The call ran as if there were no cache."""

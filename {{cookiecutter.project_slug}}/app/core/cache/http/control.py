@@ -20,6 +20,7 @@ Whoever shares the result of another caller does not know whether it was overtak
 _OWN = (b"cache-control", b"expires", b"pragma")
 """Headers by which an endpoint says for itself how long its response is fresh."""
 _FOR_ONE = frozenset(name.encode() for name in FOR_ONE)
+_DETAILS = {None: "raised", Outcome.AWAY: "unavailable", Outcome.OVERTAKEN: "overtaken"}
 _FORWARDED = ("method", "request")
 """Words of RFC 9211 for why a request went past the cache."""
 _OWN_LIFETIME = re.compile(rb"(max-age|s-maxage)[ \t]*=", re.IGNORECASE)
@@ -134,7 +135,7 @@ def status_of(exchange: Exchange, name: str, now: int, *, with_key: bool = False
         parts.append(f"fwd={forwarded}")
         if outcome in (Outcome.SHARED, Outcome.STORED):
             parts.append("collapsed" if outcome is Outcome.SHARED else "stored")
-        detail = "" if outcome in _ENTRY else exchange.why or ("" if outcome else "raised")
+        detail = "" if outcome in _ENTRY else exchange.why or _DETAILS.get(outcome, "")
     if with_key and exchange.key:
         parts.append(f"key={_quoted(exchange.key)}")
     return "; ".join([*parts, f"detail={detail}"] if detail and detail not in _FORWARDED else parts)

@@ -16,7 +16,7 @@ STATUS: Final = {
     Outcome.STALE: "hit",
     Outcome.SHARED: "fwd=miss; collapsed",
     Outcome.STORED: "fwd=miss; stored",
-    Outcome.NOT_STORED: "fwd=miss",
+    **dict.fromkeys((Outcome.NOT_STORED, Outcome.AWAY, Outcome.OVERTAKEN), "fwd=miss"),
     Outcome.BYPASS: "fwd=bypass",
 }
 
