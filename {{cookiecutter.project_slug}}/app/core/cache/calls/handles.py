@@ -77,7 +77,10 @@ class Handles:
         return await self._manager.delete_matching(self._calls.family)
 
     async def refresh(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Run the function and store its result, whatever is stored for this call now."""
+        """Run the function and store its result, whatever is stored for this call now.
+
+        Raises what the function raises; then the old entry is gone.
+        """
         call = self._call("refresh", args, kwargs)
         missing = [repr(name) for name, value in call.arguments.items() if value is _LEFT_OUT]
         if missing:
