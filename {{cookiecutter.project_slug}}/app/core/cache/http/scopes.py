@@ -40,7 +40,9 @@ class Scopes:
             key in _KNOWN or key.startswith(_FRAMEWORKS) for key in scope
         ):
             return True
-        state, ours = scope.get("state") or {}, self._state
+        state, ours = scope.get("state"), self._state
+        if not state:
+            return False
         return type(state) is not dict or not all(
             name in ours and ours[name] is value for name, value in state.items()
         )
