@@ -30,11 +30,11 @@ def rest_of_tags(tags: tuple[str, ...], nonces: Nonces) -> bytes:
     return _rest(tags, nonces) if len(tags) <= _FEW else _rest.__wrapped__(tags, nonces)
 
 
-@lru_cache(maxsize=4096)  # hot entries are read again and again
+@lru_cache(maxsize=512)  # hot entries are read again and again
 def _rest(tags: tuple[str, ...], nonces: Nonces) -> bytes:
     return _OF_TAGS % b",".join(map(_told, tags, nonces))
 
 
-@lru_cache(maxsize=4096)  # other entries share some of their tags
+@lru_cache(maxsize=512)  # other entries share some of their tags
 def _told(tag: str, nonce: bytes | None) -> bytes:
     return b'%b:"%b"' % (rest_of(tag), nonce or b"")
