@@ -26,7 +26,7 @@ MOST: Final = {
     "backends": 1905,
     "calls": 2081,
     "coherence": 1256,
-    "http": 1034,
+    "http": 1037,
     "keys": 1116,
     "reads": 764,
     "resilience": 257,

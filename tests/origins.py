@@ -70,7 +70,7 @@ class Proxy:
 
 
 @contextmanager
-def _running(command: list[str], folder: Path, url: str, **more: Any) -> Iterator[None]:  # noqa: ANN401
+def _running(command: list[str], folder: Path, url: str, **more: Any) -> Iterator[None]:  # noqa: ANN401 - options of `Popen`
     """Run a server in a folder until the end; it has to answer before that."""
     log = folder / f"{Path(command[0]).name}.log"
     with log.open("wb") as output:

@@ -142,3 +142,14 @@ async def test_p8_the_state_of_the_lifespan_is_for_everybody(
             assert ("private" in (answer.says("cache-control") or "")) is is_changed
     assert (answer.says(STATUS) or "").startswith("t; hit")
     assert answer.is_early is not is_changed
+
+
+async def test_p8_a_route_that_is_added_later_counts_at_once(exact: CacheManager) -> None:
+    """What its path led to before is forgotten."""
+    app = application(exact)
+    for _ in range(TIMES):
+        answer = await ask(app)
+    assert answer.is_early
+    app.get("/it")(lambda: 2)
+    app.router.routes.insert(0, app.router.routes.pop())
+    assert (await ask(app)).body == b"2"

@@ -21,9 +21,8 @@ SAFE = ("GET", "HEAD")
 BODY = "http.response.body"
 _BODIES = (BODY, "http.response.pathsend", "http.response.zerocopysend")
 """Messages with a body, or a part of one; the last two are extensions for files."""
-
-
 _MOST_KNOWN = 1024
+"""The most starts of responses that are kept."""
 
 
 class Teller:

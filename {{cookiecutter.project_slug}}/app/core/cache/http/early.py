@@ -174,13 +174,21 @@ class Targets:
     def _is_ordinary(self, scope: Scope) -> bool:
         """Whether routes and dependencies are as they were, and nobody outside looks for more."""
         app = scope["app"]
-        if len(app.router.routes) != self._routes:
-            self._known.clear()
-            self._why.clear()
+        if self._has_new_routes(app):
             return False
         if app.dependency_overrides or "fastapi.telemetry" in scope:  # which tells of each step
             return False
         return not self._scopes.say_more(scope)
+
+    def _has_new_routes(self, app: Any) -> bool:
+        """Whether the number of routes has changed; if it has, forget all targets."""
+        count = len(app.router.routes)
+        if count == self._routes:
+            return False
+        self._known.clear()
+        self._why.clear()
+        self._routes = count
+        return True
 
     def learn(self, exchange: Exchange, scope: Scope, method: str) -> None:
         """Remember what a request led to, if it was a hit of a rendered response."""
@@ -188,10 +196,7 @@ class Targets:
         if calls is None or exchange.rendered is None or exchange.outcome is not Outcome.HIT:
             return
         app = scope["app"]
-        if len(app.router.routes) != self._routes:
-            self._known.clear()
-            self._why.clear()
-            self._routes = len(app.router.routes)
+        self._has_new_routes(app)
         if standing not in self._why:
             self._why[standing] = why_routed(calls, app, scope["route"])
         if self._why[standing]:
