@@ -1,12 +1,15 @@
 """A cache for asynchronous services, in Redis or in memory. Start with README.md beside this file."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import backends
 from .backends import MemoryBackend
 from .base import CacheBackend
-from .coherence import InvalidationEvent
+from .coherence import InvalidationEvent, Removal
 from .config import CacheConfigError, CacheFactory, get_cache_manager
+from .errors import UnavailableError
+from .events import CacheEvent
 from .manager import CacheManager, cache_response, invalidate_cache
 from .optional import insist_on_file
 
@@ -15,9 +18,12 @@ if TYPE_CHECKING:
     from .http import CachedRoute, CacheMiddleware, CacheStatusMiddleware
     from .settings import CacheSettings
 
+    __version__: str
+
 __all__ = [
     "CacheBackend",
     "CacheConfigError",
+    "CacheEvent",
     "CacheFactory",
     "CacheManager",
     "CacheMiddleware",
@@ -27,7 +33,9 @@ __all__ = [
     "InvalidationEvent",
     "MemoryBackend",
     "RedisBackend",
+    "Removal",
     "Tls",
+    "UnavailableError",
     "cache_response",
     "get_cache_manager",
     "invalidate_cache",
@@ -36,6 +44,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import large classes, optional ones, and those that need redis-py only when they are used.
+
+    `__version__` is read from version.txt, and "unknown" where that is missing or empty.
 
     Raises `CacheConfigError` for `RedisBackend` and `Tls` if redis-py is missing or too old, and
     for a class whose file was deleted.
@@ -61,4 +71,8 @@ def __getattr__(name: str) -> object:
         from .settings import CacheSettings  # noqa: PLC0415 - only settings need pydantic-settings
 
         return CacheSettings
+    if name == "__version__":
+        file = Path(__file__).with_name("version.txt")
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        return text.strip() or "unknown"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,13 +4,17 @@ import asyncio
 import re
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .defaults import DEFAULT_KEY_PREFIX
+from .events import Events
 from .keys import KeyPattern
 from .stored import codec
+
+if TYPE_CHECKING:
+    from .near import NearCache
 
 POLL_SECONDS = 0.09
 """Seconds between two reads while another process computes, if nothing is pushed."""
@@ -24,33 +28,6 @@ WRONG_TYPE = b"?"
 Nonces = tuple[bytes | None, ...]
 NONCE_BYTES = 16
 _NONCE = re.compile(rb"[0-9a-f]{%d}" % NONCE_BYTES)
-
-
-class NearEntry(Protocol):
-    """One entry of a near cache."""
-
-    data: bytes
-    memo: Any
-    """What the reader decoded from `data`, so that this is done once."""
-
-
-class NearCache(Protocol):
-    """The entries that a backend keeps in this process: see `backends/near.py`."""
-
-    def get(self, key: str, /) -> NearEntry | None:
-        """Return the entry of `key`, or `None` if there is none that is surely current."""
-
-    def nonces(self, tags: Collection[str], /) -> "tuple[bytes, ...] | None":
-        """Return the nonces at the keys `tags`, or `None` if not all of them are here."""
-
-    def remember(self, key: str, kept: Any, memo: object, size: int, /) -> None:
-        """Keep with an entry what its reader decoded from it, which takes about `size` bytes."""
-
-    def changed(self, keys: Iterable[str], /) -> None:
-        """Remove `keys`, because their entries have changed."""
-
-    def forget(self, patterns: Collection[KeyPattern], /) -> None:
-        """Remove what this process invalidates; discard replies to reads that were sent before."""
 
 
 class CacheBackend(ABC):
@@ -71,6 +48,9 @@ class CacheBackend(ABC):
     If the backend does not override `delete_matching`, the manager sets it to its own prefix before
     it calls `clear`.
     """
+
+    events: Events | None = None
+    """Whom it tells of its servers; `None`, the default, if it tells nobody."""
 
     connects: bool = True
     """Whether it may have connections. A connection belongs to the event loop that opened it."""
@@ -103,7 +83,7 @@ class CacheBackend(ABC):
     async def close(self) -> None:
         """Release connections and memory. A closed backend opens again when it is used."""
 
-    near: NearCache | None = None
+    near: "NearCache | None" = None
     """The near cache, if there is one; the manager reads it first."""
 
     atomic: bool = False
@@ -129,20 +109,26 @@ class CacheBackend(ABC):
         await self.exists(f"{self.key_prefix}:health-check")
         return True
 
-    async def delete_matching(self, pattern: KeyPattern) -> bool:
-        """Remove every key that `pattern` matches; return whether that was done.
+    async def delete_matching(self, pattern: KeyPattern) -> int:
+        """Remove every key that `pattern` matches; return how many, `False` if that was not done.
 
-        By default a pattern with a wildcard clears everything. The six methods cannot list keys,
-        and removing too much is safe.
+        `True` is for a number that is not known. By default a pattern with a wildcard clears
+        everything. The six methods cannot list keys, and removing too much is safe.
         """
         if pattern.exact_key is None:
             return await self.clear()
         await self.delete(pattern.exact_key)
         return True
 
+    def scan(self, pattern: KeyPattern, /) -> AsyncIterator[Sequence[str]]:
+        """Yield the keys that `pattern` matches, some at a time; a key may come twice.
+
+        By default it raises `NotImplementedError`, as the six methods cannot list keys.
+        """
+        raise NotImplementedError(f"{self!r} cannot list {pattern}: override scan")
+
     async def get_bytes(self, key: str) -> bytes | None:
-        """Return the bytes at `key`, or `None`. By default these are the bytes of `set_bytes`, or a
-        value of `set` as JSON; `WRONG_TYPE` for a value that JSON cannot express."""
+        """Return the bytes at `key`, or what `set` stored as JSON; `WRONG_TYPE` if it has none."""
         value = await self.get(key)
         if value is None:
             return b"null" if await self.exists(key) else None
@@ -185,6 +171,13 @@ class CacheBackend(ABC):
         """
         del deadline  # the six methods have none
         return await self.get_bytes(key), tuple([await self.get_bytes(tag) for tag in tags])
+
+    async def ttl_ms(self, _key: str, /) -> int | None:
+        """Return for how many milliseconds a key still lives, -1 for one without an end.
+
+        `None` if there is no such key, or, by default, if that cannot be known.
+        """
+        return None
 
     def read_now(
         self, _key: str, _tags: Sequence[str] = (), /
@@ -229,7 +222,24 @@ class CacheBackend(ABC):
 
     async def renew(self, key: str, over: bytes, ms: int) -> bool:
         """Let `key` expire in `ms` if its bytes begin with `over`; return whether they did."""
-        return await self.replace(key, over, over, ms)
+        standing = await self.get_bytes(key)
+        if standing is None or not standing.startswith(over):
+            return False
+        return await self.set_bytes(key, standing, timedelta(milliseconds=ms))
+
+    async def increment(self, key: str, by: int, ms: int) -> int | None:
+        """Add `by` to the whole number at `key`, and return the sum; `None` if there is another value.
+
+        If there is none, it begins with 0 and lives for `ms` milliseconds; else its time stays. By
+        default two callers at once may count as one, and a time that is not known begins anew.
+        """
+        standing = await self.get(key)
+        if type(standing) is not int and (standing is not None or await self.exists(key)):
+            return None
+        total, left = (standing or 0) + by, await self.ttl_ms(key)
+        expire = timedelta(milliseconds=left or ms)
+        await self.set(key, total, None if left == -1 else expire)
+        return total
 
     async def release(self, key: str, over: bytes) -> bool:
         """Remove `key` if its bytes begin with `over`; return whether it was removed."""

@@ -52,6 +52,7 @@ class CacheFactory:
             lock_timeout=settings.cache_lock_timeout,
             cache_control=settings.cache_control,
             client_control=settings.cache_client_control,
+            enabled=settings.cache_enabled and settings.backend_name != "none",
         )
         _tell(manager)
         return manager
@@ -96,7 +97,8 @@ class CacheFactory:
 
 
 def _tell(manager: CacheManager) -> None:
-    logger.info("cache in %r, key prefix %r", manager.backend, manager.key_prefix)
+    off = " (switched off)" if manager.switch.is_off else ""
+    logger.info("cache in %r%s, key prefix %r", manager.backend, off, manager.key_prefix)
 
 
 def get_cache_manager() -> CacheManager:

@@ -1,4 +1,4 @@
-"""The exceptions that several rooms use, and how messages show values.
+"""The exceptions that several rooms use, and how messages and the log show values.
 
 ValueError
  └ CacheConfigError     the cache cannot work as it is set up
@@ -13,6 +13,7 @@ import re
 
 _HARMLESS = re.compile(r"(tcp://)?(?!.*(//|--))([\w.,+/\\~*\[\] -]|:(?=[\d:\]]|\Z)){0,120}\Z")
 """Texts without a password: no URL, no `name:secret` or `name=secret`, no key of a certificate."""
+_MOST = 100  # characters
 
 
 class CacheConfigError(ValueError):
@@ -47,3 +48,21 @@ def shown(value: object) -> str:
     if _HARMLESS.match(str(value)):
         return repr(value)
     return "(not shown: it may hold a password)"
+
+
+class Shown:
+    """A key, or other text that a user may have sent, as the log shows it: in one line, cut if it is long.
+
+    Line breaks, terminal escape sequences and lone surrogates are escaped. That is done only if the log
+    line is really written.
+    """
+
+    __slots__ = ("_most", "_text")
+
+    def __init__(self, text: object, most: int = _MOST) -> None:
+        self._text, self._most = text, most
+
+    def __str__(self) -> str:
+        text = str(self._text)[: self._most + 1]
+        shown = "".join([each if each.isprintable() else ascii(each)[1:-1] for each in text])
+        return shown if len(shown) <= self._most else f"{shown[: self._most - 3]}..."

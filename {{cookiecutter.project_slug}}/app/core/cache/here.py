@@ -6,8 +6,7 @@ import sysconfig
 from functools import lru_cache
 from typing import Any, Final
 
-PACKAGE: Final = f"{__package__}."
-"""The prefix of the names of the cache's own modules."""
+_PACKAGE: Final = f"{__package__}."
 
 
 def _here() -> str:
@@ -15,24 +14,31 @@ def _here() -> str:
     return os.path.dirname(_here.__code__.co_filename) + os.sep  # noqa: PTH120 - `Path` would tidy it
 
 
-FOLDER: Final = _here()
+_FOLDER: Final = _here()
+_TESTS: Final = "tests"
+"""The folder in which the tests of the cache are; to the cache they are an application."""
 _INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _PATHS = sysconfig.get_paths()
-_LIBRARIES = tuple(
-    folder + os.sep
-    for folder in (
-        *(_PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-        site.getusersitepackages(),
-    )
-)
+_PLACES = [_PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+_LIBRARIES = tuple(folder + os.sep for folder in (*_PLACES, site.getusersitepackages()))
 _homes: tuple[str, ...] = ()
 """Folders of the application's packages that are installed like a library."""
+
+
+def is_of_cache(file: str) -> bool:
+    """Whether a file is one of the cache's own."""
+    return file.startswith(_FOLDER) and not file.startswith(_TESTS + os.sep, len(_FOLDER))
+
+
+def is_module_of_cache(name: str) -> bool:
+    """Whether a module is one of the cache's own."""
+    return name.startswith(_PACKAGE) and not name.startswith(f"{_TESTS}.", len(_PACKAGE))
 
 
 @lru_cache(maxsize=4096)
 def is_own(file: str) -> bool:
     """Whether a file is the application's, and not the cache's or an installed library's."""
-    if file.startswith((FOLDER, "<frozen ")):
+    if is_of_cache(file) or file.startswith("<frozen "):
         return False
     is_library = file.startswith(_LIBRARIES) or any(part in file for part in _INSTALLED)
     return not is_library or file.startswith(_homes)

@@ -1,9 +1,10 @@
 """The running event loop, and a separate one for synchronous code."""
 
 import asyncio
+import inspect
 import threading
 from asyncio import get_running_loop
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import ContextVar, Token
 from typing import Any, TypeVar
@@ -34,6 +35,20 @@ def reset(variable: ContextVar[T], token: Token[T]) -> None:
         pass
 
 
+def later(seconds: float) -> float:
+    """Return the event loop's time in so many seconds."""
+    return running_loop().time() + seconds
+
+
+async def before(until: float, waiting: Awaitable[T]) -> T | None:
+    """Return the awaited result, or `None` if it has not come by `until`."""
+    try:
+        async with asyncio.timeout_at(until):
+            return await waiting
+    except TimeoutError:
+        return None
+
+
 def insist_on_asyncio(work: object = None) -> None:
     """Raise `NotAsyncioError` if asyncio runs no event loop; a coroutine `work` is closed then."""
     try:
@@ -42,6 +57,12 @@ def insist_on_asyncio(work: object = None) -> None:
         if isinstance(work, Coroutine):
             work.close()
         raise NotAsyncioError from None
+
+
+def returns_at_once(function: object) -> bool:
+    """Whether something can be called, and neither it nor its own `__call__` is asynchronous."""
+    call = type(function).__call__ if callable(function) else None
+    return call is not None and not any(map(inspect.iscoroutinefunction, (function, call)))
 
 
 def to_its_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -1,14 +1,20 @@
 """The cache manager: values at keys, and their invalidation."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import timedelta
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import Self, TypeVar
 
 from .base import CacheBackend
-from .calls import Entries, Factory, Reader, check_setup, check_times
-from .coherence import Fence, Freshness, InvalidationEvent, Invalidations, Listener, freshness_of
+from .calls import Entries, Reader, SingleSteps, check_setup, check_times
+from .coherence import (
+    Fence,
+    Freshness,
+    InvalidationEvent,
+    Invalidations,
+    Listener,
+    Removal,
+    freshness_of,
+)
 from .decorators import cache_response, invalidate_cache
 from .defaults import (
     DEFAULT_CACHE_CONTROL,
@@ -19,7 +25,10 @@ from .defaults import (
     CacheControl,
 )
 from .errors import UnavailableError
-from .keys import Identity, KeyPattern, OfFunctions, listed, pattern_below, tag_keys_of, whole_key
+from .events import CacheEvent
+from .expiry import Expire
+from .keyed import KeyedCache
+from .keys import Identity, KeyPattern, OfFunctions, pattern_below, tag_keys_of
 from .loops import insist_on_asyncio, to_its_end
 from .resilience import Outage
 from .stored import Shown
@@ -31,7 +40,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class CacheManager:
+class CacheManager(KeyedCache):
     """One cache: a backend, the prefix of its keys and the time to live of its entries.
 
     Every key begins with `key_prefix` and a colon; by default it is the backend's. `default_ttl`,
@@ -63,13 +72,16 @@ class CacheManager:
         lock_timeout: float = DEFAULT_LOCK_TIMEOUT,
         cache_control: CacheControl = DEFAULT_CACHE_CONTROL,
         client_control: bool = False,
+        enabled: bool = True,
         on_event: Listener | None = None,
     ) -> None:
         if not isinstance(backend, CacheBackend):
             raise TypeError(f"backend={backend!r} is no CacheBackend; subclass it")
+        super().__init__(backend.events, enabled=enabled)
         self.backend = backend
         self.key_prefix = backend.key_prefix if key_prefix is None else key_prefix
-        check_setup(self.key_prefix, default_ttl, cache_control, client_control=client_control)
+        flags = {"client_control": client_control, "enabled": enabled}
+        check_setup(self.key_prefix, default_ttl, cache_control, flags)
         self.default_ttl, self.ttl_jitter = default_ttl, ttl_jitter
         self.max_entry_bytes, self.compress_over = max_entry_bytes, compress_over
         self.cache_control, self.client_control = cache_control, client_control
@@ -80,117 +92,31 @@ class CacheManager:
         """The readers of decorated functions' entries, by the owner that their records name."""
         self.families: set[str] = set()
         """The `key_prefix` of each decorated function."""
-        self._outage = Outage(f"cache backend {type(backend).__name__}", logger)
+        self._build_fence(backend, lock_timeout)
+        self._entries, self._steps = Entries(self), SingleSteps(self)  # pyright: ignore[reportArgumentType]
+
+    def _build_fence(self, backend: CacheBackend, lock_timeout: float) -> None:
+        name = f"cache backend {type(backend).__name__}"
+        self._outage = outage = Outage(name, logger, events=self.events)
         self.invalidations = Invalidations(
-            backend, self.key_prefix, self._outage, logger, self._heard
+            backend, self.key_prefix, outage, logger, self._heard, events=self.events
         )
-        self.fence = Fence(
-            backend, self._outage, self.invalidations.pending, lock_timeout=lock_timeout
-        )
+        pending = self.invalidations.pending
+        self.fence = Fence(backend, outage, pending, lock_timeout=lock_timeout)
         self.invalidations.flights = self.fence.flights
-        self._entries = Entries(self)
 
     def __repr__(self) -> str:
         return f"CacheManager({self.backend!r}, key_prefix={self.key_prefix!r})"
 
-    async def get(self, key: str, default: Any = None) -> Any:
-        """Return the value stored at `key`, or `default` if there is none.
+    async def __aenter__(self) -> Self:
+        return self
 
-        Give a `default` of your own to tell a stored `None` from a missing key. `get` returns the
-        values of `set`, `get_or_set` and decorated functions; `f.cache_key(...)` is the key of a
-        call. For `get`, `get_many` and `exists`, a stored response and an entry that is being
-        computed do not exist. `delete` and `invalidate` remove these, too.
-        """
-        full = whole_key(self.key_prefix, key)
-        insist_on_asyncio()
-        found = await self._entries.get(full)
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%s %s", "miss" if found is None else "hit", Shown(full))
-        return default if found is None else found.value
-
-    async def set(self, key: str, value: Any, expire: int | timedelta | None = None) -> bool:
-        """Store `value` at `key` and return whether it is stored.
-
-        `expire` is in seconds. If it is zero or less, the value is not stored and the key is
-        removed. The same happens if the value would not come back equal or is too large; a warning
-        says why. The value is stored as plain JSON, without a checksum.
-        """
-        full = whole_key(self.key_prefix, key)
-        expire = self.default_ttl if expire is None else expire
-        stored = await self._entries.set(full, value, expire)
-        logger.debug("%s %s", "stored" if stored else "not stored", Shown(full))
-        return stored
-
-    async def get_or_set(
-        self,
-        key: str,
-        factory: Factory,
-        expire: int | timedelta | None = None,
-        *,
-        tags: Collection[str] = (),
-        stale: int | timedelta | None = None,
-        early_refresh: float = 0.0,
-    ) -> Any:
-        """Return the value at `key`; if there is none, call `factory()` and store its result.
-
-        The factory runs once for all callers in all processes. If you invalidate the key while it
-        runs, its result is not stored. `tags`, `stale` and `early_refresh` are as in
-        `cache_response`. A plain factory runs in a thread. Its exceptions reach the caller.
-        """
-        full = whole_key(self.key_prefix, key)
-        tag_keys = () if tags == () else tag_keys_of(self.key_prefix, tags)
-        freshness = self.freshness(expire, stale, early_refresh)
-        return await self._entries.get_or_set(full, factory, freshness, tag_keys)
-
-    async def get_many(self, keys: Collection[str]) -> dict[str, Any]:
-        """Return the values of those `keys` that have one, in one round trip, or two with tags."""
-        fulls = {whole_key(self.key_prefix, key): key for key in listed(keys)}
-        insist_on_asyncio()
-        found = await self._entries.get_many(fulls) or {}
-        return {fulls[full]: value for full, value in found.items()}
-
-    async def get_or_set_many(
-        self,
-        keys: Collection[str],
-        load_missing: Callable[[list[str]], Any],
-        expire: int | timedelta | None = None,
-    ) -> dict[str, Any]:
-        """Return the values of `keys`; `load_missing(keys)` computes those that are missing.
-
-        It is called once, with the keys that no other caller computes, and returns a mapping. For
-        the other keys this call waits. A key that is not in the mapping is not in the result.
-        """
-        fulls = {whole_key(self.key_prefix, key): key for key in listed(keys)}
-        freshness = self.freshness(expire)
-        return await self._entries.get_or_set_many(fulls, load_missing, freshness)
-
-    async def set_many(
-        self, values: Mapping[str, Any], expire: int | timedelta | None = None
-    ) -> bool:
-        """Store each of `values` at its key; return whether all are stored."""
-        insist_on_asyncio()
-        return all(await asyncio.gather(*[self.set(*each, expire) for each in values.items()]))
-
-    async def delete_many(self, keys: Collection[str]) -> int:
-        """Remove `keys` and return how many of them existed."""
-        fulls = [whole_key(self.key_prefix, key) for key in listed(keys)]
-        return await self.invalidations.remove(fulls) if fulls else 0
-
-    async def delete(self, key: str) -> bool:
-        """Remove `key`, which is not a pattern; return whether it existed."""
-        full = whole_key(self.key_prefix, key)
-        deleted = await self.invalidations.remove([full]) > 0
-        logger.debug("deleted %s: %s", Shown(full), deleted)
-        return deleted
-
-    async def exists(self, key: str) -> bool:
-        """Return whether `get` would find a value at `key`; a stored `None` is one."""
-        insist_on_asyncio()
-        return await self._entries.get(whole_key(self.key_prefix, key)) is not None
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def clear(self) -> bool:
         """Remove every entry below `key_prefix` and nothing else; return whether it was done."""
-        return await self.delete_matching(self.invalidations.everything)
+        return (await self.delete_matching(self.invalidations.everything)).done
 
     def clear_sync(self) -> bool:
         """Do what `clear` does, from synchronous code: for test fixtures and scripts.
@@ -208,10 +134,10 @@ class CacheManager:
             if self.backend.connects:
                 await self._guarded(self.backend.close(), None)
 
-    async def invalidate(self, pattern: str) -> bool:
-        """Remove every entry whose key `pattern` matches; return whether it was done.
+    async def invalidate(self, pattern: str) -> Removal:
+        """Remove every entry whose key `pattern` matches.
 
-        `*` stands for any number of characters; there is no other wildcard. As with a key, the
+        The result is true if it was done, and its `number` is how many keys were removed. `*` stands for any number of characters; there is no other wildcard. As with a key, the
         manager's prefix is put in front. A pattern that is longer than any key matches nothing.
         """
         return await self.delete_matching(pattern_below(self.key_prefix, pattern))
@@ -249,13 +175,14 @@ class CacheManager:
         return await self._guarded(self.backend.health_check(), False)
 
     def _heard(self, event: InvalidationEvent) -> None:
+        self.events.tell(CacheEvent(kind=event.kind, number=event.count))  # pyright: ignore[reportArgumentType]
         if self.on_event is not None:
             self.on_event(event)
 
     def freshness(
         self,
-        expire: int | timedelta | None,
-        stale: int | timedelta | None = None,
+        expire: Expire | None,
+        stale: Expire | None = None,
         early_refresh: float = 0.0,
     ) -> Freshness:
         """Return how entries age; raises `TypeError` or `ValueError` for wrong arguments."""
@@ -266,8 +193,8 @@ class CacheManager:
         lives = self.default_ttl if expire is None else expire
         return freshness_of(lives, stale, jitter=self.ttl_jitter, early=early_refresh)
 
-    async def delete_matching(self, pattern: KeyPattern) -> bool:
-        """Remove every entry whose whole key `pattern` matches; return whether it was done."""
+    async def delete_matching(self, pattern: KeyPattern) -> Removal:
+        """Remove every entry whose whole key `pattern` matches; true if it was done."""
         done = await self.invalidations.remove_matching(pattern)
         logger.debug("%s %s", "invalidated" if done else "could not invalidate", Shown(pattern))
         return done

@@ -28,7 +28,7 @@ def _address(text: str, port: int) -> Address:
         host, own_port = parts.hostname, parts.port
     except ValueError:  # its message may quote a password
         host = None
-    if not host or not _HOST.fullmatch(host) or parts.netloc != item or "@" in item:
+    if not host or not _HOST.fullmatch(host) or parts.netloc != item or "@" in item:  # pyright: ignore[reportPossiblyUnboundVariable]
         host = None
     if host is None or own_port == 0:
         raise ValueError(f"{shown(text)} is not of the form host:port")

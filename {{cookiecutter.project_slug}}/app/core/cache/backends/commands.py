@@ -31,6 +31,14 @@ else
 end
 return 1
 """
+# Count, with a time to live for a new key only. What is no whole number is as a key of a wrong type.
+INCREMENT = b"""
+local is_new = redis.call('EXISTS', KEYS[1]) == 0
+local total = redis.pcall('INCRBY', KEYS[1], ARGV[1])
+if type(total) == 'table' then return redis.error_reply('WRONGTYPE ' .. total.err) end
+if is_new then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return total
+"""
 IF_BEGINS_SHA = sha1(IF_BEGINS, usedforsecurity=False).hexdigest()
 
 
@@ -57,10 +65,20 @@ def _nonce_of(tag: str) -> tuple[bytes, bytes]:
 
 
 def encoded(key: str) -> bytes:
+    """Return the name that a key has in Redis."""
     return key.encode("utf-8", "surrogatepass")
 
 
+def decoded(name: bytes) -> str | None:
+    """Return a key; `None` for a name that is no key of ours, whose bytes are no text."""
+    try:
+        return name.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+
+
 def get_nonce(name: bytes) -> Command:
+    """Return the command that reads the nonce of a tag."""
     # Another program may have put a large value there: one byte more than a nonce is enough.
     return ("GETRANGE", name, 0, NONCE_BYTES)
 

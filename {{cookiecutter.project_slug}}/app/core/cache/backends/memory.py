@@ -1,9 +1,10 @@
 """Entries in this process: for development, for tests, and for a service of one process."""
 
+import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 
 from ..base import BytesBackend, Nonces
@@ -13,6 +14,8 @@ from ..keys import KeyPattern
 from ..workers import warn_of_several_processes
 
 _NEVER = float("inf")
+_WHOLE = re.compile(rb"0|-?[1-9][0-9]{0,18}")
+_TOO_MUCH = 2**63  # as in Redis
 
 
 class MemoryBackend(BytesBackend):
@@ -62,7 +65,8 @@ class MemoryBackend(BytesBackend):
             return self._live(key) is not None
 
     async def clear(self) -> bool:
-        return await self.delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
+        await self.delete_matching(KeyPattern((f"{self.key_prefix}:", "")))
+        return True
 
     async def close(self) -> None:
         """Remove everything."""
@@ -70,11 +74,23 @@ class MemoryBackend(BytesBackend):
             self._entries.clear()
             self._bytes = 0
 
-    async def delete_matching(self, pattern: KeyPattern) -> bool:
+    async def delete_matching(self, pattern: KeyPattern) -> int:
         with self._lock:
-            for key in [key for key in self._entries if pattern.matches(key)]:
+            keys = self._matching(pattern)
+            for key in keys:
                 self._remove(key)
-        return True
+        return len(keys)
+
+    async def scan(self, pattern: KeyPattern, /) -> AsyncIterator[Sequence[str]]:
+        with self._lock:
+            keys = self._matching(pattern)
+        yield keys
+
+    def _matching(self, pattern: KeyPattern) -> list[str]:
+        now = self._clock()
+        return [
+            key for key, (_, end) in self._entries.items() if end > now and pattern.matches(key)
+        ]
 
     async def get_bytes(self, key: str) -> bytes | None:
         with self._lock:
@@ -95,6 +111,13 @@ class MemoryBackend(BytesBackend):
         with self._lock:
             return self._live(key), tuple([self._live(tag) for tag in tags]) if tags else ()
 
+    async def ttl_ms(self, key: str, /) -> int | None:
+        with self._lock:
+            if self._live(key) is None:
+                return None
+            end = self._entries[key][1]
+            return -1 if end == _NEVER else max(1, int((end - self._clock()) * 1000))
+
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
         with self._lock:
             standing = self._live(key)
@@ -110,6 +133,17 @@ class MemoryBackend(BytesBackend):
         with self._lock:
             standing = self._live(key) if self._begins(key, over) else None
             return standing is not None and self._put(key, standing, ms / 1000)
+
+    async def increment(self, key: str, by: int, ms: int) -> int | None:
+        with self._lock:
+            standing = self._live(key)
+            if standing is None:
+                return by if self._put(key, b"%d" % by, ms / 1000) else None
+            if not _WHOLE.fullmatch(standing) or abs(int(standing) + by) >= _TOO_MUCH:
+                return None
+            total, end = int(standing) + by, self._entries[key][1]
+            self._put(key, b"%d" % total, end - self._clock())
+            return total
 
     async def release(self, key: str, over: bytes) -> bool:
         with self._lock:

@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from ..base import is_nonce
+from ..events import CacheEvent, Events
 from ..keys import KeyPattern
 from ..stored import is_record_of, names_its_key
 from .wire.pipeline import LARGE_BYTES
@@ -51,8 +52,9 @@ class NearCache:
     Safe to use from several threads and event loops.
     """
 
-    def __init__(self, max_entries: int, max_bytes: int) -> None:
+    def __init__(self, max_entries: int, max_bytes: int, events: Events | None = None) -> None:
         self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._events = events or Events()
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, NearEntry] = OrderedDict()
         self._bytes = 0
@@ -161,8 +163,11 @@ class NearCache:
         """Remove the entries of a connection that is lost."""
         with self._lock:
             self.epoch += 1
-            for key in [key for key, kept in self._entries.items() if kept.source is source]:
+            lost = [key for key, kept in self._entries.items() if kept.source is source]
+            for key in lost:
                 self._remove(key)
+        if lost:
+            self._events.tell(CacheEvent(kind="near cache flushed", number=len(lost)))
 
     def _make_room(self) -> None:
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from ..defaults import DEFAULT_KEY_PREFIX, DEFAULT_NEAR_BYTES, DEFAULT_OPERATION_TIMEOUT
 from ..errors import UnavailableError
+from ..events import Events
 from ..keys import KeyPattern
 from ..optional import insist_on_file
 from ..resilience import Use
@@ -68,9 +69,10 @@ class RedisBackend(RedisStore):
         if not key_prefix:
             raise ValueError(f"{key_prefix=} must not be empty: it bounds what is ours in Redis")
         self.key_prefix = key_prefix
-        self.near = _near_cache(near_size, near_bytes)
+        self.events = Events()
+        self.near = _near_cache(near_size, near_bytes, self.events)
         budget = min(operation_timeout, timeout)
-        self._options = Options(budget, max_connections, logger, self.near)
+        self._options = Options(budget, max_connections, logger, self.near, self.events)
         connector = Connector(username, password, db=db, tls=tls, timeout=timeout)
         asking = Connector(sentinel_username, sentinel_password, tls=tls, timeout=timeout)
         self._place = Place(host, port, db, unix_socket, cluster, sentinels, sentinel_master)
@@ -104,7 +106,7 @@ class RedisBackend(RedisStore):
     async def clear(self) -> bool:
         """Remove every key below `key_prefix`, by SCAN: never by FLUSHDB."""
         everything = KeyPattern((f"{self.key_prefix}:", ""))
-        return await _or_default(False, self.delete_matching(everything))
+        return await _or_default(False, self.delete_matching(everything)) is not False
 
     async def close(self) -> None:
         await self._topology.close()
@@ -121,10 +123,10 @@ async def _or_default(failed: T, operation: Awaitable[T]) -> T:
         return failed
 
 
-def _near_cache(size: int, most_bytes: int) -> "NearCache | None":
+def _near_cache(size: int, most_bytes: int, events: Events) -> "NearCache | None":
     if not size or not most_bytes:
         return None
     insist_on_file("backends/near.py", "CACHE_NEAR_SIZE")
     from .near import NearCache  # noqa: PLC0415 - its file may be deleted
 
-    return NearCache(size, most_bytes)
+    return NearCache(size, most_bytes, events)

@@ -15,6 +15,8 @@ from ..stored import is_of_another_key
 from .commands import (
     IF_BEGINS,
     IF_BEGINS_SHA,
+    INCREMENT,
+    decoded,
     encoded,
     found_in,
     get_nonce,
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 _LONGEST_WAIT_SECONDS = 0.5
 """A watched key is read again after this time without a message."""
 
+_MISSING = -2  # the PTTL of a key that is not there
+
 _SCAN_COUNT = 1000  # keys that one SCAN looks at, and one UNLINK removes: about a millisecond each
 
 
@@ -40,7 +44,7 @@ class RedisStore(BytesBackend):
     """Bytes on the servers of a topology; raises `UnavailableError` if one is unwell."""
 
     atomic = True
-    near: "NearCache | None"
+    near: "NearCache | None"  # pyright: ignore[reportIncompatibleVariableOverride]
     _topology: Topology
 
     async def get_bytes(self, key: str) -> bytes | None:
@@ -67,21 +71,30 @@ class RedisStore(BytesBackend):
     async def delete_many(self, keys: Sequence[str]) -> int:
         return sum(await self._unlink([encoded(key) for key in keys]))
 
-    async def delete_matching(self, pattern: KeyPattern) -> bool:
-        """Remove every key that `pattern` covers; if it has a wildcard, SCAN finds them.
+    async def delete_matching(self, pattern: KeyPattern) -> int:
+        """Remove every key that `pattern` covers, and return how many; SCAN finds them."""
+        if pattern.exact_key is not None:
+            return await self.delete_many([pattern.exact_key])
+        removed = 0
+        async for names in self._walk(pattern):
+            removed += sum(await self._unlink(names))
+        return removed
+
+    async def scan(self, pattern: KeyPattern, /) -> AsyncIterator[Sequence[str]]:
+        async for names in self._walk(pattern):
+            yield [key for key in map(decoded, names) if key is not None]
+
+    async def _walk(self, pattern: KeyPattern) -> AsyncIterator[list[bytes]]:
+        """Yield the keys that a pattern covers, as SCAN finds them.
 
         SCAN returns each key that exists during the whole scan, and other clients are served
         between its steps (https://redis.io/docs/latest/commands/scan/). Each step has the time
         limit of one operation.
         """
-        if pattern.exact_key is not None:
-            await self.delete_many([pattern.exact_key])
-            return True
         glob = pattern.redis_glob().encode("utf-8", "surrogatepass")
         async for server in self._topology.walk():
             async for names in _scan(server, glob):
-                await self._unlink(names)
-        return True
+                yield names
 
     async def look(
         self, key: str, tags: Sequence[str] = (), deadline: float | None = None
@@ -89,6 +102,11 @@ class RedisStore(BytesBackend):
         """Return the bytes of `key` and of `tags`; `WRONG_TYPE` for a key of another type."""
         (standing,), nonces = await self._read([key], tags, deadline)
         return standing, nonces
+
+    async def ttl_ms(self, key: str, /) -> int | None:
+        """Return for how many milliseconds a key still lives; `None` if the server does not say."""
+        (ms,) = await self._topology.execute(Request([("PTTL", encoded(key))], Use.READ))
+        return ms if type(ms) is int and ms != _MISSING else None
 
     def read_nowait(
         self, key: str, tags: Sequence[str] = (), /, *, by_hand: bool = False
@@ -133,7 +151,8 @@ class RedisStore(BytesBackend):
         return now
 
     async def acquire(self, key: str, data: bytes, ms: int) -> bytes | None:
-        standing = await self._one(("SET", encoded(key), data, "NX", "GET", "PX", ms), Use.STORE)
+        command: Command = ("SET", encoded(key), data, "NX", "GET", "PX", ms)
+        standing = found_in((await self._topology.execute(Request([command], Use.STORE)))[0])
         return None if standing == data else standing  # our first try has set it
 
     async def replace(self, key: str, over: bytes, data: bytes, ms: int) -> bool:
@@ -151,6 +170,13 @@ class RedisStore(BytesBackend):
         if isinstance(reply, ResponseError):
             return await self.delete_many([key]) > 0
         return bool(reply)
+
+    async def increment(self, key: str, by: int, ms: int) -> int | None:
+        """Count in one step, and never twice: a request that may have been executed is not repeated."""
+        command: Command = ("EVAL", INCREMENT, 1, encoded(key), by, ms)
+        request = Request([command], Use.STORE, invalidates=True, once=True)
+        total = found_in((await self._topology.execute(request))[0])
+        return total if isinstance(total, int) else None
 
     async def nonces_now(self, tags: Sequence[str]) -> Nonces:
         return (await self._read((), tags))[1]

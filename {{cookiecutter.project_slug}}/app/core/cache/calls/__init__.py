@@ -13,34 +13,42 @@ from .checks import (
     check_setup,
     check_several,
     check_times,
+    is_endpoint,
 )
-from .dependencies import Standing, routes_of
-from .entries import Entries, Factory
+from .dependencies import UNSEEN, Standing, reaches, routes_of, standing
+from .entries import Entries
 from .exchange import EXCHANGE, Exchange, Rendering, Scope
 from .handles import Handles
+from .holdings import subtree
 from .invalidating import InvalidatingCalls
+from .keeping import Exceptions, Lifetime
+from .made import Made, decorators_above, made_of, made_with, note_made
 from .methods import CachedMethod, attach, unwrapped
-from .misplaced import is_endpoint
-from .reading import Hit, Reader, Store
+from .reading import Hit, Reader
 from .running import as_coroutine_function
-from .types import CacheDecorator, Decorator
+from .single_steps import SingleSteps
+from .types import CacheDecorator, Decorator, Store
 from .wishes import Wish
 
 __all__ = [
     "EXCHANGE",
+    "UNSEEN",
     "CacheDecorator",
     "CachedCalls",
     "CachedMethod",
     "Decorator",
     "Entries",
+    "Exceptions",
     "Exchange",
-    "Factory",
     "Handles",
     "Hit",
     "InvalidatingCalls",
+    "Lifetime",
+    "Made",
     "Reader",
     "Rendering",
     "Scope",
+    "SingleSteps",
     "Standing",
     "Store",
     "Wish",
@@ -54,7 +62,14 @@ __all__ = [
     "check_setup",
     "check_several",
     "check_times",
+    "decorators_above",
     "is_endpoint",
+    "made_of",
+    "made_with",
+    "note_made",
+    "reaches",
     "routes_of",
+    "standing",
+    "subtree",
     "unwrapped",
 ]

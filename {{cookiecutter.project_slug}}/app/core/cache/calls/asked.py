@@ -1,6 +1,5 @@
 """The request that a call answers, and what a hit does to its response."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -12,16 +11,27 @@ from .exchange import Exchange
 from .reading import Hit
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Asked:
     """The request that a call answers, and the response that FastAPI builds for it."""
 
-    connection: HTTPConnection | None = None
-    injected: Response | None = None
-    headers: frozenset[str] = frozenset()
-    """Names of headers, in lower case, from which arguments in the key are made."""
-    exchange: Exchange | None = None
-    """Those around the endpoint, if it is one, and if they take part."""
+    __slots__ = ("connection", "exchange", "headers", "injected", "is_told")
+
+    def __init__(
+        self,
+        connection: HTTPConnection | None = None,
+        injected: Response | None = None,
+        headers: frozenset[str] = frozenset(),
+        exchange: Exchange | None = None,
+        is_told: bool = False,
+    ) -> None:
+        self.connection = connection
+        self.injected = injected
+        self.headers = headers
+        """Names of headers, in lower case, from which arguments in the key are made."""
+        self.exchange = exchange
+        """Those around the endpoint, if it is one, and if they take part."""
+        self.is_told = is_told
+        """Whether somebody is told how the call ends, and the cache is not switched off."""
 
     @property
     def form(self) -> str | None:

@@ -1,18 +1,22 @@
 """Checks of arguments when a function is decorated; each error says what to do."""
 
+import gc
 import inspect
 import math
-from collections.abc import Callable, Collection
-from datetime import timedelta
+import sys
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from fastapi.dependencies.models import Dependant
 from starlette.requests import HTTPConnection
 
 from ..defaults import CACHE_CONTROLS
+from ..expiry import Expire, is_negative, milliseconds
 from ..keys import Parameters
 from ..values import from_dependencies, hints_of, injected, signature_of
 
 _EARLIEST = 2.0  # the largest factor of early refresh
+_FEW = 7  # references to a function that is being decorated, also by closures; a route has more
 
 
 def check_manager(manager: Any, decorator: str, example: str) -> None:
@@ -30,18 +34,12 @@ def check_manager(manager: Any, decorator: str, example: str) -> None:
     )
 
 
-def check_times(
-    expire: int | timedelta | None, stale: int | timedelta | None, early_refresh: float
-) -> None:
+def check_times(expire: Expire | None, stale: Expire | None, early_refresh: float) -> None:
     """Raise `TypeError` or `ValueError` for times that cannot be right."""
     for name, time in (("expire", expire), ("stale", stale)):
-        if isinstance(time, bool) or not isinstance(time, (int, timedelta, type(None))):
-            raise TypeError(
-                f"{name}={time!r} is a {type(time).__name__}; give whole seconds as an int, or a "
-                f"timedelta, e.g. timedelta(seconds=1.5)"
-            )
-    seconds = stale.total_seconds() if isinstance(stale, timedelta) else stale
-    if seconds is not None and seconds < 0:
+        if time is not None:
+            milliseconds(time, name)
+    if stale is not None and is_negative(stale):
         raise ValueError(f"stale={stale!r} must be 0 or more: it is the time after expire")
     if isinstance(early_refresh, bool) or not isinstance(early_refresh, (int, float)):
         raise TypeError(f"early_refresh={early_refresh!r} must be a number, such as 1.0")
@@ -70,7 +68,7 @@ def check_flags(**given: Any) -> None:
 
 
 def check_setup(
-    key_prefix: Any, default_ttl: Any, cache_control: Any, *, client_control: Any
+    key_prefix: Any, default_ttl: Any, cache_control: Any, flags: Mapping[str, Any]
 ) -> None:
     """Raise `TypeError` or `ValueError` for arguments of a manager that cannot be right."""
     if isinstance(default_ttl, bool) or not isinstance(default_ttl, int) or default_ttl < 1:
@@ -78,7 +76,7 @@ def check_setup(
     if not isinstance(key_prefix, str) or not key_prefix:
         raise ValueError(f"key_prefix={key_prefix!r} must be a string that is not empty")
     check_choice("cache_control", cache_control, CACHE_CONTROLS)
-    check_flags(client_control=client_control)
+    check_flags(**flags)
 
 
 def check_choice(name: str, given: object, choices: Collection[object]) -> None:
@@ -125,3 +123,21 @@ def checked_statuses(statuses: Collection[int]) -> frozenset[int]:
         if not isinstance(status, int) or not 100 <= status <= 599:
             raise ValueError(f"cache_status has {status!r}, which is no HTTP status of 100 to 599")
     return frozenset(statuses)
+
+
+def is_endpoint(func: Callable[..., Any]) -> bool:
+    """Whether a function is already an endpoint, or a dependency, of FastAPI.
+
+    A route's decorator returns the function itself. So the objects that refer to it are searched,
+    if there are more than for a new function; that takes some milliseconds, once.
+    """
+    if not inspect.isfunction(func) or sys.getrefcount(func) <= _FEW:
+        return False
+    return any(_is_of(each, func) for each in gc.get_referrers(func))
+
+
+def _is_of(referrer: object, func: object) -> bool:
+    if isinstance(referrer, Dependant):
+        return referrer.call is func
+    # A class without slots keeps its attributes in a dictionary.
+    return isinstance(referrer, dict) and "path_params" in referrer and referrer.get("call") is func

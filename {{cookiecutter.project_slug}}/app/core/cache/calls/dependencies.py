@@ -9,7 +9,6 @@ import copy
 import inspect
 import typing
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import routing
@@ -26,6 +25,8 @@ _contexts: Callable[[Any], Any] = getattr(routing, "iter_route_contexts", iter)
 
 _WHO = {"authorization", "cookie", "proxy-authorization"}
 """Headers that say who asks."""
+_NEGOTIATED = {"accept", "accept-charset", "accept-encoding", "accept-language"}
+"""Headers that do not: RFC 9110, section 12.5."""
 _NOTHING = (None, type(None))
 
 UNSEEN = (
@@ -34,25 +35,50 @@ UNSEEN = (
 )
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Standing:
     """The part that a cached function has in a route that calls it."""
 
-    is_endpoint: bool
-    reason: str | None
-    """Why its results are private, or `None`."""
-    silent: tuple[tuple[str, str], ...] = ()
-    """Arguments that, if `None`, hide what their dependency knows; and the reason for each."""
-    headers: frozenset[str] = frozenset()
-    """The headers from which arguments in the key are made, in lower case."""
-    is_private: bool = True
-    """Whether the key may hold who asks: then no cache may share the response."""
-    varying: frozenset[str] = frozenset()
-    """The headers of the request that the key may hold, in lower case."""
-    is_listed: bool | None = None
-    """Whether the application lists the route; `None` if nobody has looked yet."""
-    is_known: bool | None = None
-    """Whether the route is known to send what it renders; `None` if nobody has looked yet."""
+    __slots__ = (
+        "headers",
+        "is_endpoint",
+        "is_known",
+        "is_listed",
+        "is_named",
+        "is_private",
+        "reason",
+        "silent",
+        "varying",
+    )
+
+    def __init__(  # noqa: PLR0917 - it is made at one place
+        self,
+        is_endpoint: bool,
+        reason: str | None,
+        silent: tuple[tuple[str, str], ...] = (),
+        headers: frozenset[str] = frozenset(),
+        is_private: bool = True,
+        is_named: bool = False,
+        varying: frozenset[str] = frozenset(),
+        is_listed: bool | None = None,
+        is_known: bool | None = None,
+    ) -> None:
+        self.is_endpoint = is_endpoint
+        self.reason = reason
+        """Why its results are private, or `None`."""
+        self.silent = silent
+        """Arguments that, if `None`, hide what their dependency knows; and the reason for each."""
+        self.headers = headers
+        """The headers from which arguments in the key are made, in lower case."""
+        self.is_private = is_private
+        """Whether the key may hold who asks: then no cache may share the response."""
+        self.is_named = is_named
+        """Whether `varying` names all that the key may hold of who asks."""
+        self.varying = varying
+        """The headers of the request that the key may hold, in lower case."""
+        self.is_listed = is_listed
+        """Whether the application lists the route; `None` if nobody has looked yet."""
+        self.is_known = is_known
+        """Whether the route is known to send what it renders; `None` if nobody has looked yet."""
 
     def why_private(self, arguments: typing.Mapping[str, object]) -> str | None:
         """Return why the result of a call is private, or `None` if it is for everybody."""
@@ -80,34 +106,35 @@ def standing(
     """
     is_endpoint = is_ours(scope.get("endpoint"))
     route, app = scope.get("route"), scope.get("app")
-    overrides = overrides_of(app)
     reasons: list[str] = []
     silent: list[tuple[str, str]] = []
     headers: set[str] = set()
     holdings: set[Holding] = {("header", name) for name in vary.headers}
-    is_private = bool(vary.variables)
+    is_private, is_named = bool(vary.variables), not vary.variables
     for each in _as_included(route, app):
-        tree = _overridden(each.dependant, overrides)
+        tree = _overridden(each.dependant, overrides_of(app))
         own_fields = {holding for _, holding in fields_of(tree) if holding[0] in OF_WHO_ASKS}
         holdings = holdings.union(own_fields, *map(secrets_of, tree.dependencies))
         is_private = is_private or any(map(_says_who, tree.dependencies))
+        is_named = is_named and not any(map(_variables, tree.dependencies))
         calls = [] if is_endpoint else [each for each in subtree(tree) if is_ours(each.call)]
         for own in calls or [tree]:
-            judged = _Judged(own, keyed, vary)
-            gates = [gate for gate in tree.dependencies if gate.name is None]
-            judged.judge([gate for gate in gates if not _holds(gate, own)], ignored)
+            judged = _judged(tree, own, keyed, vary, ignored)
             reasons += judged.reasons
             silent += judged.silent
             headers |= judged.headers
     varying = {name for where, name in holdings if where == "header"}
     varying |= {where for where, _ in holdings if where == "cookie"}
-    is_private = is_private or any(where not in ("header", "query") for where, _ in holdings)
+    places = {where for where, _ in holdings}
+    is_private = is_private or not places <= {"header", "query"}
+    is_named = is_named and places <= {"header", "query", "cookie"}
     return Standing(
         is_endpoint,
         reasons[0] if reasons else None,
         tuple(silent),
         frozenset(headers),
         is_private or not varying.isdisjoint(_WHO),
+        is_named,
         frozenset(varying),
     )
 
@@ -131,7 +158,7 @@ class _Judged:
             elif each.name in keyed:
                 self._made |= secrets_of(each)
         unknown = [(each, self._untold(each)) for each in mute]
-        self.silent = [(each.name, _reason(_named(each), what)) for each, what in unknown if what]
+        self.silent = [(each.name, f"{_named(each)} {what}") for each, what in unknown if what]
         for each in mute:  # `silent` refuses a call where such an argument is `None`
             self._made |= secrets_of(each)
 
@@ -147,30 +174,45 @@ class _Judged:
                 taken = {holding for inner in subtree(each) for _, holding in fields_of(inner)}
                 self._note(_named(each), self._unknown(taken | secrets_of(each), self._written))
                 read = _variables(each) - self._vary.read - set(ignored)
-                self._note(_named(each), ", ".join(sorted(map(name_of, read))))
+                self._note(_named(each), _told(map(name_of, read), can_vary=True))
 
     def _note(self, who: str, what: str) -> None:
         if what:
-            self.reasons.append(_reason(who, what))
+            self.reasons.append(f"{who} {what}")
 
-    def _unknown(self, taken: set[Holding], known: set[Holding]) -> str:
-        """Return what is taken and not known, in words; the header `cookie` holds all cookies."""
+    def _unknown(self, taken: set[Holding], known: set[Holding], variables: object = ()) -> str:
+        """Tell what is taken and not known; the header `cookie` holds all cookies.
+
+        A gate with context variables is told from others by these, so `vary=` helps it.
+        """
         has_cookies = "cookie" in self._vary.headers
         unknown = [each for each in taken - known if not (has_cookies and each[0] == "cookie")]
-        return ", ".join(sorted(map(_words, unknown)))
+        can_vary = bool(variables) or all(where in OF_WHO_ASKS for where, _ in unknown)
+        return _told(map(_words, unknown), can_vary=can_vary)
 
     def _untold(self, dependency: Any) -> str:
         """Return what a gate reads that is not in the key, unless `vary=` has all its variables."""
         variables = _variables(dependency)
         is_told = bool(variables) and variables <= self._vary.read
-        return "" if is_told else self._unknown(secrets_of(dependency), self._made)
+        return "" if is_told else self._unknown(secrets_of(dependency), self._made, variables)
 
 
-def _reason(who: str, what: str) -> str:
-    return (
-        f"{who} reads {what}, and no argument in the key is made of it; make it a parameter that is "
-        f"in the key, or name the header or the context variable in vary=; only if the answer is "
-        f"the same for everybody, whoever asks, say shared=True"
+def _judged(
+    tree: Any, own: Any, keyed: Collection[str], vary: Vary, ignored: Collection[Variable]
+) -> _Judged:
+    judged = _Judged(own, keyed, vary)
+    gates = [gate for gate in tree.dependencies if gate.name is None]
+    judged.judge([gate for gate in gates if not _holds(gate, own)], ignored)
+    return judged
+
+
+def _told(words: Iterator[str], *, can_vary: bool) -> str:
+    """Tell what is read and not in the key, and what to do; nothing if nothing is."""
+    read = ", ".join(sorted(words))
+    more = "or name the header or the context variable in vary=" if can_vary else "and return that"
+    return read and (
+        f"reads {read}, and no argument in the key is made of it; make it a parameter that is in the "
+        f"key, {more}; only if the answer is the same for everybody, whoever asks, say shared=True"
     )
 
 
@@ -213,10 +255,15 @@ def _overridden(tree: Any, overrides: dict[Any, Any]) -> Any:
     return changed
 
 
+def _is_who(holding: Holding) -> bool:
+    """Whether what a dependency reads may say who asks; what it is for is not known."""
+    return holding[0] == "header" and holding[1] not in _NEGOTIATED
+
+
 def _says_who(dependency: Any) -> bool:
-    """Whether a dependency may say who asks: by a context variable, or as a security scheme."""
+    """Whether a dependency may say who asks: by a context variable, a header, or as a scheme."""
     schemes = (isinstance(each.call, SecurityBase) for each in subtree(dependency))
-    return any(schemes) or bool(_variables(dependency))
+    return any(schemes) or bool(_variables(dependency)) or any(map(_is_who, secrets_of(dependency)))
 
 
 def _variables(dependency: Any) -> set[Variable]:

@@ -55,6 +55,8 @@ class Exchange:
     key = ""
     tags: tuple[str, ...] = ()
     outcome: Outcome | None = None
+    has_run = False
+    """Whether the function has run for this request."""
     may_be_changed = False
     """Whether others may change the response, or refuse who asks."""
     look: "tuple[str, tuple[str, ...], Look] | None" = None
@@ -144,6 +146,8 @@ class Exchange:
         """End the fill without a response."""
         fill = self._end()
         if fill is not None:
+            self.refused("raised")
+            self._note(Outcome.NOT_STORED)
             fill.abandon(error)
 
     def _end(self) -> Fill | None:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from ..base import Nonces
-from ..coherence import Cached, Computed, Outcome, Result, is_failure
+from ..coherence import (
+    Cached,
+    Computed,
+    Freshness,
+    Outcome,
+    Result,
+    holds_only_data,
+    is_answer,
+    is_failure,
+)
 from ..keys import all_tags_key
 from ..reads import Reads, during, handed, run_watched
 from ..stored import Raised, Shown, owner_of, raised, responses, stated
@@ -21,6 +30,7 @@ from .reading import INJECTED
 from .recording import Recorder
 from .side_effects import InKey, SideEffects
 from .tag_nonces import TAGS, tags_of_record
+from .told import tell_of_run
 from .warn import called, why_unkeyed
 
 if TYPE_CHECKING:
@@ -47,8 +57,12 @@ class OneCall:
         self._tags, self._asked, self._exchange = tags, asked, asked.exchange
         self._form = asked.form
         self.owner: object = calls
+        self.seconds, self._is_noted = 0.0, False
+        """How long the function ran, and whether somebody was told how that ended."""
         self.is_private = False
         """Whether the exception of the function is for this caller only."""
+        self.has_refused = False
+        """Whether its request would not have the entry that is there."""
         self.watch: SideEffects | None = None
         """What the function read and changed, if it ran."""
         self.in_background = calls.in_background
@@ -61,6 +75,7 @@ class OneCall:
         found = calls.reader.read(key, data, self._tags, nonces, calls.freshness, form=self._form)
         if found is not None and self._exchange is not None:
             found = self._exchange.seen(found)
+            self.has_refused = self._exchange.is_refused
         owner = owner_of(key, data) if found is None else b""
         if owner and owner != calls.owner_digest and owner in calls.store.readers:
             calls.warnings.once("hits never", self._why_taken_away(owner))
@@ -78,6 +93,10 @@ class OneCall:
             f"{another} the same keys, such as {Shown(self._key)}, and each takes the other's "
             f"entries away; {remedy}"
         )
+
+    def is_answer(self, error: BaseException) -> bool:
+        """Whether an exception is an answer: one below 500, or one of those to store."""
+        return is_answer(error) or type(error) in self._calls.keeping.exceptions.values()
 
     def failed(self, value: Any) -> bool:
         """Whether a result is a failure, or the function has set the status of one."""
@@ -103,6 +122,8 @@ class OneCall:
             exchange.key, exchange.tags = self._key, self._tags
         if result.outcome is Outcome.STALE and self.watch is not None:
             self.watch.undo()  # the changes of a refresh that failed
+            if not self._is_noted:  # by what it returned
+                self.note(Outcome.NOT_STORED, "response")
         if exchange is not None and result.fill is not None and self.record is not None:
             exchange.wait(result.fill, self.record, self._note, self.watch)
             return result.value[0]
@@ -112,18 +133,32 @@ class OneCall:
     def _note(self, outcome: Outcome) -> None:
         if self._exchange is not None:
             self._exchange.outcome = outcome
+        self.note(outcome)
         self._calls.warnings.logger.debug("%s %s", outcome.value, Shown(self._key))
+
+    def note(self, outcome: Outcome | None, why: str = "") -> None:
+        """Tell how the run of the function has ended, if it ran; `None` if it raised."""
+        if self.watch is None or (outcome is Outcome.STALE and self._is_noted):
+            return  # it has not run, or that has been told
+        if outcome is Outcome.STALE:  # it ran in the background, and returned a failure
+            outcome, why = Outcome.NOT_STORED, "response"
+        self._is_noted = True
+        why = why or ("" if self._exchange is None else self._exchange.why)
+        tell_of_run(self._calls, outcome, self._key, self.seconds, why)
 
     async def compute(self, nonces: Nonces) -> Computed:
         """Run the function; make a record of its result, or of what it raised, if all may have it."""
         made = await self._compute(nonces)
         if made.data is None and isinstance(made.value[0], Raised):
+            self.note(None)
             raise made.value[0].taken()
         return made
 
     async def _compute(self, nonces: Nonces) -> Computed:
         calls = self._calls
         calls.warnings.logger.debug("miss %s", Shown(self._key))
+        if self._exchange is not None:
+            self._exchange.has_run = True
         self.watch = watch = SideEffects(
             self._args,
             self._kwargs,
@@ -132,41 +167,75 @@ class OneCall:
             ignored=calls.ignored,
             handed_on=calls.handed_on,
         )
-        began = time.monotonic()
-        try:
-            value = await run_watched(watch.reads, partial(calls.run, *watch.args, **watch.kwargs))
-        except Exception as error:
-            self.is_private = watch.is_private(self._in_key)
-            value = self._raised(error)
-            if value is None:
-                raise
+        value = await self._run(watch)
         value = handed.original(value)
-        about, ms = calls.freshness.stamp(time.monotonic() - began)
+        freshness, keep = self._kept(value)
+        about, ms = freshness.stamp(self.seconds)
         if self._tags and nonces:
             about[TAGS] = tags_of_record(self._tags, nonces)
-        keep = not calls.derives or await self._derive(value, nonces, about)
-        if calls.freshness.expire == 0 or not self._may_be_stored(value, watch, about):
+        if calls.derives:
+            keep = await self._derive(value, nonces, about) and keep
+        if freshness.expire == 0:
+            self._asked.refuse("stale")
+        if freshness.expire == 0 or not self._may_be_stored(value, watch, about):
             return Computed((value, None), None, ms, keep)
         for said in (value, watch.injected):
             if isinstance(said, Response):
-                ms = calls.freshness.limited(about, ms, stated(said))
+                ms = freshness.limited(about, ms, stated(said))
         if ms <= 0:
             self._asked.refuse("stale")
             return Computed((value, None), None, ms, keep)
         unkeyed = partial(watch.unkeyed, self._in_key)
-        recorder = Recorder(calls, self._key, self._asked, about, ms, unkeyed)
+        recorder = Recorder(calls, self._key, self._asked, freshness, about, ms, unkeyed)
         if self._form is None or isinstance(value, Response):
             return Computed((value, None), recorder.of_result(value), ms, keep)
         self.record = partial(recorder.of_response, value)
         return Computed((value, None), None, ms, keep, later=partial(recorder.of_result, value))
 
+    async def _run(self, watch: SideEffects) -> Any:
+        """Run the function; return its result, or its exception as one that may be stored."""
+        calls, began = self._calls, time.monotonic()
+        value = None
+        try:
+            value = await run_watched(watch.reads, partial(calls.run, *watch.args, **watch.kwargs))
+        except BaseException as error:
+            self.seconds = time.monotonic() - began
+            if isinstance(error, Exception):  # else it was cancelled
+                self.is_private = watch.is_private(self._in_key)
+                value = self._raised(error)
+            if value is None:
+                self.note(None)
+                raise
+        self.seconds = time.monotonic() - began
+        return value
+
     def _raised(self, error: Exception) -> Raised | None:
         """Return an exception as a result if it may be stored; no tags are derived from one."""
+        classes, why = self._calls.keeping.exceptions, "it holds what may be for one client"
         try:
-            return None if self._calls.derives else raised.as_result(error, self._calls.statuses)
-        except Exception as why:
-            self._calls.warnings.once("is not stored", f"it cannot be raised again: {why}")
-            return None
+            if self._calls.derives:
+                return None
+            if type(error) not in classes.values() or holds_only_data(error):
+                return raised.as_result(error, self._calls.statuses, classes)
+        except Exception as failed:
+            why = str(failed)
+        self._calls.warnings.once("is not stored", f"it cannot be raised again: {why}")
+        return None
+
+    def _kept(self, value: object) -> tuple[Freshness, bool]:
+        """Return how a result ages, and whether it is to be stored: if not, it may be shared."""
+        keeping, freshness, is_wanted = self._calls.keeping, self._calls.freshness, False
+        if keeping.is_plain and not isinstance(value, Raised):
+            return freshness, True
+        try:
+            freshness = keeping.freshness(value, self._args, self._kwargs)
+            is_wanted = keeping.wants(value)
+        except Exception as error:
+            why = f"its store_if= or expire= failed: {type(error).__name__}: {error}"
+            self._calls.warnings.once("is not stored", why)
+        if not is_wanted:
+            self._asked.refuse("store_if")
+        return freshness, is_wanted
 
     async def _derive(self, value: Any, nonces: Nonces, about: dict[str, Any]) -> bool:
         """Note the tags that are derived from a result; return whether it may be stored.

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from fastapi.params import Depends
 from pydantic.fields import FieldInfo
 
+from ..coherence import Removal, is_answer
 from ..keys import KeyPattern
 from ..values import UnkeyableError
 from .cached_calls import CachedCalls
+from .priming import put
 from .warn import why_no_key
 
 if TYPE_CHECKING:
@@ -67,29 +69,57 @@ class Handles:
         key = self._key("cache_key", args, kwargs)
         return key.removeprefix(f"{self._manager.key_prefix}:")
 
-    async def invalidate(self, /, *args: Any, **kwargs: Any) -> bool:
-        """Remove the entry of one call; return whether that was done."""
+    async def invalidate(self, /, *args: Any, **kwargs: Any) -> Removal:
+        """Remove the entry of one call; the result is true if that was done."""
         key = self._key("invalidate", args, kwargs)
         return await self._manager.delete_matching(KeyPattern((key,)))
 
-    async def invalidate_all(self) -> bool:
-        """Remove every entry of the function; return whether that was done."""
+    async def invalidate_all(self) -> Removal:
+        """Remove every entry of the function; the result is true if that was done."""
         return await self._manager.delete_matching(self._calls.family)
+
+    async def set(self, value: Any, /, *args: Any, **kwargs: Any) -> bool:
+        """Store `value` as the result of a call; return whether it is stored.
+
+        If it is not, the old entry is removed. The arguments are those of the call; what the tags, or
+        `expire=`, name must be given, too.
+        """
+        call = self._call("set", args, kwargs)
+        named = {*self._calls.tags.names, *self._calls.keeping.names}
+        self._insist_on("set", call, named, "has tags or a time to live that need")
+        key = self._key("set", args, kwargs)
+        return await put(self._calls, key, value, call.args, call.kwargs)
 
     async def refresh(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the function and store its result, whatever is stored for this call now.
 
-        Raises what the function raises; then the old entry is gone.
+        Raises what the function raises. Then the old entry lives on, unless that is an answer: an
+        `HTTPException` with a status below 500.
         """
         call = self._call("refresh", args, kwargs)
-        missing = [repr(name) for name, value in call.arguments.items() if value is _LEFT_OUT]
+        self._insist_on("refresh", call, call.arguments, "runs the function, which needs")
+        self._key("refresh", args, kwargs)
+        is_done = False
+        try:
+            result = await self._calls.renew(call.args, call.kwargs)
+            is_done = True
+        except Exception as error:
+            is_done = is_answer(error) or type(error) in self._calls.keeping.exceptions.values()
+            raise
+        finally:
+            if is_done and self._manager.switch.is_off:  # what it would have replaced is old now
+                await self.invalidate(*args, **kwargs)
+        return result
+
+    def _insist_on(
+        self, what: str, call: inspect.BoundArguments, names: Collection[str], needs: str
+    ) -> None:
+        """Raise `TypeError` if one of these arguments was left out."""
+        missing = [repr(name) for name in names if call.arguments.get(name) is _LEFT_OUT]
         if missing:
             raise TypeError(
-                f"{self._name}.refresh() runs the function, which needs {', '.join(missing)}: "
-                f"give it, too"
+                f"{self._name}.{what}() {needs} {', '.join(sorted(missing))}: give it, too"
             )
-        self._key("refresh", args, kwargs)
-        return await self._calls.renew(call.args, call.kwargs)
 
     def _call(
         self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]

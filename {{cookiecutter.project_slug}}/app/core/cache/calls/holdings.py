@@ -60,12 +60,10 @@ def secrets_of(dependency: Any) -> set[Holding]:
     """Return what a dependency, with those that it depends on, may learn about the client."""
     found = {holding for _, holding in fields_of(dependency) if holding[0] in OF_WHO_ASKS}
     call = dependency.call
-    names = [getattr(dependency, attribute) for attribute in _REQUEST]
+    names = {getattr(dependency, each) for each in _REQUEST} - {None, CONNECTION}
     if isinstance(call, SecurityBase):
         found.add(_of_scheme(call))
-    elif any(
-        name not in (None, CONNECTION) and not only_reads(call, name, "app") for name in names
-    ):
+    elif not all(only_reads(call, name, "app") for name in names):
         found.add(("request", call))
     return found.union(*map(secrets_of, dependency.dependencies))
 

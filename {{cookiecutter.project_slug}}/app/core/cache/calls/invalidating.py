@@ -27,10 +27,10 @@ class Manager(Protocol):
     families: set[str]
     invalidations: Invalidations
 
-    async def delete_matching(self, pattern: KeyPattern) -> bool:
+    async def delete_matching(self, pattern: KeyPattern) -> object:
         """Remove the keys that a pattern covers."""
 
-    async def invalidate_tags(self, *tags: str) -> bool:
+    async def invalidate_tags(self, *tags: str) -> bool:  # pyright: ignore[reportReturnType]
         """Invalidate every entry that has one of these tags."""
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from .handles import Handles
 
 Kind = Literal["instance", "class", "static"]
-_HANDLES = ("cache_key", "invalidate", "invalidate_all", "refresh")
+_HANDLES = ("cache_key", "invalidate", "invalidate_all", "refresh", "set")
 
 
 class CachedMethod:
@@ -31,7 +31,7 @@ class CachedMethod:
         attach(self, handles)
 
     @property  # type: ignore[misc] # that of `object` can be set
-    def __class__(self) -> type:
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         return types.FunctionType
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:

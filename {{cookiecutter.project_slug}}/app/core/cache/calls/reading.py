@@ -6,12 +6,12 @@ ran, the times of its freshness, and for a response its status and headers.
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from ..base import NearCache, NearEntry, Nonces
-from ..coherence import Cached, Fence, Freshness, Invalidations, Look
-from ..defaults import CacheControl
-from ..keys import Identity, OfFunctions, checked_tag_keys
+from ..base import Nonces
+from ..coherence import Cached, Freshness, Look
+from ..keys import checked_tag_keys
 from ..stored import (
     Changes,
     Record,
@@ -26,6 +26,10 @@ from ..stored import (
 )
 from ..values import KnownClasses
 from .tag_nonces import TAGS, are_current, rest_of_tags
+from .types import Store
+
+if TYPE_CHECKING:
+    from ..near import NearCache, NearEntry
 
 VALUE, RESPONSE, SENT, RAISED = b"value", b"response", b"sent", b"raised"
 INJECTED, FORM = "injected", "form"
@@ -35,29 +39,19 @@ _NO_TAGS: Mapping[str, str] = {}
 _PLAIN = {SENT: 3, RESPONSE: 5}
 """How many parts the JSON of a rendered response has, if it says no more than has to be."""
 
+OWNER = b"get_or_set"
+"""The owner of records that no cached function has made."""
+
 Hit = tuple[Any, Changes | None]
 """A value, and changes of the response that FastAPI passed: not `None` with an exception (`Raised`)."""
-
-
-class Store(Protocol):
-    """The part of a manager that calls need."""
-
-    key_prefix: str
-    cache_control: CacheControl
-    client_control: bool
-    compress_over: int
-    max_entry_bytes: int
-    fence: Fence
-    invalidations: Invalidations
-    functions: OfFunctions[Identity]
-    readers: OfFunctions["Reader"]
 
 
 class Reader:
     """Reads the entries of one function, or of `get_or_set`.
 
     Its records name `owner`. `kinds` are the kinds of its records, `returned` the classes of its
-    responses, and `statuses` those that are stored besides 2xx. With `by_hand`, its keys may hold
+    responses, `statuses` those that are stored besides 2xx, `exceptions` the classes of stored
+    exceptions by name. With `by_hand`, its keys may hold
     values that were set by hand.
     """
 
@@ -70,12 +64,13 @@ class Reader:
         kinds: set[bytes] | None = None,
         returned: tuple[type, ...] = (),
         statuses: Collection[int] = (),
+        exceptions: Mapping[str, type[Exception]] = MappingProxyType({}),
         by_hand: bool = False,
     ) -> None:
         self._by_hand = by_hand
         self._store, self.owner, self.classes = store, owner, classes
         self.kinds = {RAISED, *({VALUE} if kinds is None else kinds)}
-        self.returned, self._statuses = returned, statuses
+        self.returned, self._statuses, self._exceptions = returned, statuses, exceptions
 
     def hit(
         self,
@@ -107,7 +102,7 @@ class Reader:
     def near_hit(
         self,
         key: str,
-        near: NearCache,
+        near: "NearCache",
         tags: tuple[str, ...],
         freshness: Freshness,
         form: str | None = None,
@@ -139,7 +134,7 @@ class Reader:
     def _memo(
         self,
         key: str,
-        kept: NearEntry,
+        kept: "NearEntry",
         tags: tuple[str, ...],
         nonces: Nonces,
         form: str | None,
@@ -194,6 +189,18 @@ class Reader:
             return None
         return self._read(record, (), (), None, None)
 
+    def tags_in(self, key: str, data: bytes) -> tuple[tuple[str, ...], Nonces] | None:
+        """Return the tags of a record, and the nonces that they must have; `None` if it is damaged."""
+        try:
+            record = self._record(key, data)
+            if record is None:
+                return None
+            told = record.about.get(TAGS, _NO_TAGS)
+            tags = checked_tag_keys([*told], self._store.key_prefix)
+            return tags, tuple([told[tag].encode("latin-1") for tag in tags])
+        except Exception:  # as in `read`
+            return None
+
     def _record(self, key: str, data: bytes) -> Record | None:
         return Record.from_bytes(key, data, self.owner, largest=self._store.max_entry_bytes)
 
@@ -235,7 +242,7 @@ class Reader:
         if record.kind == VALUE:
             return codec.decode(record.payload, self.classes)
         if record.kind == RAISED:
-            return raised.restore(record.about, record.payload, self._statuses)
+            return raised.restore(record.about, record.payload, self._statuses, self._exceptions)
         response = responses.restore(record.about, record.payload, self.classes, self.returned)
         self._refuse_status(response.status_code)
         return response

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from ..coherence import Freshness
+from ..keys import MOST_TAGS
 from ..reads import Variable
 from ..stored import Raised, Record, RenderedResponse, codec, responses, sent, stated
+from ..values import BY_HAND
 from .asked import Asked
-from .reading import FORM, INJECTED, RAISED, RESPONSE, SENT, VALUE
-from .storing import stored_bytes
+from .reading import FORM, INJECTED, OWNER, RAISED, RESPONSE, SENT, VALUE
+from .types import Store
 from .warn import why_unkeyed
 
 if TYPE_CHECKING:
@@ -29,13 +32,15 @@ class Recorder:
         calls: "CachedCalls",
         key: str,
         asked: Asked,
+        freshness: Freshness,
         about: dict[str, Any],
         ms: int,
         unkeyed: Callable[[], list[str | Variable]],
     ) -> None:
         self._calls, self._key, self._asked = calls, key, asked
         self._about, self._ms, self._unkeyed = about, ms, unkeyed
-        self._form, self._times = asked.form, calls.freshness.times(about, ms)
+        self._form, self._freshness = asked.form, freshness
+        self._times = freshness.times(about, ms)
 
     def of_result(self, value: object) -> bytes | None:
         """Return the record of a result as it is stored, or `None`; warn once if it has none."""
@@ -102,7 +107,7 @@ class Recorder:
             return self._record(value)
         made = taken.response()
         reason = responses.why_not_stored(made, calls.statuses, self._asked.varied(calls.vary))
-        if reason is None and calls.freshness.limited({}, self._ms, stated(made)) < self._ms:
+        if reason is None and self._freshness.limited({}, self._ms, stated(made)) < self._ms:
             reason = "its class says that it lives shorter than the entry"
         if reason is not None:
             calls.warnings.not_stored(reason)
@@ -116,3 +121,32 @@ class Recorder:
         if self._asked.exchange is not None:
             self._asked.exchange.rendered = stamped
         return {FORM: self._form, **sent.describe(stamped)}
+
+
+def stored_bytes(store: Store, key: str, owner: bytes, record: Record) -> bytes:
+    """Return the bytes of a record; raises `UnstorableError` for one that is too large."""
+    refuse_large(store, record.payload, key)  # even if compression would make it small enough
+    data = record.to_bytes(key, owner, compress_over=store.compress_over)
+    refuse_large(store, data, key)
+    return data
+
+
+def refuse_large(store: Store, data: bytes, key: str | None = None) -> None:
+    """Raise `UnstorableError` if `data` is too large to be stored; note its key for a while."""
+    if len(data) > store.max_entry_bytes:
+        if key is not None:
+            store.fence.too_large.add(key)
+        raise codec.UnstorableError(
+            f"it has {len(data)} bytes, more than the {store.max_entry_bytes} of "
+            f"CACHE_MAX_ENTRY_BYTES"
+        )
+
+
+def recorded(
+    store: Store, key: str, value: Any, tags: tuple[str, ...], about: dict[str, Any]
+) -> bytes:
+    """Return the record of a value that no function has made; raises `UnstorableError`."""
+    if len(tags) > MOST_TAGS:
+        raise codec.UnstorableError(f"it has {len(tags)} tags, more than {MOST_TAGS}")
+    record = Record(VALUE, codec.encode_checked(value, BY_HAND), about)
+    return stored_bytes(store, key, OWNER, record)

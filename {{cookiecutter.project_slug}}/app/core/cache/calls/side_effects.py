@@ -62,7 +62,7 @@ class SideEffects:
         is_request = isinstance(value, HTTPConnection)
         self._has_request = self._has_request or is_request
         try:
-            return (requests if is_request else handed).watched(value, self._noted)
+            return (requests if is_request else handed).watched(value, self._noted)  # pyright: ignore[reportArgumentType]
         except Exception:  # a class that cannot be subclassed
             self._noted.add(requests.WHOLE)
             return value

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 
-from ..base import Nonces
+from ..base import NONCE_BYTES, Nonces
 from ..stored import rest_of
 
 TAGS = "tags"
 _OF_TAGS = b'{"%b":{%%b}}' % TAGS.encode()
+NO_NONCE = b"0" * NONCE_BYTES
+"""Stands for a nonce that is not known yet."""
 _FEW = 4  # tags whose JSON is remembered as a whole
 
 

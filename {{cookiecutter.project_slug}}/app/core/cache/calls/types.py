@@ -1,7 +1,17 @@
-"""What type checkers know of decorated functions."""
+"""What type checkers know of decorated functions, and what calls need of a manager."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
+
+from ..coherence import Fence, Invalidations, Removal
+
+if TYPE_CHECKING:
+    from ..base import CacheBackend
+    from ..defaults import CacheControl
+    from ..events import Events
+    from ..keys import Identity, OfFunctions
+    from ..switch import Switch
+    from .reading import Reader
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -20,7 +30,7 @@ class CachedFunction(Protocol[P, R_co]):
     __name__: str
     __wrapped__: Callable[P, Any]
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:  # pyright: ignore[reportReturnType]
         """Return what the function returned for this call before, or run it."""
 
     @overload
@@ -31,25 +41,32 @@ class CachedFunction(Protocol[P, R_co]):
         self: "CachedFunction[Concatenate[S, Q], R_co]", instance: S, owner: Any
     ) -> "CachedFunction[Q, R_co]": ...
 
-    def cache_key(self, *args: Any, **kwargs: Any) -> str:
+    def cache_key(self, *args: Any, **kwargs: Any) -> str:  # pyright: ignore[reportReturnType]
         """Return the key of a call, as `get`, `delete`, `exists` and `invalidate` take it.
 
         Raises `TypeError` for a call that does not fit, and for one that has no key.
         """
 
-    async def invalidate(self, *args: Any, **kwargs: Any) -> bool:
-        """Remove the entry of this call, and no other; return whether that was done.
+    async def invalidate(self, *args: Any, **kwargs: Any) -> Removal:  # pyright: ignore[reportReturnType]
+        """Remove the entry of this call, and no other; the result is true if that was done.
 
         Raises `TypeError` for a call that does not fit, and for one that has no key.
         """
 
-    async def invalidate_all(self) -> bool:
-        """Remove every entry of this function; return whether that was done.
+    async def invalidate_all(self) -> Removal:  # pyright: ignore[reportReturnType]
+        """Remove every entry of this function; the result is true if that was done.
 
         If the function has a `key=`, these are all entries below its `key_prefix`.
         """
 
-    async def refresh(self, *args: Any, **kwargs: Any) -> R_co:
+    async def set(self, value: Any, /, *args: Any, **kwargs: Any) -> bool:  # pyright: ignore[reportReturnType]
+        """Store `value` as the result of this call; return whether it is stored.
+
+        If it is not, the old entry is removed. Raises `TypeError` as `invalidate` does, and for an
+        argument that was left out and is named by the tags or by `expire=`.
+        """
+
+    async def refresh(self, *args: Any, **kwargs: Any) -> R_co:  # pyright: ignore[reportReturnType]
         """Run the function and store its result, whatever is stored for this call now."""
 
 
@@ -73,3 +90,22 @@ class Decorator(Protocol):
 
     @overload
     def __call__(self, func: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+
+class Store(Protocol):
+    """The part of a manager that calls need."""
+
+    backend: "CacheBackend"
+    key_prefix: str
+    cache_control: "CacheControl"
+    client_control: bool
+    events: "Events"
+    switch: "Switch"
+    is_special: bool
+    """Whether it has listeners, or may be switched off."""
+    compress_over: int
+    max_entry_bytes: int
+    fence: Fence
+    invalidations: Invalidations
+    functions: "OfFunctions[Identity]"
+    readers: "OfFunctions[Reader]"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.exceptions import HTTPException
 
 from ..coherence import Fence, Outcome, Result
-from ..stored import RenderedResponse
+from ..stored import RenderedResponse, by_name, told_age
 
 if TYPE_CHECKING:
     from .filling import OneCall
@@ -23,14 +23,16 @@ class Wish(NamedTuple):
     """Whether it wants an entry, or else nothing."""
 
     def refuses(self, value: object, *, again: bool) -> bool:
-        """Whether an entry is too old, or its age is not known.
+        """Whether an entry is too old, or its age is not known; the age that it tells counts, too.
 
         The second one of an unknown age will do: it was stored after the request had come.
         """
         if self.oldest == inf:
             return False
-        made = value.made if isinstance(value, RenderedResponse) else 0
-        return not again if not made else time.time() * 1000 - made > self.oldest * 1000
+        if not isinstance(value, RenderedResponse) or not value.made:
+            return not again
+        told = 0.0 if again else told_age(by_name(value.lines))
+        return time.time() * 1000 - value.made + told * 1000 > self.oldest * 1000
 
 
 NO_CACHE = Wish(oldest=0)

@@ -3,17 +3,18 @@
 Nothing here knows of functions, requests or responses.
 """
 
-from .call import Cached, Computed
-from .exceptions import TELLING, without_own_frames
+from .call import Cached, Computed, Outcome
+from .exceptions import TELLING, holds_only_data, is_plain, without_own_frames
 from .fence import Fence
 from .fills import Fill, Result
-from .freshness import Freshness, freshness_of, is_failure, is_of_the_server
-from .invalidation import Invalidations
-from .looks import Look
-from .outcome import Outcome
+from .freshness import Freshness, freshness_of, is_answer, is_failure, is_of_the_server
+from .invalidation import Invalidations, Removal
+from .leases import is_lease
+from .looks import TAG_MS, Look, Looks
 from .pending import InvalidationEvent, Listener
 
 __all__ = [
+    "TAG_MS",
     "TELLING",
     "Cached",
     "Computed",
@@ -24,10 +25,16 @@ __all__ = [
     "Invalidations",
     "Listener",
     "Look",
+    "Looks",
     "Outcome",
+    "Removal",
     "Result",
     "freshness_of",
+    "holds_only_data",
+    "is_answer",
     "is_failure",
+    "is_lease",
     "is_of_the_server",
+    "is_plain",
     "without_own_frames",
 ]

@@ -1,10 +1,30 @@
-"""One call for a key, as the fence knows it: how it reads a record, and how it computes one."""
+"""One call for a key, as the fence knows it: how it reads a record, computes one, and ends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from ..base import Nonces
+
+
+class Outcome(Enum):
+    """Where a result came from; the values are the words in the log."""
+
+    HIT = "hit"
+    STALE = "stale"
+    """The entry was there, and is due to be computed again."""
+    SHARED = "shared"
+    """Another caller of this process computed it."""
+    STORED = "stored"
+    """The call computed it, and it is stored now."""
+    NOT_STORED = "not stored"
+    """The call computed it, and it is not stored."""
+    AWAY = "not stored, the backend is away"
+    OVERTAKEN = "not stored, it was overtaken"
+    """Since it began, an invalidation, or somebody who waited long enough, changed the key."""
+    BYPASS = "bypass"
+    """The call ran as if there were no cache."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -20,16 +40,24 @@ class Computed:
     """Makes the record now; given if the caller usually makes it later (see `Fill`)."""
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Cached:
     """What a record holds, and whether it is due to be computed again."""
 
-    value: Any
-    due: bool = False
-    tags: tuple[str, ...] = ()
-    """Further tags, which only the record knows."""
-    nonces: Nonces = ()
-    """The nonces that these tags must have."""
+    __slots__ = ("due", "nonces", "tags", "value")
+
+    def __init__(
+        self,
+        value: Any,
+        due: bool = False,
+        tags: tuple[str, ...] = (),
+        nonces: Nonces = (),
+    ) -> None:
+        self.value = value
+        self.due = due
+        self.tags = tags
+        """Further tags, which only the record knows."""
+        self.nonces = nonces
+        """The nonces that these tags must have."""
 
 
 class Call(Protocol):
@@ -39,14 +67,22 @@ class Call(Protocol):
     """Whether a record that is due is computed in a task of its own."""
     is_private: bool
     """Whether what its function raised is for this caller only."""
+    has_refused: bool
+    """Whether it would not have a record that is of use to others."""
     owner: object
     """Calls with the same owner share exceptions: those of one function."""
 
     def read(self, data: bytes, nonces: Nonces) -> Cached | None:
         """Return what a record holds, or `None` if it is of no use."""
 
-    def failed(self, value: Any) -> bool:
+    def is_answer(self, error: BaseException) -> bool:  # pyright: ignore[reportReturnType]
+        """Whether an exception is an answer, which replaces an old value, and no failure."""
+
+    def failed(self, value: Any) -> bool:  # pyright: ignore[reportReturnType]
         """Whether a result is a failure, so that an old one is better."""
 
-    async def compute(self, nonces: Nonces) -> Computed:
+    def note(self, outcome: Outcome | None) -> None:
+        """Tell how a run of the function in the background has ended."""
+
+    async def compute(self, nonces: Nonces) -> Computed:  # pyright: ignore[reportReturnType]
         """Run the function. Followers get its exceptions, too, unless they are private."""

@@ -16,7 +16,7 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
-from ..here import FOLDER
+from ..here import is_of_cache
 from ..stored import FOR_ONE
 
 TELLING = FOR_ONE | {
@@ -35,6 +35,7 @@ _PARTS = [
     vars(BaseException)[name]
     for name in ("__dict__", "__cause__", "__context__", "__suppress_context__")
 ]
+_ARGS = vars(BaseException)["args"]
 _TRACEBACK = vars(BaseException)["__traceback__"]
 
 
@@ -50,10 +51,25 @@ def copied(error: Exception) -> Exception | None:
     return copy
 
 
+def holds_only_data(error: Exception) -> bool:
+    """Whether an exception holds nothing but data, and no name of a header for one client."""
+    try:
+        _copied([*_ARGS.__get__(error), vars(error)], {})
+    except Exception:  # as in `copied`
+        return False
+    return True
+
+
+def is_plain(cls: type[BaseException]) -> bool:
+    """Whether the objects of a class keep their state in `args` and `__dict__`, and nowhere else."""
+    base = next(each for each in cls.__mro__ if not each.__flags__ & _HEAP_TYPE)
+    return _is_plain(cls, base) and not issubclass(base, OSError)
+
+
 def without_own_frames(error: BaseException) -> None:
     """Remove the frames of the cache from the beginning of a traceback, if others follow them."""
     traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(FOLDER):
+    while traceback is not None and is_of_cache(traceback.tb_frame.f_code.co_filename):
         traceback = traceback.tb_next
     if traceback is not None:
         error.with_traceback(traceback)

@@ -63,7 +63,9 @@ as if the backend were away.
 
 **A refresh that succeeds** ends the old record. The new record replaces it; an answer that is not
 stored (a 404, a result that must not be stored) removes it, if the key still has its head
-(RFC 9111, 4.3.3). A refresh that fails leaves it (RFC 5861, stale-if-error).
+(RFC 9111, 4.3.3). A refresh that fails leaves it (RFC 5861, stale-if-error). A refresh that is asked
+for puts its lease over the record, for it must not read that, and the second of two must win. If it
+fails, it puts the record back over its lease: an invalidation meanwhile would have removed that.
 
 **The response of an endpoint** is known only when FastAPI has rendered the function's result. The
 flight goes on until then, as if the function took that much longer (see `Fill`).
@@ -72,25 +74,25 @@ This file decides by what a key holds. `fills` runs functions and stores their r
 the steps at the backend, `single_flight` has the flights.
 """
 
-import asyncio
 import math
-from collections.abc import Awaitable, Collection
+import time
+from collections.abc import Collection
 from typing import TypeVar
 
 from ..base import CacheBackend, Nonces
 from ..defaults import DEFAULT_LOCK_TIMEOUT
-from ..loops import running_loop
+from ..loops import before, later
 from ..resilience import Outage
 from . import leases
-from .call import Cached, Call
+from .call import Cached, Call, Outcome
 from .exceptions import copied
-from .fills import Fills, Result, computes_here, led_here
+from .fills import Fills, Result
 from .lately import Lately
-from .leases import Leases, is_lease, is_of
+from .leases import Leases, is_lease, is_of, may_join
 from .looks import AWAY, Look, Looks
-from .outcome import Outcome
 from .pending import PendingInvalidations
-from .single_flight import FillResult, InFlight, SingleFlight
+from .single_flight import FillResult, InFlight, SingleFlight, computes_here, led_here
+from .writes import Writes
 
 T = TypeVar("T")
 
@@ -119,6 +121,7 @@ class Fence:
         self.looks = Looks(backend, outage, pending)
         self.leases = Leases(backend, self.looks, pending)
         self.fills = Fills(self.leases, self.flights)
+        self.writes = Writes(backend, self.flights, self.leases)
         self.lock_timeout = lock_timeout
         self.too_large = Lately()
         """Keys whose records were too large to be stored: for a while, none are made for them."""
@@ -157,7 +160,7 @@ class Fence:
     async def nonces(self, tags: tuple[str, ...]) -> Nonces | None:
         """Return the nonces of tags; `None` if the backend cannot be asked."""
         near = self.near if self.near is not None and self.may_read_near() else None
-        return (near and near.nonces(tags)) or await self.looks.nonces_now(tags)
+        return (near and near.nonces(tags)) or await self.looks.nonces_now(tags)  # pyright: ignore[reportReturnType]
 
     async def run(
         self,
@@ -182,7 +185,7 @@ class Fence:
             found, online = await self._read(call, look)
             if found is not None and not found.due:
                 return Result(found.value, Outcome.HIT)
-            until = until or _in(self.lock_timeout)
+            until = until or later(self.lock_timeout)
             standing, nonces, _ = look
             flight, look, result = self.flights.get(key), None, None
             ours = InFlight(key, tags)
@@ -190,25 +193,27 @@ class Fence:
                 result = await self.fills.refresh(ours, call, standing or b"", nonces, found)
             elif key in self.fills.apart:
                 result = await self.fills.alone(key, call)
-            elif flight is not None and _may_join(flight, standing, nonces, online=online):
-                result = await self._follow(flight, call, leading, until, online=online)
+            elif flight is not None and may_join(flight, standing, nonces, online=online):
+                aside = await self._aside(flight, call, standing, nonces)
+                result = aside or await self._follow(flight, call, leading, until, online=online)
             elif standing is not None and self._must_wait(standing, nonces):
                 other = InFlight(key, tags, nonces, lease=standing, started=True)
                 # This call is inside a fill, for which the other process may be waiting.
-                soon = min(until, _in(leases.LEASE_MS / 1000)) if leading else until
+                soon = min(until, later(leases.LEASE_MS / 1000)) if leading else until
                 look, result = await self._wait_for(other, call, soon)
             else:
                 result = await self.fills.lead(ours, call, standing, nonces, online=online)
             if result is not None:
                 return result
-            if _in(0) >= until:  # others are faster, time and again
+            if later(0) >= until:  # others are faster, time and again
                 return await self.fills.alone(key, call)
 
     async def renew_now(self, key: str, tags: tuple[str, ...], call: Call) -> Result:
-        """Compute `call` and store it, whatever the key holds."""
+        """Compute `call` and store it, whatever the key holds; if that fails, it stays there."""
         while True:
             standing, nonces, online = await self.looks.look(key, tags)
             flight = InFlight(key, tags)
+            await self.leases.set_aside(flight, standing, self.flights.get(key))
             result = await self.fills.lead(flight, call, standing, nonces, online=online)
             if result is not None:
                 return result
@@ -221,6 +226,27 @@ class Fence:
             now = await self.looks.nonces_now(found.tags)
             return (found if now == found.nonces else None), now is not None
         return found, online
+
+    async def _aside(
+        self, flight: InFlight, call: Call, standing: bytes | None, nonces: Nonces
+    ) -> Result | None:
+        """Return what a refresh that was asked for has set aside: nobody needs to wait for that.
+
+        Its lease is at the key, so no invalidation has come since; it began under these nonces.
+        """
+        old = flight.old
+        if (
+            old is None
+            or call.has_refused
+            or standing is None
+            or standing != flight.lease
+            or not is_of(standing, nonces)
+        ):
+            return None
+        found, _ = await self._read(call, (old[0], nonces, True))
+        if found is None or time.monotonic() >= old[1]:
+            return None
+        return Result(found.value, Outcome.STALE if found.due else Outcome.HIT)
 
     def _must_wait(self, standing: bytes, nonces: Nonces) -> bool:
         """Whether the key's lease shows that another process computes under these nonces."""
@@ -239,16 +265,18 @@ class Fence:
         if flight.started and not online:
             for leader in leading:  # the flight's result may be old, so theirs are not stored
                 leader.overtaken = True
-        landed = await _before(until, flight.join())
+        landed = await before(until, flight.join())
         if landed is None:
             return await self._overdue(flight, call)
-        return None if landed.again else await self._share(landed, flight, call)
+        if landed.again and not (landed.error is not None and call.has_refused):
+            return None
+        return await self._share(landed, flight, call)
 
     async def _wait_for(
         self, other: InFlight, call: Call, until: float
     ) -> tuple[Look | None, Result | None]:
         """Wait for another process; return `AWAY` if the backend is, a result if it takes long."""
-        here = await _before(until, self.leases.wait(other.key, other.lease or b""))
+        here = await before(until, self.leases.wait(other.key, other.lease or b""))
         if here is None:
             return None, await self._overdue(other, call)
         return (None if here else AWAY), None
@@ -266,26 +294,3 @@ class Fence:
             return await self.fills.alone(flight.key, call)
         found = call.read(landed.data, flight.nonces)
         return None if found is None else Result(found.value, Outcome.SHARED)
-
-
-def _in(seconds: float) -> float:
-    """Return the event loop's time in so many seconds."""
-    return running_loop().time() + seconds
-
-
-async def _before(until: float, waiting: Awaitable[T]) -> T | None:
-    """Return the awaited result, or `None` if it has not come by `until`."""
-    try:
-        async with asyncio.timeout_at(until):
-            return await waiting
-    except TimeoutError:
-        return None
-
-
-def _may_join(flight: InFlight, standing: bytes | None, nonces: Nonces, *, online: bool) -> bool:
-    """Whether a caller with this look at the key may have the flight's result."""
-    if not flight.started:
-        return True
-    if not online:
-        return not flight.maybe_invalidated
-    return flight.lease is not None and flight.lease == standing and is_of(standing, nonces)

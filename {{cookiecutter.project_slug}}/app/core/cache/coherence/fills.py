@@ -10,31 +10,36 @@ Every fill goes through `_fill`. The kinds of fills differ in what their record 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..base import Nonces
 from ..loops import reset, runs_loop
-from .call import Cached, Call, Computed
+from .call import Cached, Call, Computed, Outcome
 from .freshness import BACK_OFF_MS, is_answer
 from .lately import Lately
 from .leases import Leases
-from .outcome import Outcome
-from .single_flight import AGAIN, PRIVATE, FillResult, InFlight, SingleFlight
+from .single_flight import (
+    AGAIN,
+    PRIVATE,
+    FillResult,
+    InFlight,
+    SingleFlight,
+    leading,
+    led_here,
+)
 
-_leading: ContextVar[frozenset[InFlight]] = ContextVar("leading", default=frozenset())
-"""The computations whose functions, one inside the other, have called the code that runs now."""
 
-
-@dataclass(slots=True, eq=False, repr=False)
 class Result:
     """A value, and where it came from."""
 
-    value: Any
-    outcome: Outcome
-    fill: "Fill | None" = None
-    """The unfinished fill, whose caller must call `finish` or `abandon`."""
+    __slots__ = ("fill", "outcome", "value")
+
+    def __init__(self, value: Any, outcome: Outcome, fill: "Fill | None" = None) -> None:
+        self.value = value
+        self.outcome = outcome
+        self.fill = fill
+        """The unfinished fill, whose caller must call `finish` or `abandon`."""
 
 
 class Fill:
@@ -55,11 +60,13 @@ class Fill:
         Without a record, `failed` says that the response is a failure: then an old record stays.
         """
         try:
-            if data is None and failed and self._flight.claim:
+            if data is not None or not failed:
+                self._flight.old = None
+            elif self._flight.claim:
                 self._flight.rest = BACK_OFF_MS
             return await self._fills.store(self._flight, replace(self._made, data=data))
         finally:
-            self._fills.end(self._flight, _shared(data))
+            self._fills.end(self._flight, AGAIN if self._flight.old else FillResult.of(data))
 
     def abandon(self, error: BaseException) -> None:
         """Share the caller's error with those who wait; if it was cancelled, they look again."""
@@ -67,6 +74,10 @@ class Fill:
         answered = isinstance(error, Exception) and is_answer(error)
         if self._flight.claim and result is not AGAIN and not answered:
             self._flight.rest = BACK_OFF_MS
+        if answered:
+            self._flight.old = None
+        elif self._flight.old is not None:
+            result = AGAIN
         self._fills.end(self._flight, result, withdrawing=answered)
 
 
@@ -89,6 +100,8 @@ class Fills:
     ) -> Result | None:
         """Take the lead and compute; return `None` if somebody else was first."""
         flight.owner = call.owner
+        if call.has_refused:
+            await self.leases.set_aside(flight, standing, None)
         # A flight under way keeps its place until it has certainly lost its lease: this caller may
         # have looked at the key before that lease came.
         if self.flights.get(flight.key) is None:
@@ -131,9 +144,12 @@ class Fills:
         if not claimed:
             return None if claimed is None else old
         if call.in_background:
-            self.leases.tasks.start(self._fill(flight, call, old))
+            self.leases.tasks.start(self._in_background(flight, call, old))
             return old
         return await self._fill(flight, call, old)
+
+    async def _in_background(self, flight: InFlight, call: Call, old: Result) -> None:
+        call.note((await self._fill(flight, call, old)).outcome)
 
     async def _fill(self, flight: InFlight, call: Call, old: Result | None = None) -> Result:
         """Run the function and store the result; if that fails, an `old` result is better."""
@@ -141,31 +157,40 @@ class Fills:
         result = AGAIN
         try:
             made = await self._run(flight, call)
-            if old is not None and call.failed(made.value):
-                flight.rest = BACK_OFF_MS
-                return old
+            if flight.has_old and call.failed(made.value):
+                await self._spare(flight)
+                return old or Result(made.value, Outcome.NOT_STORED)
             if made.later is not None and not (old and call.in_background):
                 fill = Fill(self, flight, made)
                 return Result(made.value, Outcome.NOT_STORED, fill)
             if made.later is not None:
                 made = replace(made, data=made.later())
-            result = _shared(made.data)
+            flight.old = None
+            result = FillResult.of(made.data)
             return Result(made.value, await self.store(flight, made))
         except Exception as error:
-            if old is not None and not is_answer(error):
-                flight.rest = BACK_OFF_MS
+            answered = call.is_answer(error)
+            await self._spare(flight, answered=answered)
+            if old is not None and (call.in_background or not answered):
                 return old
-            if old is not None:
-                await self.leases.withdraw(flight)
-                if call.in_background:
-                    return old
-            elif flight.may_store:
+            if old is None and flight.may_store:
                 result = PRIVATE if call.is_private else FillResult.failed(error)
+                # Others look again, and find the old one; those who will not have it get the error.
+                result = replace(result, again=flight.old is not None)
             raise
         finally:
             if fill is None:
                 self.end(flight, result)
             result = AGAIN  # a traceback in it would hold this very frame
+
+    async def _spare(self, flight: InFlight, *, answered: bool = False) -> None:
+        """Let what a refresh was to replace live on, for it has failed; an answer ends it."""
+        if flight.claim and answered:
+            await self.leases.withdraw(flight)
+        elif flight.claim:
+            flight.rest = BACK_OFF_MS
+        flight.old = None if answered else flight.old
+        await self.leases.put_back(flight)
 
     async def _run(self, flight: InFlight, call: Call) -> Computed:
         if not flight.may_store:
@@ -177,12 +202,11 @@ class Fills:
         return (await self._led([flight], compute))[flight.key]
 
     async def store(self, flight: InFlight, made: Computed) -> Outcome:
-        """Store the record of a fill; if it has none, remove the record that it refreshes."""
-        if made.data is None:
-            if flight.claim and not flight.rest:
-                await self.leases.withdraw(flight)
-        elif made.keep:
+        """Store the record of a fill; if it has none to keep, remove the one that it refreshes."""
+        if made.data is not None and made.keep:
             return await self.leases.store(flight, made.data, made.ms)
+        if flight.claim and not flight.rest:
+            await self.leases.withdraw(flight)
         return Outcome.NOT_STORED
 
     def end(self, flight: InFlight, result: FillResult, *, withdrawing: bool = False) -> None:
@@ -199,6 +223,8 @@ class Fills:
         self.leases.let_go(flight)
         if flight.claim:
             self.leases.tasks.start(self.leases.unclaim(flight, withdrawing=withdrawing))
+        elif flight.old is not None:
+            self.leases.tasks.start(self.leases.put_back(flight))
         elif flight.lease is not None:
             self.leases.tasks.start(self.leases.give_back(flight.key, flight.lease))
         flight.complete(result)
@@ -225,9 +251,9 @@ class Fills:
         that this context computes already, are left out. Without `online` the backend is known to
         be away.
         """
-        leading = {flight.key for flight in led_here()}
+        mine_now = {flight.key for flight in led_here()}
         flights = [
-            InFlight(key) for key in keys if key not in leading and self.flights.get(key) is None
+            InFlight(key) for key in keys if key not in mine_now and self.flights.get(key) is None
         ]
         for flight in flights:
             self.flights.add(flight)
@@ -247,7 +273,7 @@ class Fills:
         finally:
             for flight in flights:
                 here = flight.started and flight.key in made
-                result = _shared(made[flight.key].data) if here else failure
+                result = FillResult.of(made[flight.key].data) if here else failure
                 self.end(flight, result if flight.started else AGAIN)
             failure = AGAIN  # a traceback in it would hold this very frame
 
@@ -260,29 +286,13 @@ class Fills:
         flights: list[InFlight],
         compute: Callable[[list[str]], Awaitable[dict[str, Computed]]],
     ) -> dict[str, Computed]:
-        leading = _leading.set(_leading.get() | frozenset(flights))
+        token = leading.set(leading.get() | frozenset(flights))
         for flight in flights:
             self.leases.schedule_renewal(flight)
         try:
             return await compute([flight.key for flight in flights])
         finally:
-            reset(_leading, leading)
+            reset(leading, token)
             for flight in flights:
                 if flight.renewal is not None:
                     flight.renewal.cancel()
-
-
-def _shared(data: bytes | None) -> FillResult:
-    """Return how a computation with this record ends."""
-    return PRIVATE if data is None else FillResult(data=data)
-
-
-def computes_here() -> bool:
-    """Whether this is called by a function whose result may be stored."""
-    return bool(_leading.get() and led_here())
-
-
-def led_here() -> frozenset[InFlight]:
-    """Return the computations under way whose functions have called the code that runs now."""
-    leading = _leading.get()
-    return frozenset(flight for flight in leading if flight.running) if leading else leading

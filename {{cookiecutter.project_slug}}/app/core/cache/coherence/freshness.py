@@ -13,14 +13,13 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ..expiry import milliseconds
+from ..expiry import Expire, milliseconds
 from ..stored import Stated
 
 BACK_OFF_MS = 2000
@@ -30,7 +29,7 @@ _UNTIL, _COST = "until", "cost"
 _LATEST = 2**53  # milliseconds
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Freshness:
     """How the entries of one function age, in milliseconds.
 
@@ -91,10 +90,8 @@ class Freshness:
         return bool(self.now() * 1000 + ahead >= until)
 
 
-def freshness_of(
-    expire: int | timedelta, stale: int | timedelta | None, *, jitter: float, early: float
-) -> Freshness:
-    """Read what a caller gave, in seconds or as timedeltas; raises `TypeError` for other types."""
+def freshness_of(expire: Expire, stale: Expire | None, *, jitter: float, early: float) -> Freshness:
+    """Read what a caller gave; raises `TypeError` or `ValueError` for what is no time."""
     try:
         return _freshness_of(expire, stale, jitter, early)
     except TypeError:  # also for a value without a hash
@@ -102,9 +99,7 @@ def freshness_of(
 
 
 @lru_cache(maxsize=1024, typed=True)  # `get_or_set` is called with the same few
-def _freshness_of(
-    expire: int | timedelta, stale: int | timedelta | None, jitter: float, early: float
-) -> Freshness:
+def _freshness_of(expire: Expire, stale: Expire | None, jitter: float, early: float) -> Freshness:
     return Freshness(milliseconds(expire), milliseconds(stale or 0), jitter, early)
 
 

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..base import CacheBackend
 from ..errors import UnavailableError
+from ..events import CacheEvent, Events
 from ..keys import KeyPattern, all_tags_key, is_tag_key
 from ..loops import insist_on_asyncio
 from ..resilience import Outage, past_the_breaker
@@ -23,6 +24,18 @@ RECOVERY_SECONDS = 1.0
 """How long a server that works again may take to receive them before others ask it."""
 
 T = TypeVar("T")
+
+
+class Removal(NamedTuple):
+    """What became of an invalidation. It is true if that was `done`."""
+
+    done: bool
+    """Whether it is carried out now; if not, it is kept until it can be."""
+    number: int | None
+    """How many keys were removed; `None` if the backend does not count them."""
+
+    def __bool__(self) -> bool:
+        return self.done
 
 
 class Invalidations:
@@ -41,8 +54,11 @@ class Invalidations:
         outage: Outage,
         logger: logging.Logger,
         listener: Callable[[InvalidationEvent], None],
+        *,
+        events: Events,
     ) -> None:
         self._backend, self._prefix, self._outage = backend, key_prefix, outage
+        self._events = events
         self.everything = KeyPattern((f"{key_prefix}:", ""))
         self.pending = PendingInvalidations(
             self._deliver, self.everything, logger=logger, listener=listener
@@ -53,25 +69,34 @@ class Invalidations:
 
     async def remove(self, keys: Collection[str]) -> int:
         """Remove whole keys; return how many of them there were."""
-        return await self.carry_out(self._backend.delete_many([*keys]), 0, [*map(_exact, keys)])
+        removing = self._backend.delete_many([*keys])
+        return await self.carry_out(removing, 0, [*map(_exact, keys)], "key")
 
-    async def remove_matching(self, pattern: KeyPattern) -> bool:
-        """Remove the keys that a pattern covers; return whether that was done."""
+    async def remove_matching(self, pattern: KeyPattern) -> Removal:
+        """Remove the keys that a pattern covers."""
         self._limit_clear()
         walk = partial(self._backend.delete_matching, pattern)
         walking = walk() if pattern.exact_key else self._walks.join(pattern, walk)
-        return await self.carry_out(walking, False, [pattern])
+        what = "key" if pattern.exact_key else "pattern"
+        found = await self.carry_out(walking, False, [pattern], what)
+        return Removal(found is not False, None if isinstance(found, bool) else found)
 
     async def renew_tags(self, tags: Collection[str]) -> bool:
         """Give the keys of tags new nonces; return whether that was done."""
         patterns = [*map(_exact, tags)]
         renewing = self._backend.invalidate_tag_keys([all_tags_key(self._prefix), *tags], TAG_MS)
-        return await self.carry_out(renewing, False, patterns)
+        return await self.carry_out(renewing, False, patterns, "tag")
 
     async def carry_out(
-        self, invalidation: Awaitable[T], failed: T, patterns: Collection[KeyPattern]
+        self,
+        invalidation: Awaitable[T],
+        failed: T,
+        patterns: Collection[KeyPattern],
+        what: str = "",
     ) -> T:
         """Carry out an invalidation of `patterns`, and cancel the fills of this process.
+
+        `what` they are goes into its event.
 
         They are cancelled before it, as a backend that is not atomic would store them after it, and
         again after it, for fills that began meanwhile. If it fails, or the caller is cancelled, the
@@ -81,6 +106,8 @@ class Invalidations:
         before = self.pending.sequence(patterns)
         self._cancel_fills(patterns)
         try:
+            if self.flights.writes:
+                await self._after_writes(invalidation, patterns)
             result = await invalidation
         except BaseException as error:
             self.defer(patterns)
@@ -91,12 +118,27 @@ class Invalidations:
             return failed
         if result is False:  # from a backend that does not raise
             self.defer(patterns)
-            return result
+            return result  # pyright: ignore[reportReturnType]
         self._outage.worked()
         self._forget_near(patterns)
         self.pending.confirm(before, patterns)
         self._cancel_fills(patterns)
+        if what and self._events.listeners:
+            event = CacheEvent(kind="invalidated", reason=what, number=len(patterns))
+            self._events.tell(event)
         return result
+
+    async def _after_writes(
+        self, invalidation: Awaitable[T], patterns: Collection[KeyPattern]
+    ) -> None:
+        """Wait for writes by hand that have begun before an invalidation; close that on failure."""
+        try:
+            await self.flights.wait_for_writes(patterns)
+        except BaseException:
+            close = getattr(invalidation, "close", None)
+            if close is not None:
+                close()
+            raise
 
     def defer(self, patterns: Collection[KeyPattern]) -> None:
         """Deliver an invalidation later; here the keys that it covers count as gone from now on."""

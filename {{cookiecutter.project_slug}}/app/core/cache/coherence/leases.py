@@ -7,16 +7,19 @@ that a pending invalidation covers. Steps that nobody needs to wait for run in t
 import asyncio
 import os
 import secrets
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import TypeVar
 
 from ..base import CacheBackend, Nonces, is_nonce
 from ..errors import UnavailableError
 from ..keys import KeyPattern
-from .background import BackgroundTasks
+from ..resilience import BackgroundTasks
+from ..stored import RECORD_HEAD, names_its_key
+from .call import Outcome
 from .looks import TAG_MS, Looks
-from .outcome import Outcome
 from .pending import PendingInvalidations
 from .single_flight import InFlight
 
@@ -27,7 +30,6 @@ LEASE_MS = 3000
 LEASE_RENEWAL_SECONDS = 1.0
 
 _LEASE = b"lease/1 "
-_HEAD = 96  # bytes that identify a record: they hold the random number of its fill
 
 
 class Leases:
@@ -51,7 +53,7 @@ class Leases:
         try:
             if not all(map(is_nonce, nonces)):
                 nonces = await self._looks.ask(self._backend.nonces(flight.tags, TAG_MS))
-            lease = b"%b%b %b" % (self._ours(), secrets.token_hex(8).encode(), _digest(nonces))
+            lease = self._new_lease(nonces)
             flight.nonces, flight.lease = nonces, lease
             self._held.add(lease)
             if standing is None:
@@ -61,7 +63,7 @@ class Leases:
                 )
             else:
                 taken = await self._looks.ask(
-                    self._backend.replace(flight.key, standing[:_HEAD], lease, LEASE_MS)
+                    self._backend.replace(flight.key, standing[:RECORD_HEAD], lease, LEASE_MS)
                 )
         except UnavailableError:
             self.let_go(flight)
@@ -71,6 +73,19 @@ class Leases:
             self.let_go(flight)
             flight.lease = None
         return taken
+
+    def _new_lease(self, nonces: Nonces) -> bytes:
+        return b"%b%b %b" % (self._ours(), secrets.token_hex(8).encode(), _digest(nonces))
+
+    @contextmanager
+    def held(self) -> Iterator[bytes]:
+        """Lend a lease for a write by hand; afterwards it counts as gone."""
+        lease = self._new_lease(())
+        self._held.add(lease)
+        try:
+            yield lease
+        finally:
+            self._held.discard(lease)
 
     def _ours(self) -> bytes:
         """Return how our leases begin, and those of no other manager or process."""
@@ -130,7 +145,12 @@ class Leases:
             stored = await self._looks.ask(self._backend.replace(flight.key, over, data, ms))
         except UnavailableError:
             return Outcome.AWAY
-        if not stored:
+        if stored and flight.overtaken:  # while a backend that is not atomic was at it
+            try:
+                await self._looks.ask(self._backend.delete_many([flight.key]))
+            except UnavailableError:
+                self._pending.add([KeyPattern((flight.key,))])
+        if not stored or flight.overtaken:
             return Outcome.OVERTAKEN
         self.let_go(flight)
         flight.lease, flight.over, flight.stored = None, None, True
@@ -152,6 +172,41 @@ class Leases:
         if self._backend.near is not None:
             self._backend.near.forget([KeyPattern((key,))])
 
+    async def set_aside(
+        self, flight: InFlight, standing: bytes | None, earlier: InFlight | None
+    ) -> None:
+        """Note what the flight's lease is to replace, so that it can be put back.
+
+        If that is the lease of an `earlier` one, it is what that one has set aside. Values that were
+        set by hand have no random head, by which the lease would replace this very one.
+        """
+        if standing is not None and is_lease(standing):
+            if earlier is not None and earlier.lease == standing:
+                flight.old = earlier.old
+            return
+        if standing is None or not names_its_key(standing):
+            return
+        now = time.monotonic()
+        with suppress(UnavailableError):
+            ms = await self._looks.ask(self._backend.ttl_ms(flight.key))
+            if ms is not None and ms > 0:
+                flight.old = standing, now + ms / 1000
+
+    async def put_back(self, flight: InFlight) -> None:
+        """Replace the flight's lease by what stood there before, for the rest of its life.
+
+        Nothing came in between if the lease is still there: an invalidation removes that, too.
+        """
+        if flight.lease is None or flight.old is None:
+            return
+        data, end = flight.old
+        ms = int((end - time.monotonic()) * 1000)
+        if ms <= 0:
+            await self.give_back(flight.key, flight.lease)
+        elif not self._pending.covers(flight.key, *flight.tags):
+            with suppress(UnavailableError):  # then the lease expires
+                await self._looks.ask(self._backend.replace(flight.key, flight.lease, data, ms))
+
     # --- a refresh -----------------------------------------------------------------------------
 
     async def claim(self, flight: InFlight, standing: bytes, nonces: Nonces) -> bool | None:
@@ -169,10 +224,10 @@ class Leases:
         except UnavailableError:
             return False
         flight.claim, flight.token = claim, token
-        if now is None or not now.startswith(standing[:_HEAD]):
+        if now is None or not now.startswith(standing[:RECORD_HEAD]):
             self.tasks.start(self.unclaim(flight))
             return None
-        flight.nonces, flight.lease = nonces, standing[:_HEAD]
+        flight.nonces, flight.lease = nonces, standing[:RECORD_HEAD]
         return True
 
     async def unclaim(self, flight: InFlight, *, withdrawing: bool = False) -> None:
@@ -222,6 +277,15 @@ def is_lease(data: bytes | None) -> bool:
 def is_of(standing: bytes | None, nonces: Nonces) -> bool:
     """Whether the key holds a lease whose computation began under these nonces."""
     return standing is not None and is_lease(standing) and standing.endswith(_digest(nonces))
+
+
+def may_join(flight: InFlight, standing: bytes | None, nonces: Nonces, *, online: bool) -> bool:
+    """Whether a caller with this look at the key may have the flight's result."""
+    if not flight.started:
+        return True
+    if not online:
+        return not flight.maybe_invalidated
+    return flight.lease is not None and flight.lease == standing and is_of(standing, nonces)
 
 
 def _digest(nonces: Nonces) -> bytes:

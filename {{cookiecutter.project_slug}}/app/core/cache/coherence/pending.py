@@ -16,7 +16,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
 from typing import Literal
 
 from ..keys import KeyPattern
@@ -30,7 +29,6 @@ A master that is replaced on demand goes on for seconds; a cluster finds out aft
 """
 
 
-@dataclass(frozen=True, slots=True)
 class InvalidationEvent:
     """Something happened to invalidations that could not be delivered at once.
 
@@ -38,9 +36,21 @@ class InvalidationEvent:
     other processes may serve stale entries until these expire.
     """
 
-    kind: Literal["deferred", "delivered", "lost"]
-    count: int
-    """How many keys, patterns and tags."""
+    __slots__ = ("count", "kind")
+
+    def __init__(self, kind: Literal["deferred", "delivered", "lost"], count: int) -> None:
+        self.kind = kind
+        self.count = count
+        """How many keys, patterns and tags."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InvalidationEvent) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.count))
+
+    def __repr__(self) -> str:
+        return f"InvalidationEvent(kind={self.kind!r}, count={self.count!r})"
 
 
 Listener = Callable[[InvalidationEvent], None]

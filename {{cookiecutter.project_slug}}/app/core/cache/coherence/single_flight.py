@@ -7,6 +7,8 @@ somebody else came first, the followers look again, and one of them leads.
 
 import asyncio
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from ..base import Nonces
@@ -27,6 +29,11 @@ class FillResult:
     error: Exception | None = None
     """Nobody raises it: each follower raises a copy, with the traceback that it has now."""
     again: bool = False
+
+    @classmethod
+    def of(cls, data: bytes | None) -> "FillResult":
+        """Return how a computation with this record ends."""
+        return PRIVATE if data is None else cls(data=data)
 
     @classmethod
     def failed(cls, error: Exception) -> "FillResult":
@@ -62,6 +69,8 @@ class InFlight:
         """The value at the key of its claim."""
         self.over: bytes | None = None
         """The lease of another caller that its record may replace, after waiting long enough."""
+        self.old: tuple[bytes, float] | None = None
+        """What its lease has replaced, and when that ends; it is put back if the function fails."""
         self.rest = 0
         """How long nobody may claim the record afterwards, in milliseconds."""
         self.stored = False
@@ -77,6 +86,11 @@ class InFlight:
         """Whether it is still under way."""
         self.followers: dict[asyncio.Future[FillResult], None] = {}
         """In the order in which they came."""
+
+    @property
+    def has_old(self) -> bool:
+        """Whether it is to replace something that is better than a failure."""
+        return bool(self.claim or self.old)
 
     @property
     def may_store(self) -> bool:
@@ -113,6 +127,8 @@ class SingleFlight:
     def __init__(self, *, atomic: bool) -> None:
         self._atomic = atomic
         self._of_loop: dict[asyncio.AbstractEventLoop, dict[str, InFlight]] = {}
+        self.writes: dict[str, set[asyncio.Future[None]]] = {}
+        """The writes by hand that are under way, by their keys and tags."""
 
     def _here(self) -> dict[str, InFlight]:
         loop = running_loop()
@@ -138,6 +154,35 @@ class SingleFlight:
         if here.get(flight.key) is flight:
             del here[flight.key]
 
+    @contextmanager
+    def writing(self, *keys: str) -> Iterator[None]:
+        """Note that a write by hand is under way, at the first of `keys`; the others are its tags."""
+        ended = running_loop().create_future()
+        for key in keys:
+            self.writes.setdefault(key, set()).add(ended)
+        try:
+            yield
+        finally:
+            for key in keys:
+                self.writes[key].discard(ended)
+                if not self.writes[key]:
+                    del self.writes[key]
+            ended.cancel()
+
+    async def wait_for_writes(self, patterns: Collection[KeyPattern]) -> None:
+        """Wait until the writes by hand that `patterns` cover, and that began before, have ended."""
+        under_way = set[asyncio.Future[None]]()
+        for pattern in patterns:
+            if pattern.exact_key is not None:
+                under_way |= self.writes.get(pattern.exact_key, set())
+            else:
+                matching = [key for key in self.writes if pattern.matches(key)]
+                under_way.update(*(self.writes[key] for key in matching))
+        loop = running_loop()
+        under_way = {ended for ended in under_way if ended.get_loop() is loop}
+        if under_way:
+            await asyncio.wait(under_way)
+
     def followers(self) -> int:
         """Return how many callers wait now, in all event loops."""
         return sum(len(flight.followers) for _, flight in self._all())
@@ -149,8 +194,7 @@ class SingleFlight:
         its lease: then the computation is only marked.
         """
         for here, flight in self._all():
-            keys = (flight.key, *flight.tags)
-            if not any(pattern.matches(key) for pattern in patterns for key in keys):
+            if not _covers(patterns, flight):
                 continue
             if self._atomic and flight.lease is not None and not undelivered:
                 flight.maybe_invalidated = True
@@ -162,3 +206,23 @@ class SingleFlight:
         for here in list(self._of_loop.values()):
             for flight in list(here.values()):
                 yield here, flight
+
+
+def _covers(patterns: Collection[KeyPattern], flight: InFlight) -> bool:
+    keys = (flight.key, *flight.tags)
+    return any(pattern.matches(key) for pattern in patterns for key in keys)
+
+
+leading: ContextVar[frozenset[InFlight]] = ContextVar("leading", default=frozenset())
+"""The computations whose functions, one inside the other, have called the code that runs now."""
+
+
+def computes_here() -> bool:
+    """Whether this is called by a function whose result may be stored."""
+    return bool(leading.get() and led_here())
+
+
+def led_here() -> frozenset[InFlight]:
+    """Return the computations under way whose functions have called the code that runs now."""
+    led = leading.get()
+    return frozenset(flight for flight in led if flight.running) if led else led

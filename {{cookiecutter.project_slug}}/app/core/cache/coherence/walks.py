@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from ..keys import KeyPattern
 from ..loops import running_loop
 
-Walk = Callable[[], Awaitable[bool]]
+Walk = Callable[[], Awaitable[int]]
 _Place = tuple[asyncio.AbstractEventLoop, KeyPattern]
 
 
@@ -20,9 +20,9 @@ class Walks:
 
     def __init__(self) -> None:
         self._running: dict[_Place, asyncio.Future[None]] = {}
-        self._next: dict[_Place, asyncio.Task[bool]] = {}
+        self._next: dict[_Place, asyncio.Task[int]] = {}
 
-    async def join(self, pattern: KeyPattern, walk: Walk) -> bool:
+    async def join(self, pattern: KeyPattern, walk: Walk) -> int:
         """Return the result of a walk of `pattern` that begins after this call.
 
         If a caller is cancelled, the others still get theirs.
@@ -37,12 +37,12 @@ class Walks:
             waiting.add_done_callback(lambda task: self._ended(place, task))
         return await asyncio.shield(waiting)
 
-    async def _follow(self, place: _Place, running: asyncio.Future[None], walk: Walk) -> bool:
+    async def _follow(self, place: _Place, running: asyncio.Future[None], walk: Walk) -> int:
         await asyncio.shield(running)
         del self._next[place]  # a caller that comes from here on needs the next walk
         return await self._walk(place, walk)
 
-    async def _walk(self, place: _Place, walk: Walk) -> bool:
+    async def _walk(self, place: _Place, walk: Walk) -> int:
         done = self._running[place] = place[0].create_future()
         try:
             return await walk()
@@ -50,7 +50,7 @@ class Walks:
             del self._running[place]
             done.set_result(None)
 
-    def _ended(self, place: _Place, task: asyncio.Task[bool]) -> None:
+    def _ended(self, place: _Place, task: asyncio.Task[int]) -> None:
         if self._next.get(place) is task:  # it was cancelled before its turn: its loop ends
             del self._next[place]
         if not task.cancelled():

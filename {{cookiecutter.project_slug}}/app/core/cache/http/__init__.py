@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .middleware import CacheMiddleware
     from .route import CachedRoute
+    from .routed import why_routed
     from .status import CacheStatusMiddleware
 
-__all__ = ["CacheMiddleware", "CacheStatusMiddleware", "CachedRoute"]
+__all__ = ["CacheMiddleware", "CacheStatusMiddleware", "CachedRoute", "why_routed"]
 
 
 def __getattr__(name: str) -> object:
-    """Import a class when it is asked for: its file may have been deleted."""
+    """Import a name when it is asked for: its file may have been deleted."""
     if name == "CachedRoute":
         from .route import CachedRoute  # noqa: PLC0415 - its file may be deleted
 
@@ -28,4 +29,8 @@ def __getattr__(name: str) -> object:
         from .status import CacheStatusMiddleware  # noqa: PLC0415 - its file may be deleted
 
         return CacheStatusMiddleware
+    if name == "why_routed":
+        from .routed import why_routed  # noqa: PLC0415 - its file may be deleted
+
+        return why_routed
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

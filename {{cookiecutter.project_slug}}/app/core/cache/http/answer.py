@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from starlette.routing import Match
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Scope, Send
 from ..calls import CachedCalls, Exchange, Rendering, Standing, Wish, routes_of
 from ..coherence import Outcome
 from ..stored import RenderedResponse
-from .conditional import failed_condition, not_modified
+from .conditional import Lines, failed_condition, not_modified
 from .control import not_met, status_of, with_control
 from .forms import calls_of, is_known
 from .scopes import Scopes
@@ -67,7 +67,8 @@ class Teller:
         if exchange.outcome is not Outcome.HIT or rendered is None or "trailers" in start:
             return None
         seconds = (now - rendered.made) // 1000, (rendered.until - now) // 1000
-        says = (exchange.standing, exchange.is_near, exchange.key if self._show_keys else "")
+        who = exchange.standing, exchange.may_be_changed
+        says = (*who, exchange.is_near, exchange.key if self._show_keys else "")
         return start["status"], tuple(start["headers"]), rendered.etag, seconds, says
 
 
@@ -83,6 +84,29 @@ def judged(scope: Scope, start: Message, body: bytes) -> tuple[Message, bytes]:
     return copy, b"" if method == "HEAD" else body
 
 
+Start = tuple[Message, Callable[[Lines], Message | None]]
+"""The start of a response, and what makes the one of a 304 for preconditions of a request."""
+
+
+def unmodified_of(start: Message) -> Callable[[Lines], Message | None]:
+    """Return what answers the preconditions of a request that has this very response with a 304.
+
+    It does what `judged` does for most conditional requests, in a fraction of the time. It returns
+    `None` for all others.
+    """
+    tag = next((value for name, value in start["headers"] if name == b"etag"), b"")
+    asks = [(b"if-none-match", tag)]
+    is_same = start["status"] // 100 == 2 and failed_condition(asks, "GET", start["headers"]) == 304
+    lines = not_modified(start["headers"])
+
+    def answer(asked: Lines) -> Message | None:
+        if not is_same or asked != asks:
+            return None
+        return {"type": start["type"], "status": 304, "headers": [*lines]}
+
+    return answer
+
+
 class Middleware(Protocol):
     """The part of a middleware that an answer needs."""
 
@@ -92,7 +116,7 @@ class Middleware(Protocol):
     scopes: Scopes
     invalidates: bool
 
-    def is_next(self, scope: Scope) -> bool:
+    def is_next(self, scope: Scope) -> bool:  # pyright: ignore[reportReturnType]
         """Return whether nothing lies between the middleware and the route."""
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:
@@ -152,7 +176,8 @@ class Answer(Exchange):
             self._middleware.managers.note(calls.store)
             self.more_tags = path_tags(calls.store.key_prefix, [self.path])
         if is_new and not self._is_heard:
-            self.hear(self._middleware.wish(calls, self.scope))
+            asked = {**scope, "method": self.scope["method"]}
+            self.hear(self._middleware.wish(calls, asked))
         return is_new
 
     def hear(self, wish: Wish | None) -> None:

@@ -5,7 +5,6 @@ method that changes something have to be judged before it runs.
 """
 
 import re
-import time
 from collections.abc import Collection, Mapping
 from math import nan
 
@@ -32,17 +31,6 @@ _OF_THE_CONTENT = frozenset(
 _TAG = r'(?:W/)?"[!#-~\x80-\xff]*"'  # RFC 9110, section 8.8.3: nothing is escaped
 _TAGS = rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|\Z))*"
 
-_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
-_LONG_DAY = r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
-_CLOCK, _YEAR = r"[0-9]{2}:[0-9]{2}:[0-9]{2}", r"[1-9][0-9]{3}"
-_DATE = (
-    rf"{_DAY}, [0-9]{{2}} {_MONTH} {_YEAR} {_CLOCK} GMT"
-    rf"|{_DAY} {_MONTH} (?:[0-9]{{2}}| [0-9]) {_CLOCK} {_YEAR}"
-    rf"|({_LONG_DAY}, [0-9]{{2}}-{_MONTH}-)([0-9]{{2}} {_CLOCK} GMT)"
-)
-_FIFTY_YEARS = 50 * 31_556_952  # seconds
-
 
 def failed_condition(request: Lines, method: str, answer: Lines) -> int | None:
     """Return 304 or 412 if the preconditions of a request decide so, or `None`. Never raises.
@@ -55,7 +43,7 @@ def failed_condition(request: Lines, method: str, answer: Lines) -> int | None:
     present. An answer whose `ETag` is not valid, or comes twice, has none. A date header that is no
     HTTP-date, or that comes twice, is ignored.
     """
-    given = [line for line in request if line[0] in _CONDITIONS]
+    given = conditions_of(request)
     if not given or method in _SELECTING_NOTHING:
         return None
     if len(given) == 1 and given[0][0] == b"if-none-match" and method in _READING:  # as most have
@@ -63,6 +51,11 @@ def failed_condition(request: Lines, method: str, answer: Lines) -> int | None:
         if tags == [given[0][1]] and re.fullmatch(_TAG, tags[0].decode("latin-1")):
             return 304
     return _failed(by_name(given), method, answer)
+
+
+def conditions_of(request: Lines) -> list[tuple[bytes, bytes]]:
+    """Return the lines of a request that are preconditions."""
+    return [line for line in request if line[0] in _CONDITIONS]
 
 
 def _failed(asked: Mapping[str, list[str]], method: str, answer: Lines) -> int | None:
@@ -120,29 +113,5 @@ def _later_by(modified: list[str], asked: list[str]) -> float:
 
 
 def _date(values: list[str]) -> float:
-    """Return a date in seconds since 1970, or NaN if there is not one HTTP-date (section 5.6.7).
-
-    A leap second counts as the second before it. A year before 1000 is the zero of some library, and
-    counts as no date.
-    """
-    if len(values) != 1:
-        return nan
-    text = values[0].strip(" \t").replace(":60 ", ":59 ")
-    date = re.fullmatch(_DATE, text)  # not left to `http_date`, which reads two dates as one
-    if date is None:
-        return nan
-    return http_date(text, nan) if date[1] is None else _date_of_century(date[1], date[2])
-
-
-def _date_of_century(before: str, after: str) -> float:
-    """Return a date that lacks its century between these texts, in seconds since 1970, or NaN.
-
-    It is the latest one that is not more than 50 years ahead.
-    """
-    now = time.time()
-    century = time.gmtime(now).tm_year // 100
-    for each in (century + 1, century, century - 1):
-        seconds = http_date(f"{before}{each}{after}", nan)
-        if seconds <= now + _FIFTY_YEARS:
-            return seconds
-    return nan
+    """Return a date in seconds since 1970, or NaN if there is not one HTTP-date."""
+    return http_date(values[0], nan) if len(values) == 1 else nan

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ..calls import Exchange
 from ..coherence import Outcome
-from ..stored import FOR_ONE, entity_tag
+from ..stored import FOR_ONE, by_name, entity_tag, told_age
 
 Lines = list[tuple[bytes, bytes]]
 
@@ -80,7 +80,9 @@ def _control(exchange: Exchange, now: int, *, is_for_one: bool) -> str:
     is_for_one = is_for_one or exchange.may_be_changed
     is_private = not is_for_all or is_for_one or exchange.standing.is_private or may_hold
     directives = ["private"] if is_private else []
-    if rendered is None or not is_entry or said == "no-cache":
+    # A client may have several users: what they differ in has to be in `Vary`, or it asks each time.
+    is_named = not (is_for_one or calls.may_hold_a_request) and exchange.standing.is_named
+    if rendered is None or not is_entry or said == "no-cache" or not is_named:
         return ", ".join([*directives, "no-cache"])
     fresh = rendered.until - now
     directives.append(f"max-age={max(0, fresh // 1000)}")
@@ -97,7 +99,7 @@ def _aged(lines: Lines, age: int) -> Lines:
     if not (has_expiry or any(map(_OWN_LIFETIME.search, says))):
         return lines
     told = [value for name, value in lines if name.lower() == b"age"]
-    before = int(told[0]) if len(told) == 1 and told[0].isdigit() and len(told[0]) < 10 else 0
+    before = int(told_age(by_name((b"age", value) for value in told)))
     others = [line for line in lines if line[0].lower() != b"age"]
     seconds = before + max(0, age) // 1000
     return [*others, (b"age", b"%d" % seconds)] if seconds or told else lines

@@ -15,6 +15,7 @@ from starlette.types import Scope
 from ..base import Nonces
 from ..calls import CachedCalls, Exchange, Hit, Standing
 from ..coherence import Look, Outcome
+from ..events import CacheEvent
 from ..stored import Head, RenderedResponse
 from .routed import why_routed
 from .scopes import Scopes
@@ -27,6 +28,7 @@ SMALL = 8192
 """The most bytes of a body that is kept with its target."""
 _ROUTED = ("route", "endpoint", "path_params", "router", "fastapi")
 """What routing puts into a scope, for middlewares outside to read; the last is FastAPI's own."""
+_METHODS = ("GET", "HEAD")
 SECONDS = 60.0
 """How long a target is remembered: after that it goes the ordinary way once more."""
 
@@ -49,7 +51,7 @@ class Entry:
         """The entry with its body, if the near cache has it, and it is small."""
         self.is_near, self.head, self.nonces = is_near, head, nonces
         self.start: tuple[tuple[int, int], Any] | None = None
-        """The start of the response, and for how many seconds of age and of freshness it is."""
+        """What the response begins with, and for how many seconds of age and freshness that is."""
 
 
 Found = tuple[Entry, bytes]
@@ -73,6 +75,11 @@ class Target:
     def is_right(self) -> bool:
         """Whether the routes of the function still render in the same way."""
         return self.calls.form == self.form
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the cache is switched off here."""
+        return self.calls.store.is_special and self.calls.store.switch.is_off
 
     def read_now(self) -> Found | None:
         """Return the entry and its body, if it is a hit in this process."""
@@ -107,6 +114,12 @@ class Target:
         exchange.key, exchange.outcome = self.key, Outcome.HIT
         exchange.rendered, exchange.is_near = entry.rendered, entry.is_near
         return exchange
+
+    def tell(self, entry: Entry, seconds: float) -> None:
+        """Tell those who listen of a hit."""
+        calls, near = self.calls, entry.is_near
+        event = CacheEvent("hit", calls.name, calls.key_prefix, self.key, seconds, near=near)
+        calls.store.events.tell(event)
 
     def seen(self, look: Look) -> Found | None:
         """Return the entry in a look, and its body; the same record takes less time."""
@@ -159,7 +172,7 @@ class Targets:
         if type(found) is frozenset:
             place = _varied(place, scope, found)
             found = self._known.get(place)
-        if type(found) is not Target or not self._is_ordinary(scope):
+        if type(found) is not Target or not self._is_ordinary(scope) or found.is_off:
             return None
         now = time.time()
         if now > found.until or not found.is_right:
@@ -194,6 +207,8 @@ class Targets:
         """Remember what a request led to, if it was a hit of a rendered response."""
         calls, standing = exchange.calls, exchange.standing
         if calls is None or exchange.rendered is None or exchange.outcome is not Outcome.HIT:
+            return
+        if method not in _METHODS:
             return
         app = scope["app"]
         self._has_new_routes(app)

@@ -9,7 +9,6 @@ endpoint for GET. Other endpoints are left alone. What a request says in `Cache-
 where that is allowed (see `client_control`).
 """
 
-import inspect
 import logging
 import time
 from collections.abc import Callable
@@ -17,18 +16,20 @@ from typing import Any
 
 from fastapi.routing import APIRoute, APIRouter
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..calls import EXCHANGE, CachedCalls, Rendering, Standing, Wish
+from ..calls import EXCHANGE, CachedCalls, Rendering, Standing, Wish, check_flags
 from ..coherence import Outcome
+from ..loops import returns_at_once
 from ..stored import Shown
-from .answer import BODY, SAFE, Answer, Teller, judged
+from .answer import BODY, SAFE, Answer, Start, Teller, judged, unmodified_of
 from .client_control import wish_of
+from .conditional import conditions_of
 from .early import Entry, Target, Targets
 from .forms import rendering_of
 from .routed import before_routing
 from .scopes import Scopes
-from .unsafe import Managers, is_unsafe
+from .unsafe import Managers, is_unsafe, without_root
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +68,9 @@ class CacheMiddleware:
             raise TypeError(
                 f"{name=} must be a text; an empty one stands for the prefix of the keys"
             )
-        is_plain = callable(client_control) and not inspect.iscoroutinefunction(client_control)
-        if client_control is not None and not is_plain:
+        if client_control is not None and not returns_at_once(client_control):
             raise TypeError(f"{client_control=} must be a plain function of the scope, or None")
+        check_flags(show_keys=show_keys, invalidate_unsafe=invalidate_unsafe)
         self.app, self.teller = app, Teller(name, show_keys=show_keys)
         self._client_control, self.invalidates = client_control, invalidate_unsafe
         self.managers = Managers()
@@ -84,26 +85,28 @@ class CacheMiddleware:
         """Run the application, and make its response one that others may cache."""
         # Every request to the application runs this, so small steps are written out and not called.
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                self.scopes.start(scope)
-                _tell(scope)
+            self._start(scope)
             await self.app(scope, receive, send)
             return
-        target, wish = self._targets.find(scope), None
+        # What somebody outside has found in the request is no part of a target.
+        is_placed = bool(scope.get("path_params"))
+        target, wish = None if is_placed else self._targets.find(scope), None
         if target is not None:
+            began = time.perf_counter() if target.calls.store.is_special else 0.0
             if self._client_control is not None or target.calls.store.client_control:
-                wish = self.wish(target.calls, scope)
+                wish = self.wish(target.calls, {**scope, **target.routed()})
             found, look = (None, None) if wish is not None else (target.read_now(), None)
             if found is None and wish is None and not target.is_here:
                 look = await target.look()
                 found = target.seen(look)
             if found is not None:
-                await self._answer(target, *found, scope, send)
+                await self._answer(target, *found, scope, send, began=began)
                 return
         answer = Answer(self, scope, send)
+        answer.may_be_changed = is_placed
         if target is not None:
             answer.hear(wish)
-            answer.look = None if look is None else (target.key, target.tags, look)
+            answer.look = None if look is None else (target.key, target.tags, look)  # pyright: ignore[reportPossiblyUnboundVariable]
         if self.invalidates or self.home is None:
             self._prepare(answer, scope)
         inner = answer.for_get() if scope["method"] == "HEAD" else scope
@@ -117,27 +120,43 @@ class CacheMiddleware:
             answer.scope = {}  # which holds this, so that both would wait for the garbage collector
             if inner is not scope:  # those around may look at the route
                 scope.update(inner, method="HEAD")
-        method = scope["method"]
-        if answer.outcome is Outcome.HIT and method in SAFE and self.is_next(inner):
-            self._targets.learn(answer, inner, method)
+        if answer.outcome is Outcome.HIT and not is_placed and self.is_next(inner):
+            self._targets.learn(answer, inner, scope["method"])
 
     async def _answer(
-        self, target: Target, entry: Entry, body: bytes, scope: Scope, send: Send
+        self, target: Target, entry: Entry, body: bytes, scope: Scope, send: Send, *, began: float
     ) -> None:
-        """Answer a request before routing, with an entry that is a hit."""
-        start, body = judged(scope, self._start_of(target, entry), body)
+        """Answer a request before routing, with an entry that is a hit; if `began`, tell of it."""
+        start, unmodified = self._start_of(target, entry)
+        asked = conditions_of(scope["headers"])
+        same = unmodified(asked) if asked else None
+        if same is not None:
+            start, body = same, b""
+        elif asked or scope["method"] == "HEAD":
+            start, body = judged(scope, start, body)
+        else:  # as most are
+            start = {**start, "headers": [*start["headers"]]}
         scope.update(target.routed())
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s", Outcome.HIT.value, Shown(target.key))
         await send(start)
         await send({"type": BODY, "body": body})
+        if began:
+            target.tell(entry, time.perf_counter() - began)
+
+    def _start(self, scope: Scope) -> None:
+        """Note what the lifespan yields, if it begins, and tell of the endpoints."""
+        if scope["type"] == "lifespan":
+            self.scopes.start(scope)
+            _tell(scope)
 
     def _prepare(self, answer: Answer, scope: Scope) -> None:
         """Note what few requests need: the application, and what an unsafe method invalidates."""
         if self.home is None:
             self.home = scope.get("app")
         if self.invalidates:
-            answer.path = scope["path"]  # which a mounted application may change
+            # Now, for a mounted application may change both.
+            answer.path = without_root(scope["path"], scope.get("root_path", ""))
             if is_unsafe(scope["method"]):
                 answer.let_invalidate(scope, self.managers)
 
@@ -155,13 +174,14 @@ class CacheMiddleware:
             logger.warning("client_control failed, and a request has no say: %r", error)
             return None
 
-    def _start_of(self, target: Target, entry: Entry) -> Message:
-        """Return the start of the response for an entry of a target."""
+    def _start_of(self, target: Target, entry: Entry) -> Start:
+        """Return the start of the response for an entry of a target, and what makes one of a 304."""
         now, rendered = int(time.time() * 1000), entry.rendered
         seconds = (now - rendered.made) // 1000, (rendered.until - now) // 1000
         if entry.start is None or entry.start[0] != seconds:
             start = {"status": rendered.status, "headers": rendered.lines}
-            entry.start = seconds, self.teller.dressed(target.exchange(entry), start, "GET")
+            told = self.teller.dressed(target.exchange(entry), start, "GET")
+            entry.start = seconds, (told, unmodified_of(told))
         return entry.start[1]
 
     def rendering(self, calls: CachedCalls, standing: Standing, scope: Scope) -> Rendering | None:

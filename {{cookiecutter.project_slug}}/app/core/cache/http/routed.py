@@ -33,7 +33,7 @@ _LIMITS = (
     *(annotated_types.MinLen, annotated_types.MaxLen, annotated_types.MultipleOf),
 )
 _CONTAINERS = (list, set, frozenset, tuple)
-_UNIONS = tuple({get_origin(int | str), get_origin(Annotated[int | str, 0] | None)})
+_UNIONS = tuple({get_origin(int | str), get_origin(Annotated[int | str, 0] | None)})  # pyright: ignore[reportOperatorIssue]
 _FORBIDDEN = ("request_param_name", "websocket_param_name", "security_scopes_param_name")
 
 
@@ -62,14 +62,22 @@ def _beyond_the_target(router: Any) -> Iterator[Any]:
         yield router
     for route in router.routes:
         matches = type(route).matches
-        if matches.__module__ not in ROUTING or matches is Host.matches:
+        if matches.__module__ not in ROUTING or matches is Host.matches or _converts(route):
             yield route
         if hasattr(route, "original_router"):  # it is included
             yield from _beyond_the_target(route.original_router)
 
 
+def _converts(route: Any) -> bool:
+    """Whether a route has a path convertor of somebody else, which may look at anything."""
+    kinds = map(type, getattr(route, "param_convertors", {}).values())
+    return any(kind.__module__ != "starlette.convertors" for kind in kinds)
+
+
 def _reasons(calls: CachedCalls, place: Any, route: Any) -> Iterator[str]:
     tree = place.dependant
+    if _converts(place):
+        yield "its path has a convertor that may look at anything"
     if not is_known(route):
         yield f"its route is of the class {_name(type(route))}, or something has been put around it"
     if route.endpoint is not calls.decorated:

@@ -9,6 +9,7 @@ An entry has the tag of one path. If two paths lead to one key, each misses what
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -28,8 +29,18 @@ def is_unsafe(method: str) -> bool:
 
 
 def path_tags(key_prefix: str, paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the keys of the tags of paths, which are decoded and have no query."""
-    return tag_keys_of(key_prefix, [f"~path:{path}" for path in paths])
+    """Return the keys of the tags of paths, which are decoded and have no query.
+
+    Any client can ask for any path, so there are 65,536 tags for all of them: now and then a write
+    invalidates one path more.
+    """
+    digests = [blake2b(path.encode("utf-8", "surrogatepass"), digest_size=2) for path in paths]
+    return tag_keys_of(key_prefix, [f"~path:{each.hexdigest()}" for each in digests])
+
+
+def without_root(path: str, root: str) -> str:
+    """Return a path without the `root_path`, which some servers name in paths, and others do not."""
+    return path.removeprefix(root) or "/"
 
 
 class Managers:
@@ -50,7 +61,7 @@ class Managers:
         """Return those of an application, or of the one that a middleware is around."""
         while not hasattr(app, "routes") and hasattr(app, "app"):
             app = app.app
-        count = len(getattr(app, "routes", ()))
+        count = _count(app)
         if self._routes != count:
             self._routes = count
             self._found |= dict.fromkeys(_managers(app))
@@ -90,9 +101,10 @@ class UnsafeRequest:
         self, lines: Iterable[tuple[bytes, bytes]]
     ) -> Iterator[tuple[Store, tuple[str, ...]]]:
         """Yield each manager of the application, and the tags to invalidate there."""
-        paths = [self._path, *self._named(lines)]
-        # A server that is told its `root_path` names it in paths, others do not.
-        paths += [path.removeprefix(self._root) or "/" for path in paths]
+        paths = [self._path]
+        with suppress(ValueError):  # of a `Host` that is none: a client may send anything
+            paths += self._named(lines)
+        paths = [without_root(path, self._root) for path in paths]
         for manager in self._managers.of(self._app):
             yield manager, path_tags(manager.key_prefix, dict.fromkeys(paths))
 
@@ -105,6 +117,13 @@ class UnsafeRequest:
                     url = urlsplit(urljoin(self._url, value.decode("utf-8", "replace")))
                     if url.hostname == host:
                         yield unquote(url.path)
+
+
+def _count(app: Any) -> int:
+    """Return how many routes an application has, with those mounted and included in it."""
+    routes = getattr(app, "routes", ())
+    inner = [getattr(each, "original_router", getattr(each, "app", None)) for each in routes]
+    return len(routes) + sum(_count(each) for each in inner if hasattr(each, "routes"))
 
 
 def _managers(app: Any) -> Iterator[Store]:

@@ -85,7 +85,7 @@ def _place(name: str, hints: Mapping[str, Any]) -> str:
 def refuse_unkeyable(func: Callable[..., object], name: str, annotation: object) -> None:
     """Raise `TypeError` for a parameter if no argument of its type can have an identity."""
     kinds = some_kinds(annotation)
-    if kinds and not any(map(_may_have_identity, kinds)):
+    if kinds and not any(map(may_have_identity, kinds)):
         remedies = of_parameter(name, kinds[0])
         raise TypeError(
             f"parameter {name!r} of {func.__qualname__} is a "
@@ -94,7 +94,8 @@ def refuse_unkeyable(func: Callable[..., object], name: str, annotation: object)
         )
 
 
-def _may_have_identity(kind: type) -> bool:
+def may_have_identity(kind: type) -> bool:
+    """Whether a value of a class may be part of a key."""
     if issubclass(kind, HTTPConnection):
         return issubclass(kind, Request)
     return (

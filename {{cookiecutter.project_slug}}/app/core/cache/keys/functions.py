@@ -95,7 +95,7 @@ class OwnKey:
             if not isinstance(names, dict):
                 names = dict(enumerate(names)) | dict(enumerate(names, -len(names)))
             starred = {each.name for each in parameters if each.kind in (_PLACED, _NAMED)}
-            read |= {names[key] for key in looked & names.keys()} - starred
+            read |= {names[key] for key in looked & names.keys()} - starred  # pyright: ignore[reportArgumentType]
         return read
 
 

@@ -44,7 +44,7 @@ class Tokens:
         if len(self._tokens) >= _MOST_TOKENS:
             self._tokens.pop(next(iter(self._tokens)), None)
         try:
-            there: Callable[[], object] = ref(value)
+            there: Callable[[], object] = ref(value)  # pyright: ignore[reportRedeclaration]
         except TypeError:
 
             def there() -> object:

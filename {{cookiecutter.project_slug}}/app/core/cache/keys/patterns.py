@@ -4,14 +4,12 @@ A pattern is kept as the list of literal texts between its wildcards. So a `*`, 
 backslash in a prefix or a value is no wildcard, and only the pattern for Redis needs escapes.
 """
 
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 WILDCARD = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPattern:
+class KeyPattern(NamedTuple):
     """A set of keys: those that contain the literals in this order, with anything in between.
 
     One literal is one exact key; `("app:user:", "")` is every key that begins with `app:user:`.

@@ -74,10 +74,9 @@ class Tags:
         """The tags that are functions of the result."""
         for each in filter(inspect.iscoroutinefunction, self.derivations):
             raise TypeError(f"tags= has {each!r}, which is asynchronous; tags are needed at once")
-        self._names = tuple(
-            dict.fromkeys([name for each in self._templates for name in each.names])
-        )
-        self._pick = parameters.picking(self._names)
+        self.names = tuple(dict.fromkeys([name for each in self._templates for name in each.names]))
+        """The arguments that they name."""
+        self._pick = parameters.picking(self.names)
 
     def __bool__(self) -> bool:
         return bool(self._templates or self.derivations)
@@ -92,12 +91,12 @@ class Tags:
 
     def keys_among(self, small: Mapping[str, object]) -> tuple[str, ...]:
         """Return what `keys` does, given small arguments; nothing if the tags name others."""
-        named = [small[name] for name in self._names if name in small]
-        return _remembered(self, *named) if len(named) == len(self._names) else ()
+        named = [small[name] for name in self.names if name in small]
+        return _remembered(self, *named) if len(named) == len(self.names) else ()
 
     def keys_for(self, values: Collection[object]) -> tuple[str, ...]:
         """Return the keys for the values of the arguments that the tags name."""
-        arguments = dict(zip(self._names, values, strict=True))
+        arguments = dict(zip(self.names, values, strict=True))
         keys = [tag_key(self._start, each.name(arguments)) for each in self._templates]
         return (*keys, all_tags_key(self._prefix)) if self.derivations else tuple(keys)
 

@@ -7,7 +7,7 @@ from . import handed, requests
 from .hidden import CONNECTION, RESPONSE, SignatureForFastAPI, steps, taken, without_hidden
 from .observed import Reads, Variable, note
 from .requests import HOST, IN_IDENTITY, SCHEME, changed, header, identity, watched
-from .uses import function_of, looked_up, may_read_all, only_reads, parameters_used
+from .uses import function_of, looked_up, may_read_all, nested, only_reads, parameters_used
 from .variables import context_variables
 from .watching import Watching, during, follow, in_thread, run_watched
 
@@ -32,6 +32,7 @@ __all__ = [
     "in_thread",
     "looked_up",
     "may_read_all",
+    "nested",
     "note",
     "only_reads",
     "parameters_used",

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
-from ..here import FOLDER
+from ..here import is_of_cache
 
 Variable = ContextVar[Any]
 
@@ -73,7 +73,7 @@ def seen(variable: Variable, frame: FrameType | None) -> None:
     reads = current.get()
     if reads is None or variable in reads.found:
         return
-    while frame is not None and not frame.f_code.co_filename.startswith(FOLDER):
+    while frame is not None and not is_of_cache(frame.f_code.co_filename):
         if frame.f_globals.get("__name__") == "logging":
             return
         frame = frame.f_back

@@ -70,7 +70,7 @@ def watched(connection: C, noted: set[str]) -> C:
     Writes to the double, or to its scope, reach the connection.
     """
     cls = _double_of(type(connection))
-    double: C = object.__new__(cls)
+    double: C = object.__new__(cls)  # pyright: ignore[reportAssignmentType]
     state = vars(double)
     state |= {name: vars(connection)[name] for name in _PLUMBING & vars(connection).keys()}
     state["scope"] = _WatchedScope(connection.scope, noted)
@@ -126,7 +126,7 @@ def _double_of(cls: type[C]) -> type[C]:
         if getattr(cls, name) is getattr(HTTPConnection, name):
             setattr(Double, name, property(read))
     Double.__name__ = Double.__qualname__ = cls.__name__
-    return Double
+    return Double  # pyright: ignore[reportReturnType]
 
 
 def _innermost(connection: Any) -> Any:

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from types import FrameType
 from typing import Any
 
-from ..here import FOLDER, is_own
+from ..here import is_of_cache, is_own
 from .uses import function_of
 
 _IN_OWN_CODE = frozenset({"add_done_callback", "enable", sys.setprofile.__name__})
@@ -38,7 +38,7 @@ def _is_for_a_thread(frame: FrameType | None) -> bool:
     """Whether the application, or a library for it, copies a context, perhaps for a thread."""
     if frame is not None and frame.f_code is asyncio.Handle.__init__.__code__:
         return False  # the event loop copies it for a callback
-    while frame is not None and not frame.f_code.co_filename.startswith(FOLDER):
+    while frame is not None and not is_of_cache(frame.f_code.co_filename):
         if is_own(frame.f_code.co_filename):
             return True
         frame = frame.f_back

@@ -5,10 +5,11 @@ Nothing here knows of keys or values.
 
 from .breaker import Breaker, Use, past_the_breaker
 from .outage import Outage, reason
-from .retry import BackgroundRetry
+from .retry import BackgroundRetry, BackgroundTasks
 
 __all__ = [
     "BackgroundRetry",
+    "BackgroundTasks",
     "Breaker",
     "Outage",
     "Use",

@@ -128,6 +128,7 @@ class Breaker:
             if self.is_open:
                 return
             self.is_open = True
+        self._outage.tell("breaker opened")
         if self._on_opening is not None:
             self._on_opening()
         self._retry.start()
@@ -140,6 +141,7 @@ class Breaker:
         with self._lock:
             self.is_open, self._in_a_row, self._rate = False, 0, 0.0
             self._suspended.clear()
+        self._outage.tell("breaker closed")
         self._outage.ended()
 
 

@@ -10,6 +10,7 @@ import traceback
 from collections import Counter
 from types import TracebackType
 
+from ..events import CacheEvent, Events, Kind
 from ..loops import insist_on_asyncio
 from ..stored import Shown
 
@@ -38,10 +39,12 @@ class Outage:
     outage only if the last failure is at least `quiet` seconds ago.
     """
 
-    def __init__(self, what: str, logger: logging.Logger, *, quiet: float = 0.0) -> None:
+    def __init__(
+        self, what: str, logger: logging.Logger, *, quiet: float = 0.0, events: Events | None = None
+    ) -> None:
         self._what = what
         self._logger = logger
-        self._quiet = quiet
+        self._quiet, self._events = quiet, events
         self.since: float | None = None
         """When it began, by `time.monotonic`; `None` while all is well."""
         self._last = 0.0
@@ -56,6 +59,7 @@ class Outage:
         """
         if isinstance(error, RuntimeError):
             insist_on_asyncio()
+        self.tell("failed")
         place = _place_of_mistake(error)
         self._dropped[what] += 1
         self._last = time.monotonic()
@@ -66,6 +70,11 @@ class Outage:
             self._tell_of_mistake(error, place)
         elif is_first:
             self._logger.warning("%s fails, going on without it: %s", self._what, reason(error))
+
+    def tell(self, kind: Kind) -> None:
+        """Tell of an event of this server."""
+        if self._events is not None:
+            self._events.tell(CacheEvent(kind=kind, reason=self._what))
 
     def _tell_of_mistake(self, error: BaseException, place: tuple[str, int]) -> None:
         if place in self._mistakes or len(self._mistakes) >= _MOST_MISTAKES:

@@ -8,10 +8,14 @@ import asyncio
 import os
 import random
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from typing import Any
 
 from ..loops import running_loop
 
+SETTLE_SECONDS = 5.0
+"""How long a task may go on when the cache is closed."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
 JITTER = 0.25
@@ -66,7 +70,8 @@ class BackgroundRetry:
         loop = running_loop()
         self._home, self._process, self._task = loop, os.getpid(), None
         delay = self._pause * random.uniform(1 - JITTER, 1 + JITTER)
-        self._timer = loop.call_later(delay, self._begin, loop)
+        # What is of the request that has found out, such as its id in log lines, is none of the work's.
+        self._timer = loop.call_later(delay, self._begin, loop, context=Context())
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._home is loop:  # else another loop does the work by now
@@ -88,3 +93,26 @@ class BackgroundRetry:
     def _forget(self) -> None:
         if self._task is asyncio.current_task():
             self._home = self._task = None
+
+
+class BackgroundTasks:
+    """The tasks of one manager, in all event loops, for which nobody waits until the cache is closed."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run `work` in a task of its own."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Wait for the tasks of the running event loop; cancel those that take too long."""
+        loop = asyncio.get_running_loop()
+        while tasks := [task for task in self._tasks if task.get_loop() is loop]:
+            _, late = await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._tasks.difference_update(tasks)  # their callbacks may still be due

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..backends.addresses import addresses
 from ..backends.memory import MemoryBackend
+from ..backends.none import NoBackend
 from ..base import CacheBackend
 from ..errors import CacheConfigError, shown
 from .model import CacheSettings
@@ -15,6 +16,8 @@ def backend_of(settings: CacheSettings) -> CacheBackend:
     """Return the backend. Raises `CacheConfigError` for contradictions and for unusable files."""
     if settings.backend_name == "memory":
         return MemoryBackend(key_prefix=settings.cache_key_prefix)
+    if settings.backend_name == "none":
+        return NoBackend(settings.cache_key_prefix)
     from ..backends import RedisBackend  # noqa: PLC0415 - memory needs no redis-py
 
     contradictions = "; ".join(_contradictions(settings))

@@ -55,10 +55,12 @@ class CacheSettings(BaseModel):
         defer_build=True,  # so that an import takes less time
     )
 
-    cache_backend: Literal["redis", "memory"] | None = Field(
+    cache_backend: Literal["redis", "memory", "none"] | None = Field(
         default=None,
-        description="redis or memory; unset, it is redis if an address of Redis is set, else memory",
+        description="redis, memory or none; unset, it is redis if an address of Redis is set, else "
+        "memory",
     )
+    cache_enabled: bool = Field(default=True, description="true or false")
     redis_url: SecretStr | None = Field(
         default=None,
         description="redis://[user:password@]host[:port][/db], the same with rediss:// for TLS, or "
@@ -154,7 +156,7 @@ class CacheSettings(BaseModel):
             name, must = names.get("redis_url", "redis_url"), _must_be("redis_url")
             complaints = [f"{name} is not allowed: {error}; {must}"]
         except ValidationError as error:
-            complaints = [_complaint(each, names, hidden) for each in error.errors()]
+            complaints = [_complaint(each, names, hidden) for each in error.errors()]  # pyright: ignore[reportPossiblyUnboundVariable]
         else:
             self._unix_socket = unix_socket
             return
@@ -174,7 +176,7 @@ class CacheSettings(BaseModel):
         return cls(_names=names, **values)
 
     @property
-    def backend_name(self) -> Literal["redis", "memory"]:
+    def backend_name(self) -> Literal["redis", "memory", "none"]:
         """The chosen backend. If none was chosen: Redis if an address of Redis is set, else memory."""
         if self.cache_backend is not None:
             return self.cache_backend

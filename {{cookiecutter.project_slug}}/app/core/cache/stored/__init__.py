@@ -3,11 +3,14 @@
 Nothing here talks to a server, and no data from Redis is executed.
 """
 
+from ..errors import Shown
 from . import codec, raised, responses, sent
 from .changes import Changes, snapshot
+from .dates import http_date
 from .headers import FOR_ONE, by_name, is_name
-from .raised import Raised
+from .raised import Raised, class_name
 from .record import (
+    RECORD_HEAD,
     SHORT_KEY,
     Head,
     Record,
@@ -22,11 +25,11 @@ from .record import (
     start_of_record,
 )
 from .sent import RenderedResponse, entity_tag
-from .shown import Shown
-from .stated import Stated, directives_of, http_date, seconds_of, stated
+from .stated import Stated, directives_of, seconds_of, stated, told_age
 
 __all__ = [
     "FOR_ONE",
+    "RECORD_HEAD",
     "SHORT_KEY",
     "Changes",
     "Head",
@@ -36,6 +39,7 @@ __all__ = [
     "Shown",
     "Stated",
     "by_name",
+    "class_name",
     "codec",
     "directives_of",
     "entity_tag",
@@ -56,4 +60,5 @@ __all__ = [
     "snapshot",
     "start_of_record",
     "stated",
+    "told_age",
 ]

@@ -5,7 +5,6 @@ FastAPI builds from its result. FastAPI passes the same object to the dependenci
 on a hit. So only the changes of the function itself are stored.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
@@ -13,7 +12,6 @@ from starlette.responses import Response
 from . import headers
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Changes:
     """The new status, if one was set, and the changes of headers.
 
@@ -22,10 +20,19 @@ class Changes:
     dependency had set and the function replaced: the new value may hold parts of the old one.
     """
 
-    status: int | None
-    headers: dict[str, list[str]]
-    added: dict[str, list[str]] = field(default_factory=dict)
-    mixed: tuple[str, ...] = ()
+    __slots__ = ("added", "headers", "mixed", "status")
+
+    def __init__(
+        self,
+        status: int | None,
+        headers: dict[str, list[str]],
+        added: dict[str, list[str]] | None = None,
+        mixed: tuple[str, ...] = (),
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.added: dict[str, list[str]] = {} if added is None else added
+        self.mixed = mixed
 
     @classmethod
     def between(cls, before: Response, after: Response) -> "Changes":

@@ -69,7 +69,7 @@ def decoder(data: bytes, classes: KnownClasses = NO_CLASSES) -> tuple[Callable[[
     containers = data.count(b"{") + data.count(b"[")
     if len(data) > _LITTLE or containers > _FEW or b'"$' in data:
         return partial(decode, data, classes), len(data)
-    return _copier(decode(data)), 300 * (1 + containers) + 8 * len(data)
+    return _copier(decode(data)), 400 * (1 + containers) + 8 * len(data)
 
 
 def _copier(value: Any) -> Callable[[], Any]:

@@ -6,7 +6,8 @@ The header names the key, so that a reply for another key, or a copied entry, is
 names the function, because two functions may have the same `key=`. The sum is the CRC-32 of the
 rest and the payload. It detects flipped bits, but does not prevent forgery. If the data does not
 begin with the expected header, or has another sum, it is a miss: another version or tool wrote it,
-or the reply was truncated. The number is random and different for every stored record. The length
+or the reply was truncated. The number is random and different for every stored record; behind it
+stands when that was made, in milliseconds since 1970, as 12 hexadecimal digits. The length
 is that of the payload. The rest is JSON, `{}` for a plain value.
 """
 
@@ -14,9 +15,9 @@ import json
 import secrets
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from time import time
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -25,24 +26,29 @@ from pydantic_core import from_json
 
 _MAGIC, _LEASE = b"cache/2 ", b"lease/"
 _DIGEST_BYTES = 8
-_NUMBER_END = len(_MAGIC) + 3 * (2 * _DIGEST_BYTES + 1) - 1
+_TIME_DIGITS = 12
+_NUMBER_END = len(_MAGIC) + 3 * (2 * _DIGEST_BYTES + 1) - 1 + _TIME_DIGITS
 _FAST = 1  # zlib's level: most of the compression for a fraction of the time
 _ZLIB = "zlib"
 _SHORT = 1024
+RECORD_HEAD = 96
+"""So many bytes at its start identify a record: they hold the random number of its fill."""
 SHORT_KEY = 1280
 """The most characters of a key, with its prefix, for which computed values are cached here."""
 
 
-@dataclass(slots=True)
 class Record:
     """The record of one call: the payload, and its kind, which tells how to read it.
 
     `about` is further JSON data.
     """
 
-    kind: bytes
-    payload: bytes
-    about: Mapping[str, Any] = field(default_factory=dict)
+    __slots__ = ("about", "kind", "payload")
+
+    def __init__(self, kind: bytes, payload: bytes, about: Mapping[str, Any] | None = None) -> None:
+        self.kind = kind
+        self.payload = payload
+        self.about: Mapping[str, Any] = {} if about is None else about
 
     def to_bytes(self, key: str, owner: bytes = b"", *, compress_over: int = 0) -> bytes:
         """Return the bytes to store at `key` for the function that `owner` identifies.
@@ -56,7 +62,7 @@ class Record:
             if len(smaller) < len(payload):
                 payload, about = smaller, {**about, _ZLIB: len(payload)}
         rest = rest_of(about)
-        number = secrets.token_hex(_DIGEST_BYTES).encode()
+        number = b"%b%012x" % (secrets.token_hex(_DIGEST_BYTES).encode(), int(time() * 1000))
         size, crc = len(payload), crc32(payload, crc32(rest))
         head = (_start_of(key, owner), number, self.kind, size, crc, rest)
         return b"%b%b %b %d %08x %b\n" % head + payload

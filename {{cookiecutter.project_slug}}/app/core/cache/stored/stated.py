@@ -1,24 +1,25 @@
 """What the headers of a response tell a shared cache: RFC 9111.
 
-The headers may come from anywhere. A value that cannot be parsed counts as the strictest one.
+The headers may come from anywhere. A value that cannot be parsed counts as the strictest one, but
+for `Age` and `Date`: those count for nothing (RFC 9111, section 5.1).
 """
 
 import re
 import time
 from collections.abc import Collection
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from math import inf
 from typing import NamedTuple
 
 from starlette.responses import Response
 
 from . import headers
+from .dates import http_date
 from .headers import ByName
 
 _FORBIDDING = ("no-store", "private", "no-cache")
 _DIGITS, _LATEST = 10, 2**31  # seconds; larger values count as this one: RFC 9111, section 1.2.2
 _SECONDS = re.compile(r"[0-9]+")
+_AGE = re.compile(r"[ \t]*([0-9]+)[ \t]*(?:[,;]|\Z)")
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token: RFC 9110, section 5.6.2
 _VALUE = rf'=[ \t]*(?:({_WORD}|"[^"\\]*")[ \t]*)?'
 # No possessive quantifiers: Python 3.11.0 to 3.11.4 match some of them wrongly (gh-106052).
@@ -77,18 +78,6 @@ def why_not_shared(response: Response, varied: Collection[str] = ()) -> str | No
     return None
 
 
-def http_date(text: str | None, otherwise: float = 0.0) -> float:
-    """Return a date in seconds since 1970, or `otherwise` if it cannot be parsed. Never raises.
-
-    It reads more than RFC 9110 allows: other time zones, and the first of several dates.
-    """
-    try:
-        when = parsedate_to_datetime(text or "")
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except Exception:  # it fails in many ways
-        return otherwise
-
-
 def _varying(lines: ByName) -> set[str]:
     names = ",".join(lines.get("vary", [])).lower().split(",")
     return {name.strip() for name in names} - {""}
@@ -125,15 +114,20 @@ def _lifetime(directives: Directives, lines: ByName) -> float | None:
     expires = lines.get("expires")
     if not expires:
         return None
-    made = http_date(lines.get("date", [""])[0])
-    return min(http_date(each, -inf) for each in expires) - (made or time.time())
+    made = http_date(lines.get("date", [""])[0], any_case=True)
+    return min(http_date(each, -inf, any_case=True) for each in expires) - (made or time.time())
 
 
 def _age(lines: ByName) -> float:
     """Return the age in seconds; another server may have made the response earlier."""
-    made = http_date(lines.get("date", [""])[0])
-    told = [seconds_of(each.strip(), inf) for each in lines.get("age", [])]
-    return max([0.0, time.time() - made if made else 0.0, *told])
+    made = http_date(lines.get("date", [""])[0], any_case=True)
+    return max(0.0, time.time() - made if made else 0.0, told_age(lines))
+
+
+def told_age(lines: ByName) -> float:
+    """Return the age that `Age` tells, in seconds: of several the first, and 0 for what is none."""
+    told = _AGE.match(lines.get("age", [""])[0])
+    return seconds_of(told[1]) if told else 0.0
 
 
 def seconds_of(text: str | None, otherwise: float = 0.0) -> float:

@@ -29,8 +29,7 @@ from ..values import (
     pg_uuid,
     refuse_more,
 )
-from .hashable import hashable
-from .unstorable import UnstorableError, advice
+from .unstorable import UnstorableError, advice, hashable
 
 _TAG = "$"
 _ATOMS = frozenset({type(None), bool, int, str})

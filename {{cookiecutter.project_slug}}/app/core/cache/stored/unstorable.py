@@ -1,11 +1,20 @@
-"""Why a value cannot be stored, and what to do instead."""
+"""What is refused: values that cannot be stored, with what to do instead, and members that collide.
+
+The hashes of texts are random in each process. Those of numbers can be chosen by an attacker.
+"""
 
 from dataclasses import is_dataclass
 from enum import Enum
+from itertools import groupby
+from typing import Any
 
 from pydantic import BaseModel
 
 from ..values import SECRETS, TEXTS, KnownClasses, has_text, is_instrumented, is_named_tuple
+
+_STRINGS = frozenset({str})
+_MOST_ALIKE = 16
+"""The most members with the same hash. By chance there are two; 100,000 would take minutes."""
 
 
 class UnstorableError(TypeError):
@@ -28,3 +37,12 @@ def advice(value: object, classes: KnownClasses) -> str:
         return f"{what}; store plain data, what model_dump(), asdict() or str() makes of it"
     more = ", a dataclass or a Pydantic model" if classes.is_of_function else ""
     return f"{what}; {give} plain data{', str(value) for one' if has_text(cls) else ''}{more}"
+
+
+def hashable(members: list[Any]) -> list[Any]:
+    """Return members of a set, or keys of a dict, from Redis; raises `ValueError` if too many have the same hash."""
+    if len(members) > _MOST_ALIKE and not _STRINGS.issuperset(map(type, members)):
+        hashes = sorted(map(hash, members))  # sorted, because a set would be slow, too
+        if max(len(list(alike)) for _, alike in groupby(hashes)) > _MOST_ALIKE:
+            raise ValueError("too many members have one hash")
+    return members

@@ -24,7 +24,7 @@ from fastapi.params import Depends
 from fastapi.security.base import SecurityBase
 from pydantic.fields import FieldInfo
 
-from ..here import PACKAGE
+from ..here import is_module_of_cache
 from .canonical import canonical, text
 from .hints import hints_of, signature_of
 from .kinds import dependencies_in
@@ -129,7 +129,7 @@ def _has_more(func: Any) -> bool:
 
 def _is_of_cache(func: FunctionType) -> bool:
     """Whether a function is a decorator of the cache."""
-    return bool(func.__globals__.get("__name__", "").startswith(PACKAGE))
+    return is_module_of_cache(func.__globals__.get("__name__", ""))
 
 
 def _cells(func: FunctionType) -> Iterator[tuple[str, CellType | None]]:
@@ -293,6 +293,6 @@ def _written_code(code: CodeType) -> bytes:
 
 def _decides_nothing(cls: type) -> bool:
     """Whether instances of a class never affect a result: the cache's own objects, and locks."""
-    if any(f"{base.__module__}.".startswith(PACKAGE) for base in cls.__mro__):
+    if any(is_module_of_cache(f"{base.__module__}.") for base in cls.__mro__):
         return True
     return cls.__name__ in _LOCKS and cls.__module__.partition(".")[0] in _MODULES_OF_LOCKS

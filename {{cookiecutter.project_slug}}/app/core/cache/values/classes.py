@@ -112,9 +112,9 @@ class KnownClasses:
         elif origin is not None:
             parts.append(origin)
         if arguments and isinstance(origin, type) and dataclasses.is_dataclass(origin):
-            parts += self._of_alias(annotation, origin, arguments)
+            parts += self._of_alias(annotation, origin, arguments)  # pyright: ignore[reportOperatorIssue]
         elif isinstance(annotation, type) and not arguments:
-            parts += self._of_class(annotation, found)
+            parts += self._of_class(annotation, found)  # pyright: ignore[reportOperatorIssue]
         elif isinstance(annotation, (list, tuple)):  # the arguments of a `Callable`
             parts += annotation
         for part in parts:

@@ -70,7 +70,7 @@ class Cluster:
             for place, key in enumerate(map(key_of, request.commands)):
                 places[await self._owner(key, deadline)].append(place)
             parts = [self._part(server, mine, request, deadline) for server, mine in places.items()]
-            answers = [await parts[0]] if len(parts) == 1 else await _all(parts)
+            answers = [await parts[0]] if len(parts) == 1 else await _all(parts)  # pyright: ignore[reportArgumentType]
         except UnavailableError:
             self._refresh_slots()
             raise

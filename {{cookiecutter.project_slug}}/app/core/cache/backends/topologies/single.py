@@ -30,16 +30,16 @@ class Topology(Protocol):
     has_replicas: bool
     """Whether a replica may take the place of a server."""
 
-    async def execute(self, request: Request) -> list[Any]:
+    async def execute(self, request: Request) -> list[Any]:  # pyright: ignore[reportReturnType]
         """Return the replies to a request, one for each command; a reply may be an error."""
 
     def read_nowait(self, get: Get | Gets) -> "asyncio.Future[Any] | None":
         """Send a GET and return the future of its reply; `None` if it cannot be sent now."""
 
-    async def ping(self) -> bool:
+    async def ping(self) -> bool:  # pyright: ignore[reportReturnType]
         """Return whether every server answers."""
 
-    def walk(self) -> AsyncIterator[Server]:
+    def walk(self) -> AsyncIterator[Server]:  # pyright: ignore[reportReturnType]
         """Yield servers, some perhaps twice; together they show every key."""
 
     async def close(self) -> None:

@@ -71,7 +71,6 @@ class _Dropping(AbstractConnection):
         writer = self._writer
         if writer is None:
             return
-        self._parser.on_disconnect()  # type: ignore[no-untyped-call]
         if self.unanswered:
             plain = writer.transport.get_extra_info("socket")
             with contextlib.suppress(Exception):
@@ -79,6 +78,7 @@ class _Dropping(AbstractConnection):
             writer.transport.abort()
         with contextlib.suppress(Exception):
             self._close()  # type: ignore[no-untyped-call]
+            self._parser.on_disconnect()  # type: ignore[no-untyped-call]
 
     def abandon(self) -> None:
         """Close the socket after the event loop of the connection was closed; never raises."""

@@ -43,7 +43,7 @@ class LoopConnections:
     def renew(self, generation: object) -> None:
         """Replace the connections if they are of another generation."""
         if self.generation is not generation:
-            self.pool.end()
+            self.pool.replace()
             for shared in self._shared():
                 shared.end(BrokenConnectionError("there is a newer one"))
             self.pool, self.generation = self._new_pool(), generation

@@ -114,7 +114,7 @@ class Pipeline(asyncio.BufferedProtocol):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), _CLOSE_SECONDS)
 
-    def get_buffer(self, _sizehint: int) -> memoryview:
+    def get_buffer(self, _sizehint: int) -> memoryview:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Lend the buffer into which the event loop reads."""
         return self._buffer
 

@@ -17,18 +17,27 @@ class Pool:
         self._make = make
         self.turns = asyncio.Semaphore(size)
         self._idle: list[Pipeline] = []
-        self._is_closed = False
+        self._lent: set[Pipeline] = set()
+        self._is_closed = self._is_replaced = False
 
     def acquire(self) -> Pipeline:
-        """Lend a pipeline; give it and the turn back with `release`."""
-        while self._idle:
-            pipeline = self._idle.pop()  # the one that was used last
-            if not pipeline.is_over:
-                return pipeline
-        return self._make()
+        """Lend a pipeline; give it and the turn back with `release`.
+
+        Raises `BrokenConnectionError`, and gives the turn back, if another pool has replaced this one.
+        """
+        if self._is_replaced:
+            self.turns.release()
+            raise BrokenConnectionError("there is a newer pool")
+        idle = self._idle
+        while idle and idle[-1].is_over:
+            idle.pop()
+        pipeline = idle.pop() if idle else self._make()  # the one that was used last
+        self._lent.add(pipeline)
+        return pipeline
 
     def release(self, pipeline: Pipeline) -> None:
         """Take a pipeline back; one that waits for an answer is dropped."""
+        self._lent.discard(pipeline)
         if pipeline.is_waiting or self._is_closed:
             pipeline.end(BrokenConnectionError("it is not needed any more"))
         else:
@@ -42,3 +51,10 @@ class Pool:
         for pipeline in ended:
             pipeline.end(BrokenConnectionError("it is not needed any more"))
         return ended
+
+    def replace(self) -> None:
+        """End all pipelines, for another pool has their places now; what waits there fails."""
+        self._is_replaced = True
+        self.end()
+        for pipeline in self._lent:
+            pipeline.end(BrokenConnectionError("there is a newer pool"))

@@ -68,6 +68,8 @@ class Request:
     invalidates: bool = False
     changed: "asyncio.Future[None] | None" = None
     deadline: float | None = None
+    once: bool = False
+    """Whether it must not be sent again where a broken connection leaves open what became of it."""
 
     def read_keys(self) -> list[Any]:
         """Return the keys of its GETs."""

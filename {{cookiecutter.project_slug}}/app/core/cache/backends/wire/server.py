@@ -20,6 +20,7 @@ from redis.exceptions import (
 )
 
 from ...errors import UnavailableError
+from ...events import Events
 from ...resilience import Breaker, Outage, Use, reason
 from .connections import AnyConnection
 from .loops import LoopConnections
@@ -45,6 +46,7 @@ class Options:
     max_connections: int
     logger: logging.Logger
     keeper: Keeper | None = None
+    events: Events | None = None
     on_recovery: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """Awaited when a server works again after it was unwell, before others ask it."""
     on_takeover: list[Callable[[], None]] = field(default_factory=list)
@@ -87,7 +89,7 @@ class Server:
         self.retired = False
         """Whether it is no longer in use: then its probe always succeeds."""
         self.on_renewal: Callable[[], None] | None = None
-        outage = Outage(name, options.logger, quiet=QUIET_SECONDS)
+        outage = Outage(name, options.logger, quiet=QUIET_SECONDS, events=options.events)
         self.breaker = Breaker(outage, self.ping, options.on_recovery, self.renew)
 
     async def execute(self, request: Request, deadline: float | None = None) -> list[Any]:
@@ -106,8 +108,10 @@ class Server:
                     replies = await shared.execute(request, sealed, deadline)
                 else:
                     replies = await self._execute_alone(request, sealed, deadline)
-            except BrokenConnectionError:  # the breaker knows of it already
+            except BrokenConnectionError as error:  # the breaker knows of it already
                 self.breaker.admit(request.use)
+                if request.once:
+                    raise UnavailableError(reason(error)) from None
             except Exception as error:
                 raise UnavailableError(reason(error)) from None
             else:

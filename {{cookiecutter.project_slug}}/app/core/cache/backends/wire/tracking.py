@@ -35,7 +35,7 @@ class Source(Protocol):
 class Keeper(Protocol):
     """Keeps replies until the server reports that they have changed: the near cache."""
 
-    def keeps(self, request: Request, source: Source) -> Hook:
+    def keeps(self, request: Request, source: Source) -> Hook:  # pyright: ignore[reportReturnType]
         """Return the hook that keeps the replies to a request that is sent now."""
 
     def changed(self, keys: Iterable[str]) -> None:
