@@ -5,38 +5,58 @@ use `start_service` with `redis_environment`: the service as a process of its ow
 """
 
 import os
+# % if cookiecutter.example_resource
+import shutil
+# % endif
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import httpx2
 import pytest
+# % if cookiecutter.example_resource
+from alembic import command
+from alembic.config import Config
+# % endif
 from fastapi.testclient import TestClient
 
-from tests.isolation import assert_isolated as assert_that_they_are_isolated
-from tests.redis_server import NoRedisError, RedisServer
-from tests.redis_server import redis_server as find_redis
-
-# % if cookiecutter.example_resource
-# The database of a test is the default one: a file in the folder that the test works in.
-os.environ.pop("DATABASE_URL", None)
-# % endif
-# The decorators take their cache manager when `app` is imported. So its backend is chosen here,
-# before that, and is the same for the whole run, whatever the environment or a .env file says.
+# What whoever runs the tests has set, in the environment or in a .env file, is not for the tests.
+# The decorators take their cache manager when `app` is imported. So that is done without a setting
+# but the backend, which is the same for the whole run, and in an empty folder.
+SETTINGS = (
+    "APP_",
+    "CACHE_",
+    # % if cookiecutter.example_resource
+    "DATABASE_",
+    # % endif
+    "LOG_",
+    "PROMETHEUS_",
+    "REDIS_",
+)
+for name in [name for name in os.environ if name.upper().startswith(SETTINGS)]:
+    del os.environ[name]
 os.environ["CACHE_BACKEND"] = "memory"
+with tempfile.TemporaryDirectory() as empty, chdir(empty):
+    from app.core.cache import CacheManager
+    from app.core.cache.testing.redis_server import RedisServer
+    from app.core.config import Settings
+    from app.main import create_app
 
-from app.core.config import Settings
-from app.main import create_app
+# The fixtures of the cache's test kit, such as `cache`; and `redis_server`, a real Redis.
+pytest_plugins = ["app.core.cache.testing", "app.core.cache.testing.found"]
 
 MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
+# % if cookiecutter.example_resource
+MIGRATIONS = Config(toml_file=MAIN.parent.parent / "pyproject.toml")
+# % endif
 START_WITHIN = 60.0  # seconds
-REPORTED = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -45,44 +65,47 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+# % if cookiecutter.example_resource
 @pytest.fixture(scope="session")
-def redis_server(pytestconfig: pytest.Config) -> Iterator[RedisServer]:
-    """Lend a real Redis. Which one it is stands in the summary of the run."""
-    report = pytestconfig.stash.setdefault(REPORTED, []).append
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(find_redis(report))
-        except NoRedisError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
-        yield server
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a database with all tables, once, of which each test has a copy."""
+    folder = tmp_path_factory.mktemp("database")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        command.upgrade(MIGRATIONS, "head")
+    return folder / "app.db"
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Print what fixtures reported: their output is not shown otherwise."""
-    for line in config.stash.get(REPORTED, []):
-        terminalreporter.write_line(line)
+@pytest.fixture(autouse=True)
+def database(tmp_path: Path, migrated: Path) -> Path:
+    """Put a database with all tables where a test works."""
+    return Path(shutil.copy(migrated, tmp_path))
+
+
+# % endif
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder: no .env file is read, and nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Make settings in an empty folder: no .env file is read, and nothing is left behind."""
-    monkeypatch.chdir(tmp_path)
+def settings() -> Settings:
+    """Make settings of nothing but the defaults."""
     return Settings()
 
 
+@pytest.fixture(scope="session")
+def cache_redis_url(redis_server: RedisServer) -> str:
+    """Say where the Redis of the fixture `redis_cache` is."""
+    return redis_server.url
+
+
 @pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
+def client(settings: Settings, cache: CacheManager) -> Iterator[TestClient]:
     """Talk to a started application of this process. Its cache is empty."""
     with TestClient(create_app(settings)) as client:
         yield client
-
-
-@pytest.fixture
-def assert_isolated() -> Callable[..., str]:
-    """Lend what asks an endpoint as two people: neither must see the other's answer."""
-    return assert_that_they_are_isolated
 
 
 class StartService(Protocol):

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.core.cache import CacheFactory
+from app.core.cache.ops import audit_cache
 from app.core.config import Settings
 from app.main import create_app
 from tests.conftest import StartService
@@ -62,6 +63,12 @@ def test_an_application_starts_again_after_it_stopped(settings: Settings) -> Non
             assert client.get("/health/ready").json()["status"] == "ok"
 
 
+def test_the_audit_of_the_cache_has_no_findings(settings: Settings) -> None:
+    """Nor has that of a second application in the same process."""
+    for _ in range(2):
+        assert audit_cache(create_app(settings), level="error").findings == ()
+
+
 def test_the_log_level_holds_for_the_service(settings: Settings) -> None:
     """`LOG_LEVEL` decides what the loggers below `app` show, those of the cache included."""
     service, cache = logging.getLogger("app"), logging.getLogger("app.core.cache")
@@ -93,10 +100,11 @@ def test_a_cache_that_was_made_too_early_is_told(
 
 
 def test_the_log_says_where_the_cache_is(start_service: StartService, tmp_path: Path) -> None:
-    """Once, although the manager is made before logging is configured."""
-    start_service(CACHE_BACKEND="memory", LOG_LEVEL="INFO")
+    """Once, although the manager is made before logging is configured; other caches may be there."""
+    start_service(CACHE_BACKEND="memory", CACHE_KEY_PREFIX="of-this-test", LOG_LEVEL="INFO")
     [log] = tmp_path.glob("service-*.log")
-    assert log.read_text().count("cache in MemoryBackend(") == 1
+    told = [each for each in log.read_text().splitlines() if "cache in MemoryBackend(" in each]
+    assert sum("key prefix 'of-this-test'" in each for each in told) == 1
 
 
 def test_log_levels_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:

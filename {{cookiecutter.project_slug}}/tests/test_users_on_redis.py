@@ -5,8 +5,8 @@ import socket
 import pytest
 from redis import Redis
 
+from app.core.cache.testing.redis_server import RedisServer
 from tests.conftest import StartService
-from tests.redis_server import RedisServer
 
 ADA = {"name": "Ada", "email": "ada@example.com"}
 HIT = "; hit; ttl="
