@@ -6,23 +6,36 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.core.cache import CacheFactory, CacheMiddleware, get_cache_manager
+from app.core.cache.ops import audit_cache
 from app.core.config import Settings
 # % if cookiecutter.example_resource
 from app.core.database import open_database
 # % endif
 from app.core.logging import configure_logging
+from app.core.request_id import RequestIdMiddleware
 
 logger = logging.getLogger(__name__)
+
+
+class Service(FastAPI):
+    """An application whose requests have an id, those that end in an exception too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put `RequestIdMiddleware` around all, which `add_middleware` cannot do."""
+        return RequestIdMiddleware(super().build_middleware_stack())
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Make an application. Nothing is opened before it starts, and all is closed when it stops."""
     settings = settings or Settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     make_cache(settings.cache_key_prefix)
-    from app.api.router import router  # noqa: PLC0415 - its modules use the cache, which is made now
+    # Their modules use the cache, which is made now.
+    from app.api.cache import page_router  # noqa: PLC0415
+    from app.api.router import router  # noqa: PLC0415
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -34,9 +47,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             # % endif
             yield
 
-    app = FastAPI(title=settings.app_name, lifespan=lifespan)
+    app = Service(title=settings.app_name, lifespan=lifespan)
     app.add_middleware(CacheMiddleware)  # before all others, so that it is the innermost
     app.include_router(router)
+    app.include_router(page_router(settings.cache_page, settings.cache_publish_seconds))
+    audit_cache(app, level=settings.cache_audit)
     return app
 
 

@@ -35,9 +35,27 @@ class Settings(BaseSettings):
         default="INFO",
         description="What the service's own loggers show.",
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="How log lines look: text for people, or one object of JSON a line.",
+    )
     cache_key_prefix: str = Field(
         default="{{cookiecutter.project_slug}}",
         description="What every key of the cache begins with: this service's name, on any Redis.",
+    )
+    cache_audit: Literal["error", "warning"] = Field(
+        default="error",
+        description="What a mistake in how the cache is used is at the start: an error or a warning.",
+    )
+    cache_page: str = Field(
+        default="off",
+        description="Who may see /cache: off, local, or package.module:name of a dependency.",
+    )
+    cache_publish_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        lt=20,
+        description="How often a process publishes its counters for that page; 0: it does not.",
     )
     # % if cookiecutter.example_resource
     database_url: SecretStr = Field(
