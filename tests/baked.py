@@ -5,18 +5,20 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+import httpx2
 from redis_server import RedisServer
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 TEMPLATE: Final = ROOT / "{{cookiecutter.project_slug}}"
 UV: Final = os.environ.get("UV") or shutil.which("uv") or "uv"
 
-NOT_RENDERED: Final = ("app/core/cache/", "tests/cache/", "tests/redis_server.py")
+NOT_RENDERED: Final = ("app/core/cache/", "observe/")
 """What is copied as it is."""
 
 CACHE: Final = TEMPLATE / "app" / "core" / "cache"
@@ -26,7 +28,7 @@ NEEDS: Final = {"fastapi", "pydantic-settings", "redis[hiredis]"}
 _LEFT_BY_TOOLS: Final = {".venv", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 _NOT_PASSED_ON: Final = (
     *("VIRTUAL_ENV", "PYTHONPATH", "MAKE", "MFLAGS", "PYTEST_"),
-    *("APP_", "CACHE_", "DATABASE_", "LOG_LEVEL", "REDIS_"),
+    *("APP_", "CACHE_", "DATABASE_", "LOG_", "REDIS_"),
 )
 
 
@@ -78,9 +80,31 @@ def run(*command: str | Path, cwd: Path, text: str = "", **more: str) -> str:
     return done.stdout
 
 
-def copy_cache(to: Path) -> None:
-    """Copy the folder of the cache, as somebody does who adopts it."""
-    shutil.copytree(CACHE, to, ignore=shutil.ignore_patterns("__pycache__"))
+def migrate(project: BakedProject, folder: Path, python: Path | None = None, **more: str) -> None:
+    """Make the tables of a service that works in `folder`, as its `make migrate` does."""
+    python = python or project.path / ".venv" / "bin" / "python"
+    command = (python, "-m", "alembic", "-c", project.path / "pyproject.toml", "upgrade", "head")
+    run(*command, cwd=folder, **more)
+
+
+def find_python(version: str) -> str | None:
+    """Return an interpreter of this version, if the machine has one: of the PATH, or of pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = [shutil.which(f"python{version}"), *pyenv.glob(f"versions/{version}.*/bin/python")]
+    for python in found:
+        if python is None:
+            continue
+        # A name on the PATH may be that of a version that is not installed.
+        done = subprocess.run([python, "--version"], capture_output=True, text=True, check=False)
+        if done.stdout.startswith(f"Python {version}."):
+            return str(python)
+    return None
+
+
+def copy_cache(to: Path, *, with_tests: bool = False) -> None:
+    """Copy the folder of the cache, as somebody does who adopts it, mostly without its tests."""
+    left_out = ["__pycache__"] if with_tests else ["__pycache__", "tests"]
+    shutil.copytree(CACHE, to, ignore=shutil.ignore_patterns(*left_out))
 
 
 def redis_settings(server: RedisServer, prefix: str) -> dict[str, str]:
@@ -108,3 +132,43 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+@contextmanager
+def serving(
+    command: list[str], folder: Path, url: str, path: str, **variables: str
+) -> Iterator[httpx2.Client]:
+    """Run a server in a folder until the context ends; return a client for it when `path` answers.
+
+    Its log has the name and the port of the server: `log_of`.
+    """
+    log = log_of(command, folder, url)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(**variables),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def answers(client: httpx2.Client) -> bool:
+        assert process.poll() is None, log.read_text()
+        try:
+            return client.get(path).is_success
+        except httpx2.TransportError:
+            return False
+
+    try:
+        with httpx2.Client(base_url=url, timeout=30) as client:
+            eventually(lambda: answers(client), f"{command[0]} to answer", seconds=60)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def log_of(command: list[str], folder: Path, url: str) -> Path:
+    """Return where the log of a server is."""
+    return folder / f"{Path(command[0]).name}-{url.rpartition(':')[2]}.log"

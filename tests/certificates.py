@@ -35,7 +35,7 @@ class Certificates:
     authority: Path
     """The CA of the server and of the client."""
     server: Pair
-    """For 127.0.0.1 and localhost."""
+    """For 127.0.0.1, localhost and redis."""
     client: Pair
     elsewhere: Pair
     """A server's, by the same CA, for another host name."""
@@ -75,7 +75,7 @@ def make_certificates(folder: Path) -> Certificates:
     authority, other = make("authority", "authority"), make("other-authority", "authority")
     return Certificates(
         authority=authority.certificate,
-        server=sign("server", authority, "IP:127.0.0.1", "DNS:localhost"),
+        server=sign("server", authority, "IP:127.0.0.1", "DNS:localhost", "DNS:redis"),
         client=sign("client", authority),
         elsewhere=sign("elsewhere", authority, "DNS:elsewhere.invalid"),
         other_authority=other.certificate,

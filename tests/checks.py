@@ -22,7 +22,7 @@ _PARSERS: Final[dict[str, Callable[[str], object]]] = {
 
 
 def leftover_jinja(project: BakedProject) -> list[str]:
-    """Find traces of the template. A Python file that is copied as it is may double its braces."""
+    """Find traces of the template. A file that is copied as it is may have two braces."""
     return [
         file
         for file in project.files()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import redis_server as finder
@@ -14,7 +15,25 @@ from redis_server import NoRedisError, RedisServer
 
 from tests.baked import NEEDS, ROOT, TEMPLATE, UV, Bake, BakedProject, run
 
+QUICK: Final = {
+    "test_adoption.py",
+    "test_bake.py",
+    "test_hooks.py",
+    "test_readme.py",
+    "test_redis_server.py",
+    "test_release.py",
+    "test_service.py",
+    "test_size.py",
+}
+"""What `make test` runs: it has to say in three minutes whether all is well. The rest is slow."""
 REPORTED = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what only `make test-all` runs."""
+    for item in items:
+        if item.path.name not in QUICK:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
@@ -93,8 +112,22 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print what was reported: output of passing tests and of fixtures is not shown otherwise."""
-    for line in config.stash.get(REPORTED, []):
+    reported: list[str] = config.stash.get(REPORTED, [])
+    for line in dict.fromkeys(reported):
         terminalreporter.write_line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a process of several send what was reported in it to the one that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["reported"] = session.config.stash.get(REPORTED, [])
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - the plugin's types are its own
+    """Take what such a process has sent."""
+    reported = node.config.stash.setdefault(REPORTED, [])
+    reported += getattr(node, "workeroutput", {}).get("reported", [])
 
 
 @pytest.fixture(scope="session")

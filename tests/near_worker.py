@@ -115,7 +115,7 @@ class Process:
 
         self.manager.backend.look = asked
         self.read: Callable[[], Awaitable[int]] = partial(read, item)
-        self.ways: dict[str, Callable[[], Awaitable[bool]]] = {
+        self.ways: dict[str, Callable[[], Awaitable[object]]] = {
             "delete": lambda: self.manager.invalidate(self.key),
             "tag": lambda: self.manager.invalidate_tags(*tags),
             "pattern": lambda: self.manager.invalidate("family:*"),
@@ -186,7 +186,7 @@ class Process:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, os.read, told, 1)
         version = self.board.write()
-        done = await self.ways["delete"]()
+        done = bool(await self.ways["delete"]())
         self.board.note(version)
         answer = await loop.run_in_executor(None, os.read, told, 16)
         lateness, own = struct.unpack("dd", answer)

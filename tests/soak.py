@@ -23,7 +23,8 @@ limit                   which those that are being closed can close
 tasks left,             what is left of them when the cache is closed
 connections left
 
-Memory has to stay what it was after the first rest. The faults are drawn from a seed, but not when
+Memory has to stay what it was after the first rest, but for bounded caches of functions, which are
+emptied before it is counted. The faults are drawn from a seed, but not when
 which call meets them.
 """
 
@@ -37,7 +38,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from cache.fault_proxy import Fault, FaultProxy
+from fault_proxy import Fault, FaultProxy
 from redis_server import RedisServer
 
 from tests.baked import BakedProject, eventually

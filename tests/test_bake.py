@@ -19,7 +19,7 @@ COMBINATIONS = list(
 
 # "A user" of a machine or of the service may be mentioned; `User`, `users` and `user_id` are code.
 TRACES_OF_THE_EXAMPLE = re.compile(
-    r"\bUser\b|[Uu]sers\b|\buser_|(?i:sqlalchemy|aiosqlite|database|app\.db)"
+    r"\bUser\b|[Uu]sers\b|\buser_|(?i:sqlalchemy|aiosqlite|alembic|migrat|database|app\.db|example\.patch)"
 )
 NOT_OF_THE_EXAMPLE = "# The number of the database there."  # of REDIS_DB, in .env.example
 
@@ -74,9 +74,11 @@ def test_prompts_are_few_and_give_advice() -> None:
 
 
 def test_compose_uses_the_image_of_the_tests(bake: Bake) -> None:
-    """The compose file and the tests run the same Redis."""
+    """The compose file and the tests run the same Redis; the one of the file is pinned, besides."""
     compose = safe_load(bake().read("compose.yaml"))
-    assert compose["services"]["redis"]["image"] == REDIS_IMAGE
+    image, _, digest = compose["services"]["redis"]["image"].partition("@sha256:")
+    assert image == REDIS_IMAGE
+    assert re.fullmatch("[0-9a-f]{64}", digest)
 
 
 def test_the_python_chosen_is_that_of_the_image_and_of_ci(bake: Bake) -> None:

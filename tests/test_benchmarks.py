@@ -10,6 +10,8 @@ from redis_server import RedisServer
 
 from tests.baked import ROOT, UV, run
 
+pytestmark = pytest.mark.alone
+
 MARGIN = 2
 TRIALS = 3  # the machine may be busy with something else
 

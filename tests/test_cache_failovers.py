@@ -30,6 +30,8 @@ from tests.test_cache_topologies import WORKER as TOPOLOGY_WORKER
 from tests.topologies import SLOTS, Cluster, SentinelSet, cluster, sentinel_set
 from tests.workers import Worker, working
 
+pytestmark = pytest.mark.alone
+
 WORKER: Final = Path(__file__).with_name("failover_worker.py")
 SEED: Final = os.environ.get("TEST_SEED") or secrets.token_hex(4)
 BUDGET: Final = 0.25

@@ -11,13 +11,32 @@ import httpx2
 import pytest
 from redis_server import RedisServer
 
-from tests.baked import Bake, BakedProject, environment, eventually, free_port
+from tests.baked import (
+    Bake,
+    BakedProject,
+    environment,
+    eventually,
+    free_port,
+    log_of,
+    migrate,
+    serving,
+)
 
 PREFIX = """
 from app.main import app
 from app.core.cache import CacheFactory
 
 print(CacheFactory.get_cache_key_prefix())
+"""
+SETTINGS = """
+from app.core.cache import CacheFactory
+from app.core.cache.settings import CacheSettings
+from app.core.config import Settings
+from app.main import app
+
+print(Settings() == Settings(_env_file=None))
+print({**CacheSettings.load().model_dump(), "cache_key_prefix": ""})
+print(CacheFactory.get_cache_manager().backend)
 """
 
 
@@ -39,42 +58,28 @@ def redis(redis_server: RedisServer) -> dict[str, str]:
 
 
 @contextmanager
-def serving(
+def running(
     project: BakedProject, python: Path, *command: str, **settings: str
 ) -> Iterator[tuple[httpx2.Client, Path]]:
     """Serve the project by `python -m command`; lend a client, and the file of its log."""
     port = free_port()
-    log = project.path / f"{port}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [python, "-m", *command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=project.path,
-            env=environment(**settings),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-    def alive() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            return client.get("/health/live").is_success
-        except httpx2.TransportError:
-            return False
-
-    try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            eventually(alive, "the service to answer", seconds=60)
-            yield client, log
-    finally:
-        process.terminate()
-        process.wait(30)
+    server = [str(python), "-m", *command, "--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    if (project.path / "migrations").exists():
+        migrate(project, project.path, python)
+    with serving(server, project.path, url, "/health/live", **settings) as client:
+        yield client, log_of(server, project.path, url)
 
 
 def prefix(project: BakedProject, python: Path, **settings: str) -> str:
     """Return what the keys of a service begin with."""
+    return printed(PREFIX, project, python, **settings)
+
+
+def printed(code: str, project: BakedProject, python: Path, **settings: str) -> str:
+    """Run code in a service, and return what it prints."""
     done = subprocess.run(
-        [python, "-c", PREFIX],
+        [python, "-c", code],
         cwd=project.path,
         env=environment(**settings),
         capture_output=True,
@@ -91,7 +96,7 @@ def test_p2_two_services_on_one_redis_share_no_entry(
     with ExitStack() as stack:
         clients = {
             name: stack.enter_context(
-                serving(bake(project_name=name), python, "uvicorn", "app.main:app", **redis)
+                running(bake(project_name=name), python, "uvicorn", "app.main:app", **redis)
             )[0]
             for name in ("Order Desk", "Stock Room")
         }
@@ -124,6 +129,39 @@ def test_the_prefix_is_the_slug_unless_told_otherwise(
 
 
 @pytest.mark.parametrize("example", ["yes", "no"])
+@pytest.mark.parametrize(
+    ("settings", "backend"),
+    [
+        ({}, "MemoryBackend("),
+        ({"REDIS_HOST": "redis.example"}, "RedisBackend(host='redis.example', port=6379"),
+        (
+            {"REDIS_URL": "redis://redis.example:6380/1"},
+            "RedisBackend(host='redis.example', port=6380",
+        ),
+        (
+            {"REDIS_SENTINELS": "one.example,two.example", "REDIS_SENTINEL_MASTER": "main"},
+            "RedisBackend(",
+        ),
+        ({"REDIS_HOST": "redis.example", "CACHE_BACKEND": "memory"}, "MemoryBackend("),
+    ],
+    ids=["nothing", "host", "url", "sentinels", "backend"],
+)
+def test_a_copied_example_of_settings_changes_nothing(
+    bake: Bake, python: Path, example: str, settings: dict[str, str], backend: str
+) -> None:
+    """All settings are as they are without it, and an address is all that Redis needs."""
+    project = bake(example_resource=example)
+    before = printed(SETTINGS, project, python, **settings)
+    assert before.splitlines()[-1].startswith(backend), before
+    lines = project.read(".env.example").splitlines()
+    told = {line.partition("=")[0]: line for line in lines if line and not line.startswith("#")}
+    assert told.keys() >= settings.keys()
+    told |= {name: f"{name}={value}" for name, value in settings.items()}
+    (project.path / ".env").write_text("\n".join(told.values()))
+    assert printed(SETTINGS, project, python) == before
+
+
+@pytest.mark.parametrize("example", ["yes", "no"])
 def test_the_log_says_once_in_each_process_which_cache_is_used(
     bake: Bake, python: Path, redis: dict[str, str], example: str
 ) -> None:
@@ -134,7 +172,7 @@ def test_the_log_says_once_in_each_process_which_cache_is_used(
         (("uvicorn", "app.main:app"), 1),
         (("uvicorn", "app.main:app", "--workers", "2"), 2),
     ):
-        with serving(project, python, *command, **redis) as (client, log):
+        with running(project, python, *command, **redis) as (client, log):
             assert client.get("/health/ready").is_success
             eventually(partial(each_has_said, log, processes), "each process to say it")
         lines = said(log)

@@ -1,90 +1,66 @@
-"""Answers are data: wrong ones are refused in words, strange ones arrive as they were typed."""
+"""What is printed after a service was made: where it is, and commands that work as they stand."""
 
+import re
+import shlex
+import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
-from cookiecutter.exceptions import FailedHookException
-from cookiecutter.main import cookiecutter
 
-from tests import checks
-from tests.baked import BakedProject, run
+from tests.baked import ROOT, BakedProject, environment, run
+
+RUN_BY = ("test_dev.py", "test_service.py")
 
 
-@pytest.mark.parametrize(
-    "slug",
-    [
-        "Service",
-        "1st-service",
-        "my service",
-        "my--service",
-        "service-",
-        "-service",
-        "../service",
-        "sérvice",
-        'a"b',
-        "s" * 64,
-    ],
-)
-def test_a_wrong_slug_is_refused(
-    slug: str,
-    tmp_path: Path,
-    template: Path,
-    cookiecutter_config: Path,
-    capfd: pytest.CaptureFixture[str],
+def make(template: Path, config: Path, output: Path, *, answers: tuple[str, ...] = ()) -> list[str]:
+    """Return the command that makes a service in a folder."""
+    options = ("--no-input", "--config-file", str(config), "--output-dir", str(output))
+    return [sys.executable, "-m", "cookiecutter", str(template), *options, *answers]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return each file of a service with its bytes."""
+    project = BakedProject(folder)
+    return {file: (folder / file).read_bytes() for file in project.files()}
+
+
+@pytest.mark.parametrize("name", ["services", "my services", 'it\'s "so"', "ünï {0} %s $HOME"])
+def test_the_commands_lead_into_the_service(
+    name: str, template: Path, cookiecutter_config: Path, tmp_path: Path
 ) -> None:
-    """A wrong slug leaves no file and an error that has the value, the rule and an example."""
-    output = tmp_path / "output"
-    with pytest.raises(FailedHookException):
-        cookiecutter(
-            str(template),
-            no_input=True,
-            extra_context={"project_slug": slug},
-            output_dir=str(output),
-            config_file=str(cookiecutter_config),
-        )
-    error = capfd.readouterr().err
-    assert f"project_slug {slug!a} is refused" in error
-    assert "lower-case letters, digits and single hyphens" in error
-    assert "Example: order-desk" in error
-    assert [path for path in tmp_path.rglob("*") if path != output] == []
+    """At most four are printed; the first goes to the service, and the others are known there."""
+    said = run(*make(template, cookiecutter_config, tmp_path / name), cwd=tmp_path)
+    folder = tmp_path / name / "cached-service"
+    assert f"Your service is in {folder}\n" in said
+    commands = re.findall(r"^  (.+)$", said, re.MULTILINE)
+    assert 1 < len(commands) <= 4
+    assert run("sh", "-c", f"{commands[0]}\npwd", cwd=tmp_path).strip() == str(folder)
+    targets = run("make", "help", cwd=folder)
+    for command in commands[1:]:
+        program, target = shlex.split(command, comments=True)
+        assert f"  {program} {target} " in targets, command
+        # These tests run it.
+        tests = "".join((ROOT / "tests" / name).read_text() for name in RUN_BY)
+        assert f'"{program}", "{target}"' in tests, command
 
 
-HOSTILE = [
-    'The "quoted" one',
-    "back\\slash \\N \\u0041 \\",
-    '"""; raise SystemExit("""',
-    "'''; import os; os.abort()",
-    "{{ 7 * 7 }} {% raw %} {# note #}",
-    "# % if false",
-    '" + open("canary", "w").write("x") + "',
-    "$(touch canary) `touch canary` ; touch canary",
-    "key: [value, &anchor *alias] # no comment",
-    "👩‍🚀 sérvice ✓",
-    "]]> </script> <!-- -->",
-]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_typed_is_data(
-    text: str, tmp_path: Path, template: Path, cookiecutter_config: Path
+@pytest.mark.parametrize("redirection", [">&-", "| true", "> /dev/full"])
+def test_a_service_stays_if_nobody_can_hear(
+    redirection: str, template: Path, cookiecutter_config: Path, tmp_path: Path
 ) -> None:
-    """Any line that is typed as a name arrives unchanged, and nothing of it is executed."""
-    # Typed at the prompts, as a person does: cookiecutter renders what is given in other ways.
-    name, slug, description, author = text, "typed-service", text, text
-    answers = [name, slug, description, author, "", "", "", ""]
-    command = (sys.executable, "-m", "cookiecutter", template, "--output-dir", tmp_path)
-    typed = "".join(f"{answer}\n" for answer in answers)
-    run(*command, "--config-file", cookiecutter_config, cwd=tmp_path, text=typed)
+    """A script may close the output, or stop to read it."""
+    command = shlex.join(make(template, cookiecutter_config, tmp_path))
+    subprocess.run(["sh", "-c", f"{command} {redirection}"], env=environment(), check=False)
+    assert (tmp_path / "cached-service" / "LICENSE").is_file()
 
-    project = BakedProject(tmp_path / slug)
-    assert checks.unparsable(project) == []
-    assert checks.untidy(project) == []
-    metadata = tomllib.loads(project.read("pyproject.toml"))["project"]
-    assert metadata["name"] == slug
-    assert metadata["description"] == description
-    assert metadata["authors"][0]["name"] == author
-    project.run("ruff", "check", "--no-cache")
-    project.run("ruff", "format", "--check", "--no-cache")
-    assert list(tmp_path.rglob("canary")) == []
+
+def test_made_twice_it_is_the_same(
+    template: Path, cookiecutter_config: Path, tmp_path: Path
+) -> None:
+    """The hook may run again, in a folder that it has seen."""
+    command = make(template, cookiecutter_config, tmp_path, answers=("license=Proprietary",))
+    run(*command, cwd=tmp_path)
+    before = contents(tmp_path / "cached-service")
+    run(*command, "--overwrite-if-exists", cwd=tmp_path)
+    assert contents(tmp_path / "cached-service") == before

@@ -20,7 +20,7 @@ STORES, LEAVES = True, False
 
 KINDS: Final = {
     "header": STORES,
-    "dependency-on-header": STORES,
+    "dependency-on-header": LEAVES,
     "dependency-on-request": LEAVES,
     "dependency-on-variable": LEAVES,
     "bearer": LEAVES,
@@ -42,7 +42,7 @@ KINDS: Final = {
     "absent-for-others": LEAVES,
     "gate-on-header": LEAVES,
     "gate-on-bearer": LEAVES,
-    "shared-behind-gate-on-header": STORES,
+    "shared-behind-gate-on-header": LEAVES,
     "shared-behind-gate-on-bearer": LEAVES,
 }
 """Ways in which an endpoint learns who asks, and whether nginx stores the answer, for each user."""

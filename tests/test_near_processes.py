@@ -19,6 +19,8 @@ from tests.servers import LOOPBACK, Server, each_server
 from tests.topologies import MASTER_NAME, Cluster, cluster, sentinel_set
 from tests.workers import Worker, working
 
+pytestmark = pytest.mark.alone
+
 WORKER: Final = Path(__file__).with_name("near_worker.py")
 TRUST_SECONDS: Final = 1.0
 """Nothing is older than that, whatever happens to the network or to Redis."""

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,16 +11,83 @@ from pathlib import Path
 
 import pytest
 
-from tests.baked import ROOT, environment, eventually, free_port, run
+from tests.baked import ROOT, TEMPLATE, environment, eventually, free_port, run
+from tests.examples import examples_of
 
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / name for name in ("README.md", "DEVELOPING.md", "CHANGELOG.md", "DECISIONS.md")]
-DEMO, CURL, TEST, NEW = (
+PAGES = [
+    *(
+        ROOT / f"{name}.md"
+        for name in ("README", "DEVELOPING", "CHANGELOG", "DECISIONS", "CONTRIBUTING", "SECURITY")
+    ),
+    *sorted((ROOT / "docs" / "migrate").glob("*.md")),
+]
+UVX, CLONE, ENTER, DEMO, CURL, TEST, TEST_ALL, NEW = (
+    "uvx cookiecutter ADDRESS",
+    "git clone ADDRESS fastapi-cache-template",
+    "cd fastapi-cache-template",
     "make demo",
     "curl -i http://127.0.0.1:8000/users/1",
     "make test",
+    "make test-all",
     "make new TO=..",
 )
+
+
+PRELUDE = """
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
+
+router = APIRouter()
+
+
+async def open_session(request: Request) -> object:
+    return request.app
+
+
+SessionDep = Annotated[object, Depends(open_session)]
+
+
+class UserIn(BaseModel):
+    name: str
+
+
+class UserOut(BaseModel):
+    name: str
+"""
+"""What stands around the code of the README."""
+
+MEASURED = {
+    "hits a second, uvicorn, 2 KB": "Endpoint, 2 KB, over uvicorn with 32 connections",
+    "µs for a hit of a function": "Hit of a decorated function, 200 bytes, one caller",
+    "µs for a miss of a function": "Miss and fill of a decorated function, 200 bytes",
+}
+"""The rows of the README's table that were measured, and where they stand in the results."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a git repository that holds the template as it stands here."""
+    repository = tmp_path_factory.mktemp("repository") / "template"
+    left_by_tools = (".venv", ".build", ".tools", "__pycache__", ".*_cache", ".hypothesis")
+    ignored = shutil.ignore_patterns(".git", "uv.lock", *left_by_tools)
+    shutil.copytree(ROOT, repository, ignore=ignored)
+    run("git", "init", "--quiet", cwd=repository)
+    run("git", "add", "--all", cwd=repository)
+    author = ("-c", "user.name=Ada Lovelace", "-c", "user.email=ada@example.com")
+    options = ("-c", "commit.gpgsign=false", "commit", "--quiet", "--message", "As it stands")
+    run("git", *author, *options, cwd=repository)
+    return repository
+
+
+@pytest.fixture(scope="module")
+def clone(address: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder in which somebody stands who has followed the README."""
+    folder = tmp_path_factory.mktemp("clone")
+    run(*shlex.split(CLONE.replace("ADDRESS", str(address))), cwd=folder)
+    return folder / ENTER.removeprefix("cd ")
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +103,13 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def demo(folder: Path, port: int) -> Iterator[Path]:
+def demo(clone: Path, folder: Path, port: int) -> Iterator[Path]:
     """Run `make demo` as in a terminal, and return the file that has what it prints."""
     output = folder / "output"
     with output.open("wb") as file:
         process = subprocess.Popen(
             shlex.split(DEMO),
-            cwd=ROOT,
+            cwd=clone,
             env=environment(PORT=str(port), BUILD=str(folder)),
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -68,10 +136,39 @@ def demo(folder: Path, port: int) -> Iterator[Path]:
 
 
 def test_the_commands_are_those_that_are_run() -> None:
-    """The README's commands are the four that the tests of this file and CI run."""
+    """The README's commands are those that the tests of this file and CI run."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    assert "".join(blocks).splitlines() == [DEMO, CURL, TEST, NEW]
-    assert TEST in (ROOT / ".ci" / "test").read_text().splitlines()
+    assert "".join(blocks).splitlines() == [UVX, CLONE, ENTER, DEMO, CURL, TEST, TEST_ALL, NEW]
+    assert TEST_ALL in (ROOT / ".ci" / "test").read_text().splitlines()
+
+
+def test_uvx_makes_a_service(address: Path, cookiecutter_config: Path, tmp_path: Path) -> None:
+    """`uvx cookiecutter` asks the questions, and the defaults make a service beside it."""
+    command = shlex.split(UVX.replace("ADDRESS", str(address)))
+    run(*command, cwd=tmp_path, text="\n" * 8, COOKIECUTTER_CONFIG=str(cookiecutter_config))
+    assert (tmp_path / "cached-service" / "app" / "main.py").is_file()
+
+
+def test_the_code_is_accepted(adopter: Path) -> None:
+    """The example of the README is right, with models and a session of one's own."""
+    [code] = examples_of(ROOT / "README.md")
+    routes = "\nassert len(router.routes) == 2\n"
+    run(adopter, "-c", PRELUDE + code + routes, cwd=TEMPLATE, PYTHONDONTWRITEBYTECODE="1")
+
+
+@pytest.mark.parametrize("row", MEASURED)
+def test_the_figures_are_those_of_the_benchmark(row: str) -> None:
+    """The table of the README says what the benchmark has measured last."""
+    names = cells_of(README, "")[1:]
+    results = (ROOT / "benchmarks" / "results.md").read_text()
+    section = results.partition(f"## {MEASURED[row]}\n")[2].partition("\n## ")[0]
+    assert cells_of(README, row)[1:] == [cells_of(section, name)[1] for name in names]
+
+
+def cells_of(page: str, first: str) -> list[str]:
+    """Return the cells of the row of a table that begins with one."""
+    rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines())
+    return next(row for row in rows if row and row[0] == first)
 
 
 def test_the_demo_shows_a_miss_and_a_hit(demo: Path, port: int) -> None:

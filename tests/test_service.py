@@ -8,12 +8,15 @@ import httpx2
 import pytest
 from redis_server import RedisServer
 
-from tests.baked import BakedProject, environment, eventually, free_port
+from tests.baked import BakedProject, environment, eventually, free_port, migrate, run
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
 ADA = {"name": "Ada", "email": "ada@example.com"}
 GRACE = {"name": "Grace", "email": "grace@example.com"}
+CACHE_TESTS = "app/core/cache/tests/"
+HEART = ("test_decorators.py", "test_fastapi.py", "backends/test_contract.py", "http/test_route.py")
+"""Of these: what `make test` has time for."""
 UP = {"status": "ok", "cache": "up"}
 DOWN = {"status": "degraded", "cache": "down"}
 
@@ -32,17 +35,75 @@ def test_its_own_tests_pass(installed: BakedProject, report: Callable[[str], Non
     report(f"The service's own tests: {output.splitlines()[-1].strip('= ')}")
 
 
+@pytest.mark.slow
+def test_its_own_tests_read_the_settings_of_nobody(project: BakedProject) -> None:
+    """What is set in the environment or in a .env file, well or not, is not read."""
+    odd = {
+        **dict.fromkeys(("LOG_LEVEL", "LOG_FORMAT", "CACHE_LOCK_TIMEOUT", "CACHE_AUDIT"), "silly"),
+        "CACHE_ENABLED": "false",
+        "CACHE_PUBLISH_SECONDS": "999",
+        "REDIS_URL": "http://x",
+        "CACHE_BACKEND": "none",
+        "CACHE_PAGE": "silly",
+        "APP_NAME": "Odd",
+        "cache_control": "x",
+        "DATABASE_URL": "silly",
+        "REDIS_SSL": "1",
+        "CACHE_REDIS_PORT": "tcp://x",
+    }
+    file = project.path / ".env"
+    tests = ("uv", "run", "pytest", "-q", "tests/test_main.py", "tests/test_health.py")
+    run(*tests, cwd=project.path, PROMETHEUS_MULTIPROC_DIR=str(file / "none"), **odd)
+    file.write_text("".join(f"{name}={value}\n" for name, value in odd.items()))
+    try:
+        run(*tests, cwd=project.path)
+    finally:
+        file.unlink()
+
+
+@pytest.mark.slow
 def test_its_own_tests_pass_without_the_example(
     installed_without_example: BakedProject, report: Callable[[str], None]
 ) -> None:
-    """So are those of a service without the example; those of its cache are the same files."""
-    output = installed_without_example.run("uv", "run", "pytest", "--ignore", "tests/cache")
+    """So are those of a service without the example."""
+    output = installed_without_example.run("uv", "run", "pytest")
     report(f"Without the example: {output.splitlines()[-1].strip('= ')}")
 
 
 def test_its_own_linter_and_type_checker_are_silent(project: BakedProject) -> None:
     """The service's `make lint`, which checks format, rules and types, is green."""
     assert "no issues found" in project.run("make", "lint")
+
+
+def test_the_heart_of_its_cache_passes(
+    installed: BakedProject, report: Callable[[str], None]
+) -> None:
+    """The contract of the backends, the decorators and endpoints, on memory and on a real Redis."""
+    output = installed.run("uv", "run", "pytest", "-q", *(CACHE_TESTS + file for file in HEART))
+    report(f"The heart of its cache: {output.splitlines()[-1].strip('= ')}")
+
+
+@pytest.mark.alone
+def test_the_tests_of_its_cache_pass(
+    installed: BakedProject, report: Callable[[str], None]
+) -> None:
+    """The service's `make test-cache` is green, and no test of the service is among them."""
+    output = installed.run("make", "test-cache")
+    assert "testpaths" not in output
+    report(f"The tests of its cache: {output.splitlines()[-1].strip('= ')}")
+
+
+def test_the_tests_of_its_cache_are_linted_and_typed(installed: BakedProject) -> None:
+    """By the same rules, which the service's `make lint` does not apply to them."""
+    files = [
+        file for file in installed.files() if file.startswith(CACHE_TESTS) and file.endswith(".py")
+    ]
+    installed.run("uv", "run", "ruff", "format", "--check", *files)
+    installed.run("uv", "run", "ruff", "check", *files)
+    assert f"no issues found in {len(files)} source files" in installed.run(
+        "uv", "run", "mypy", *files
+    )
+    assert CACHE_TESTS not in installed.run("uv", "run", "ruff", "check", "--show-files")
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +123,7 @@ def service(
         "REDIS_TIMEOUT": "1",
     }
     log = folder / "service.log"
+    migrate(installed, folder)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [".venv/bin/fastapi", "run", "--host", "127.0.0.1", "--port", str(port)],

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import pytest
 from redis_server import RedisServer
 
 from tests.baked import BakedProject
 from tests.soak import MUST_NOT_BE, soak
+
+pytestmark = pytest.mark.alone
 
 SECONDS: Final = float(os.environ.get("SOAK_SECONDS") or 60)
 SEED: Final = os.environ.get("TEST_SEED") or secrets.token_hex(4)

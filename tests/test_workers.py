@@ -18,7 +18,7 @@ from typing import Final
 import httpx2
 import pytest
 
-from tests.baked import BakedProject, environment, eventually, free_port
+from tests.baked import BakedProject, environment, eventually, free_port, migrate
 from tests.servers import LOOPBACK, Server, one_server
 
 WORKER: Final = Path(__file__).with_name("life_worker.py")
@@ -81,6 +81,7 @@ def running(
     port, log = free_port(), folder / "service.log"
     config = folder / "log.json"
     config.write_text(json.dumps(LOG_WITH_PROCESSES))
+    migrate(project, folder)
     command = [".venv/bin/uvicorn", "farewell:app", "--host", LOOPBACK, "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -155,6 +156,7 @@ def test_p5_a_manager_made_at_import_serves_many_lives(
     """Values are right and connections get closed, in forks, threads and loops."""
     python = str(installed.path / ".venv/bin/python")
     variables = settings(installed, server, tmp_path)
+    migrate(installed, tmp_path)
     if scene == "loops_that_end_without_a_word":  # Python itself complains of those
         variables["PYTHONWARNINGS"] = "ignore"
     with subprocess.Popen(
@@ -267,6 +269,7 @@ class Callers:
             await asyncio.sleep(self._random.uniform(0.1, 0.5))
 
 
+@pytest.mark.alone
 def test_p5_p6_redis_is_killed_and_restarted_under_fifty_callers(
     installed: BakedProject, server: Server, tmp_path: Path, report: Callable[[str], None]
 ) -> None:

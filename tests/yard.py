@@ -80,9 +80,10 @@ class Yard:
         """Run cookiecutter, and type these answers, and nothing else, at its prompts."""
         return self._cookiecutter(str(template), *options, text=typed(**answers))
 
-    def replay(self, template: Path) -> Outcome:
-        """Run cookiecutter with the answers of the last run."""
-        return self._cookiecutter(str(template), "--replay")
+    def replay(self, template: Path, *options: str, file: Path | None = None) -> Outcome:
+        """Run cookiecutter with the answers of the last run, or of a file."""
+        answers = ("--replay-file", str(file)) if file else ("--replay",)
+        return self._cookiecutter(str(template), *answers, *options)
 
     def _cookiecutter(self, *arguments: str, text: str = "") -> Outcome:
         talk = self.root.parent / "talk"

@@ -1,0 +1,259 @@
+"""`make dev` of a service, and the uv that its Makefile uses."""
+
+import os
+import re
+import runpy
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.baked import (
+    ROOT,
+    Bake,
+    BakedProject,
+    environment,
+    eventually,
+    free_port,
+    run,
+    serving,
+)
+
+DEV = ("make", "dev")
+NEEDS_UV = {"dev", "test", "test-cache", "lint", "format"}
+PINNED = re.compile(r"\b(?:uv==|UV_VERSION := )([\d.]+)")
+
+
+@pytest.fixture(scope="module", params=["with the example", "without the example"])
+def project(request: pytest.FixtureRequest) -> BakedProject:
+    """Return an installed project of either kind."""
+    name = "installed" if request.param == "with the example" else "installed_without_example"
+    project: BakedProject = request.getfixturevalue(name)
+    return project
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Return the port of the service, 8000 being perhaps in use."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def dev(
+    project: BakedProject, port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Run `make dev` as in a terminal, and return the file that has what it prints."""
+    folder = tmp_path_factory.mktemp("dev")
+    output = folder / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            DEV,
+            cwd=project.path,
+            env=environment(PORT=str(port), DATABASE_URL=f"sqlite+aiosqlite:///{folder}/app.db"),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def is_up() -> bool:
+        assert process.poll() is None, output.read_text()
+        return bool(re.search("curl -i|README.md", output.read_text()))
+
+    try:
+        eventually(is_up, "make dev to serve", seconds=120)
+        yield output
+    finally:
+        if process.poll() is None:
+            # Ctrl-C reaches every process of a terminal.
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(30)
+    assert "Traceback" not in output.read_text()
+
+
+def test_the_hint_stands_last_and_works(dev: Path, port: int, project: BakedProject) -> None:
+    """Its command shows a hit; without the example it says that nothing is cached."""
+    last = dev.read_text().rstrip().splitlines()[-1].strip()
+    if last.startswith("README.md"):
+        assert "No route that can be asked by its path alone is cached yet." in dev.read_text()
+        _, title, _ = last.split('"')
+        assert f"\n## {title}\n" in (project.path / "README.md").read_text()
+        assert not (project.path / "app" / "api" / "users.py").exists()
+        return
+    command = shlex.split(last)
+    assert command == ["curl", "-i", f"http://127.0.0.1:{port}/users"]
+    answer = run(*command, "--silent", cwd=dev.parent).lower()
+    assert " 200 " in answer.splitlines()[0]
+    assert re.search("cache-status: .*; hit; ttl=", answer)
+
+
+ROUTES = """
+from typing import Annotated
+from fastapi import APIRouter, Body, Cookie, Depends, Header
+from fastapi.security import APIKeyCookie, HTTPBearer
+from app.core.cache import cache_response, get_cache_manager
+
+router = APIRouter()
+cached = cache_response(get_cache_manager(), "tried")
+bearer, key = HTTPBearer(auto_error=False), APIKeyCookie(name="session", auto_error=False)
+
+@router.get("/not-cached")
+async def not_cached() -> int: return 1
+
+@router.get("/fails")
+@cached
+async def fails() -> int: raise ValueError("always")
+
+@router.post("/written")
+async def written() -> int: return 1
+
+@router.get("/bearer")
+@cached
+async def by_bearer(user: Annotated[object, Depends(bearer)]) -> int: return 1
+
+@router.get("/key")
+@cached
+async def by_key(user: Annotated[str | None, Depends(key)]) -> int: return 1
+
+@router.get("/query")
+@cached
+async def by_query(page: int) -> int: return 1
+
+@router.get("/header")
+@cached
+async def by_header(x_user: Annotated[str, Header()]) -> int: return 1
+
+@router.get("/cookie")
+@cached
+async def by_cookie(session: Annotated[str, Cookie()]) -> int: return 1
+
+@router.get("/body")
+@cached
+async def by_body(name: Annotated[str, Body()]) -> int: return 1
+
+@router.get("/path/{number}")
+@cached
+async def by_path(number: int) -> int: return 1
+"""
+OPTIONAL = """
+@router.get("/optional")
+@cached
+async def optional(page: int = 1, x_user: Annotated[str, Header()] = "") -> int: return page
+"""
+
+
+@pytest.mark.parametrize("more", ["", OPTIONAL], ids=["nothing", "optional"])
+def test_only_what_can_be_tried_is_offered(
+    more: str, bake: Bake, installed: BakedProject, tmp_path: Path
+) -> None:
+    """A route that asks for more than its path is not, nor is one whose answer is not stored."""
+    project = bake(example_resource="no")
+    script = runpy.run_path(str(project.path / "scripts" / "dev.py"))
+    (project.path / "app" / "api" / "tried.py").write_text(ROUTES + more)
+    with (project.path / "app" / "api" / "router.py").open("a") as file:
+        file.write("\nfrom app.api.tried import router as tried\n\nrouter.include_router(tried)\n")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [str(installed.path / ".venv/bin/uvicorn"), "app.main:app", "--port", str(port)]
+    with serving(
+        [*command, "--app-dir", str(project.path)], tmp_path, url, "/health/live"
+    ) as client:
+        said, headers = script["what_to_try"](port), client.get("/optional").headers
+    if more:
+        assert said.endswith(f"\n  curl -i {url}/optional")
+        assert "; hit; ttl=" in headers["Cache-Status"]
+    else:
+        assert said == script["NOT_CACHED"]
+    assert script["what_to_try"](port) is None
+
+
+def test_the_pages_of_the_hint_are_there(dev: Path, port: int) -> None:
+    """The docs, to which `/` leads, and the page of the cache."""
+    with httpx2.Client(follow_redirects=True) as client:
+        for path, text in (("/", "swagger"), ("/cache", "cache")):
+            url = f"http://127.0.0.1:{port}{path}"
+            assert f" {url}\n" in dev.read_text()
+            assert text in client.get(url).raise_for_status().text.lower()
+
+
+@pytest.mark.usefixtures("dev")
+def test_a_port_that_is_taken_is_told_in_one_line(project: BakedProject, port: int) -> None:
+    """The line says which port, and what to do."""
+    done = subprocess.run(
+        DEV,
+        cwd=project.path,
+        env=environment(PORT=str(port)),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode != 0
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith(f"Port {port} of 127.0.0.1 cannot be used (")
+    assert first.endswith("Try: make dev PORT=8001")
+    assert (done.stdout, [line[:4] for line in rest]) == ("", ["make"])
+
+
+@pytest.fixture
+def no_uv(tmp_path: Path) -> str:
+    """Return a PATH with what a Makefile needs, and without uv."""
+    for name in ("awk", "make", "rm", "sh"):
+        found = shutil.which(name)
+        assert found, f"{name} is not on the PATH"
+        (tmp_path / name).symlink_to(found)
+    return str(tmp_path)
+
+
+def test_a_missing_uv_is_installed(bake: Bake, no_uv: str) -> None:
+    """It comes into the folder, in the version that the Makefile names."""
+    project = bake()
+    command = ["make", "uv", f"PYTHON={sys.executable}"]
+    subprocess.run(command, cwd=project.path, env=environment() | {"PATH": no_uv}, check=True)
+    (version,) = PINNED.findall(project.read("Makefile"))
+    assert project.run(".tools/bin/uv", "--version").split()[1] == version
+    assert ".tools/" in project.read(".gitignore").splitlines()
+
+
+def test_a_python_that_is_too_old_is_told(bake: Bake, no_uv: str) -> None:
+    """One line says so, and nothing is left."""
+    project = bake()
+    done = subprocess.run(
+        ["make", "uv", "PYTHON=false"],
+        cwd=project.path,
+        env=environment() | {"PATH": no_uv},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.startswith("Python 3.11 or newer is needed, and 'false' is not")
+    assert not (project.path / ".tools").exists()
+
+
+def test_every_target_uses_one_uv(bake: Bake, no_uv: str) -> None:
+    """Where uv is not on the PATH, none looks for it there."""
+    project = bake()
+    uv = project.path / ".tools" / "bin" / "uv"
+    uv.parent.mkdir(parents=True)
+    uv.touch(0o755)
+    targets = re.findall(r"^  make ([a-z-]+) ", project.run("make", "help"), re.MULTILINE)
+    assert set(targets) >= NEEDS_UV
+    for target in targets:
+        command = ("make", "--dry-run", target)
+        said = run(*command, cwd=project.path, PATH=no_uv)
+        assert not re.search(r"(?<![\w./])uvx? ", said), said
+        assert ".tools/bin/uv " in said or target not in NEEDS_UV, said
+
+
+def test_one_uv_is_pinned(bake: Bake) -> None:
+    """Makefile, image and CI of a service have the version that the template itself uses."""
+    project = bake()
+    files = ("Makefile", "Dockerfile", ".github/workflows/ci.yml")
+    pinned = {file: PINNED.findall(project.read(file)) for file in files}
+    assert pinned == dict.fromkeys(files, PINNED.findall((ROOT / "Makefile").read_text()))
