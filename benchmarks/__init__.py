@@ -33,4 +33,5 @@ BYTECODE: Final = ROOT / ".build" / "bytecode"
 sys.pycache_prefix = str(
     BYTECODE
 )  # what is left in the template's folder would be rendered with it
-sys.path += [str(TEMPLATE), str(TEMPLATE / "tests")]  # the second for redis_server, the finder
+# The second is for redis_server, the finder, which needs nothing of the cache.
+sys.path += [str(TEMPLATE), str(TEMPLATE / "app" / "core" / "cache" / "testing")]

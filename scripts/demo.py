@@ -16,13 +16,11 @@ from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
-
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
-SETTINGS_OF_THE_SERVICE = ("APP_", "CACHE_", "DATABASE_", "LOG_LEVEL", "REDIS_")
+SETTINGS_OF_THE_SERVICE = ("APP_", "CACHE_", "DATABASE_", "LOG_", "REDIS_")
 
 
 def main() -> None:
@@ -62,17 +60,25 @@ def render(build: Path) -> Path:
     config = build / "cookiecutter.json"
     folders = {"cookiecutters_dir": str(build), "replay_dir": str(build / "replay")}
     config.write_text(json.dumps(folders))
-    path = cookiecutter(str(ROOT), no_input=True, output_dir=str(build), config_file=str(config))
-    print(f"Rendered {path}")
-    return Path(path)
+    options = ["--no-input", f"--output-dir={build}", f"--config-file={config}"]
+    command = [sys.executable, "-m", "cookiecutter", str(ROOT), *options]
+    # Without what it says to do next, for the demo does it.
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    (project,) = build.glob("*/pyproject.toml")
+    print(f"Rendered {project.parent}")
+    return project.parent
 
 
 def install(project: Path) -> None:
-    """Install what the service needs at run time, into an environment of its own."""
+    """Install what the service needs at run time, in an environment of its own, and its tables."""
     print("Installing it", flush=True)
-    command = [os.environ.get("UV", "uv"), "sync", "--quiet", "--no-dev"]
-    if subprocess.run(command, cwd=project, env=environment(), check=False).returncode:
-        sys.exit(f"The service could not be installed: {' '.join(command)} failed in {project}")
+    uv = os.environ.get("UV", "uv")
+    alembic = str(project / ".venv" / "bin" / "alembic")
+    commands = [[uv, "sync", "--quiet", "--no-dev"], [alembic, "upgrade", "head"]]
+    for command in commands:
+        if subprocess.run(command, cwd=project, env=environment(), check=False).returncode:
+            what = " ".join(command)
+            sys.exit(f"The service could not be installed: {what} failed in {project}")
 
 
 def serve(project: Path, port: int) -> None:
