@@ -193,11 +193,12 @@ class Cluster:
 
     def masters(self) -> list[Server]:
         """Wait until all nodes agree that each slot has a master that is awake; return them."""
-        return _wait_for(self._agreed, "a master for each slot")
+        owners = {*self._owners()}
+        return [node for node in self.nodes if node.port in owners]
 
     def owner(self, slot: int) -> Server:
-        """Return the master of a slot, as the first node that is awake sees it."""
-        return _by_port(self.nodes, _owners(_awake(self.nodes)[0])[slot])
+        """Wait in the same way; return the master of a slot."""
+        return _by_port(self.nodes, self._owners()[slot])
 
     def replica(self, master: Server) -> Server:
         """Wait until somebody follows this master, and return that."""
@@ -208,16 +209,15 @@ class Cluster:
 
     def fail_over(self, master: Server) -> Server:
         """Kill a master, and return its replica as soon as that has taken over."""
-        slot = _owners(master).index(master.port)
+        slot = self._owners().index(master.port)
         master.kill()
-        self.masters()
         return self.owner(slot)
 
     def settle(self) -> None:
         """Wait until all who are awake see each other, and replicas follow their masters."""
 
         def settled() -> bool:
-            masters = {master.port for master in self._agreed()}
+            masters = {*self._agreed()}
             awake = _awake(self.nodes)
             return all(
                 _seen_by(node) >= {other.port for other in awake}
@@ -229,18 +229,20 @@ class Cluster:
 
     def move(self, slots: Iterable[int], target: Server) -> None:
         """Move slots with their keys to another master, one after another, as resharding does."""
-        owners = _owners(target)
+        owners = self._owners()
         for slot in slots:
             _move(slot, _by_port(self.nodes, owners[slot]), target)
 
-    def _agreed(self) -> list[Server]:
-        """Return the masters, or nothing while there is no agreement."""
+    def _owners(self) -> list[int]:
+        return _wait_for(self._agreed, "a master for each slot")
+
+    def _agreed(self) -> list[int]:
+        """Return the port of each slot's master, or nothing while there is no agreement."""
         awake = _awake(self.nodes)
         owners, *others = [_owners(node) for node in awake]
-        masters = [node for node in awake if node.port in owners]
-        agreed = all(seen == owners for seen in others) and {*owners} == {n.port for n in masters}
+        agreed = all(seen == owners for seen in others) and {*owners} <= {n.port for n in awake}
         well = all("cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in awake)
-        return masters if agreed and well else []
+        return owners if agreed and well else []
 
 
 @contextmanager
