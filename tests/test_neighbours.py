@@ -187,14 +187,12 @@ def test_overwriting_keeps_what_is_not_in_the_template(template: Path, tmp_path:
     assert [path.read_text() for path in mine] == ["to be kept"] * len(mine)
 
 
-def test_a_refused_run_is_not_kept(yard: Yard, template: Path, tmp_path: Path) -> None:
+def test_a_refused_run_is_not_kept(yard: Yard, template: Path) -> None:
     """What can be replayed is the last run that was not refused."""
-    own = tmp_path / "replayed"  # cookiecutter keeps the answers under the name of the template
-    own.symlink_to(template)
     for slug in ("..", "x/.."):
-        shutil.rmtree(only(yard.render(own, project_slug="fine").made).path)
-        assert refused(yard.render(own, project_slug=slug))
-        again = only(yard.replay(own).made)
+        shutil.rmtree(only(yard.render(template, project_slug="fine").made).path)
+        assert refused(yard.render(template, project_slug=slug))
+        again = only(yard.replay(template).made)
         assert again.path.name == "fine"
         shutil.rmtree(again.path)
 

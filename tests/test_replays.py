@@ -42,18 +42,10 @@ def small(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> tuple[str, str]:
-    """Return the option for a configuration that keeps answers in a folder of this test."""
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps({"replay_dir": str(tmp_path / "replays")}))
-    return ("--config-file", str(config))
-
-
-@pytest.fixture
-def replay(yard: Yard, small: Path, tmp_path: Path, own: tuple[str, str]) -> Replay:
+def replay(yard: Yard, small: Path, tmp_path: Path) -> Replay:
     """Return what replays the answers of a run that was right, some of them replaced."""
-    shutil.rmtree(only(yard.render(small, *own).made).path)
-    (kept,) = (tmp_path / "replays").iterdir()
+    shutil.rmtree(only(yard.render(small).made).path)
+    (kept,) = yard.replays.iterdir()
     answers = json.loads(kept.read_text())["cookiecutter"]
 
     def replayed(*options: str, **changed: Any) -> Outcome:  # noqa: ANN401 - any JSON
@@ -127,14 +119,12 @@ def test_an_answer_that_no_question_takes_is_not_replayed(name: str, replay: Rep
         assert_refused(replay(**dict.fromkeys([name, *derived], value)), name)
 
 
-def test_lines_that_a_question_takes_are_replayed(
-    yard: Yard, small: Path, own: tuple[str, str]
-) -> None:
+def test_lines_that_a_question_takes_are_replayed(yard: Yard, small: Path) -> None:
     """As they were typed; what the question made of them is right."""
     for text in KEPT[::20]:
-        made = yard.type(small, *own, **dict.fromkeys(LINES, text), project_slug="x")
+        made = yard.type(small, **dict.fromkeys(LINES, text), project_slug="x")
         before = only(made.made).read("pyproject.toml")
         shutil.rmtree(only(made.made).path)
-        again = yard.replay(small, *own)
+        again = yard.replay(small)
         assert only(again.made).read("pyproject.toml") == before
         shutil.rmtree(only(again.made).path)

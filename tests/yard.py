@@ -1,6 +1,7 @@
 """A folder with neighbours around it, and what has become of them."""
 
 import io
+import json
 import multiprocessing
 import os
 import sys
@@ -44,6 +45,9 @@ class Yard:
             (folder / "dangling").symlink_to("nowhere")
             (folder / "repository" / ".git").mkdir(parents=True)
             (folder / "repository" / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+        self.replays = root / "replays"
+        folders = {"cookiecutters_dir": str(root), "replay_dir": str(self.replays)}
+        (root / "config.json").write_text(json.dumps(folders))
         self.look()
 
     def look(self) -> None:
@@ -103,7 +107,11 @@ _FORKS.set_forkserver_preload(["cookiecutter.cli"])  # takes longer to import th
 def _command_line(folder: Path, typed: Path, arguments: tuple[str, ...]) -> None:
     """Be the `cookiecutter` command, in a process of its own."""
     os.chdir(folder)
-    os.environ |= {"HOME": str(typed.parent / "home")}
+    # cookiecutter has looked for the home when it was preloaded; it reads the file later.
+    os.environ |= {
+        "HOME": str(typed.parent / "home"),
+        "COOKIECUTTER_CONFIG": str(typed.with_name("config.json")),
+    }
     os.dup2(os.open(typed, os.O_RDONLY), 0)
     os.dup2(os.open(typed.with_suffix(".out"), os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 1)
     os.dup2(1, 2)
