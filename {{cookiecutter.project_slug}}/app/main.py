@@ -49,8 +49,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = Service(title=settings.app_name, lifespan=lifespan)
     app.add_middleware(CacheMiddleware)  # before all others, so that it is the innermost
-    app.include_router(router)
+    # Before routes such as `/{name}`, as FastAPI's own pages are.
     app.include_router(page_router(settings.cache_page, settings.cache_publish_seconds))
+    app.include_router(router)
     audit_cache(app, level=settings.cache_audit)
     return app
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import HTTPException
+from fastapi import APIRouter, HTTPException
 from fastapi.testclient import TestClient
 
 from app.core.cache import CacheManager
@@ -63,6 +63,19 @@ def test_a_local_page_is_for_this_machine(settings: Settings, cache: CacheManage
     with serving(settings, "local", client=("192.0.2.7", 50000)) as browser:
         assert browser.get("/cache").status_code == 404
         assert browser.get("/cache/data").status_code == 404
+
+
+def test_a_route_for_any_name_does_not_hide_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a route answers to all other names, and to this one where there is no page."""
+    router = APIRouter()
+    router.get("/{name}")(lambda name: name)
+    monkeypatch.setattr("app.api.router.router", router)
+    for page, found in (("local", "<h1>Cache"), ("off", '"cache"')):
+        with serving(settings, page) as browser:
+            assert found in browser.get("/cache").text
+            assert browser.get("/other").json() == "other"
 
 
 def test_a_dependency_decides(settings: Settings, cache: CacheManager, admins: str) -> None:
