@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,14 +27,29 @@ QUICK: Final = {
     "test_size.py",
 }
 """What `make test` runs: it has to say in three minutes whether all is well. The rest is slow."""
+LONG: Final = (
+    *("test_service.py", "test_docs.py", "test_neighbours.py", "test_cache_topologies.py"),
+    *("test_image.py", "test_bounds.py", "test_floors.py", "test_replays.py", "test_answers.py"),
+    *("test_fence_processes.py", "test_defaults.py", "test_bake.py", "test_update.py"),
+)
+"""What takes longest. It begins first, so that no process has much left at the end."""
 REPORTED = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what only `make test-all` runs."""
+    """Mark what only `make test-all` runs, and begin with what takes longest."""
     for item in items:
         if item.path.name not in QUICK:
             item.add_marker("slow")
+    order = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Let an interrupt end processes that are started here, even if this runs in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

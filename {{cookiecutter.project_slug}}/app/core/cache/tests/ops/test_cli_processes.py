@@ -23,6 +23,14 @@ from .command_line import CommandLine
 from .test_cli import entries
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Let an interrupt end processes that are started here, even if these tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """Copy the cache into another application, and return the folder of that."""
