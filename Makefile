@@ -9,6 +9,9 @@ SECONDS ?= 60
 UV_VERSION := 0.13.9
 UV := $(if $(shell command -v uv 2>/dev/null),uv,.tools/bin/uv)
 
+# Each file in one process; tests/conftest.py says which begin.
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help demo new adopt test test-all lint format docs bench soak size clean tidy uv
 
@@ -33,12 +36,12 @@ adopt: ## Copy the cache module into your application (INTO=../shop/src/shop/cac
 		$(PYTHON) scripts/adopt.py copy "$$INTO" || test $$? = 1 # copied, and there is something to look at
 
 test: lint ## Check the most of it in three minutes, a rendered service on a real Redis included
-	$(UV) run --quiet pytest --numprocesses auto --dist loadfile -m 'not slow and not alone'
+	$(UV) run --quiet pytest $(PARALLEL) -m 'not slow and not alone'
 	@echo "make test-all runs the rest, too: every test of the cache module, failovers, Sentinel, Cluster,"
 	@echo "browsers, proxies, oldest and newest versions of libraries, figures, and a soak."
 
 test-all: lint ## Check everything, as CI does
-	$(UV) run --quiet pytest --numprocesses auto --dist loadfile -m 'not alone'
+	$(UV) run --quiet pytest $(PARALLEL) -m 'not alone'
 	$(UV) run --quiet pytest -m alone
 
 lint: uv ## Check format, lint and types of the template's own code

@@ -47,9 +47,9 @@ class BakedProject:
         """Return a file's text."""
         return (self.path / file).read_bytes().decode()
 
-    def run(self, *command: str | Path) -> str:
-        """Run a command in the project; return what it printed, and fail with it if it failed."""
-        return run(*command, cwd=self.path)
+    def run(self, *command: str | Path, **more: str) -> str:
+        """Run a command in the project, with `more` in its environment; return what it printed."""
+        return run(*command, cwd=self.path, **more)
 
 
 class Bake(Protocol):
@@ -65,7 +65,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(*command: str | Path, cwd: Path, text: str = "", **more: str) -> str:
-    """Run a command with `text` as its input and `more` in its environment."""
+    """Run a command with `text` as its input and `more` in its environment; it has to succeed."""
     done = subprocess.run(
         command,
         cwd=cwd,

@@ -1,17 +1,14 @@
 """A folder with neighbours around it, and what has become of them."""
 
-import io
 import json
 import multiprocessing
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cookiecutter.cli import main as cookiecutter
-
 from tests.baked import BakedProject
+from tests.cookiecutter_command import command_line
 
 PROMPTS: Final = (
     *("project_name", "project_slug", "description", "author_name", "author_email"),
@@ -92,7 +89,7 @@ class Yard:
     def _cookiecutter(self, *arguments: str, text: str = "") -> Outcome:
         talk = self.root.parent / "talk"
         talk.write_bytes(text.encode("utf-8", "surrogateescape"))
-        process = _FORKS.Process(target=_command_line, args=(self.here, talk, arguments))
+        process = _FORKS.Process(target=command_line, args=(self.here, talk, arguments))
         process.start()
         process.join()
         assert process.exitcode is not None
@@ -101,25 +98,7 @@ class Yard:
 
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["cookiecutter.cli"])  # takes longer to import than to run
-
-
-def _command_line(folder: Path, typed: Path, arguments: tuple[str, ...]) -> None:
-    """Be the `cookiecutter` command, in a process of its own."""
-    os.chdir(folder)
-    # cookiecutter has looked for the home when it was preloaded; it reads the file later.
-    os.environ |= {
-        "HOME": str(typed.parent / "home"),
-        "COOKIECUTTER_CONFIG": str(typed.with_name("config.json")),
-    }
-    os.dup2(os.open(typed, os.O_RDONLY), 0)
-    os.dup2(os.open(typed.with_suffix(".out"), os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 1)
-    os.dup2(1, 2)
-    sys.stdin = io.TextIOWrapper(io.FileIO(0), "utf-8", "surrogateescape")
-    sys.stdout = sys.stderr = io.TextIOWrapper(
-        io.FileIO(1, "w"), "utf-8", "backslashreplace", write_through=True
-    )
-    cookiecutter(list(arguments))
+_FORKS.set_forkserver_preload(["__main__", "cookiecutter.cli"])  # each takes longer than a run
 
 
 def typed(**answers: str) -> str:
