@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection
 
 from ..keys import name_of
-from ..reads import Variable, handed
+from ..reads import SCHEME, Variable, handed
 from ..stored import Shown
 from ..values import UnkeyableError, kind_of
 
@@ -44,7 +44,7 @@ def why_unkeyed(unkeyed: Collection[str | Variable], *, has_own_key: bool) -> st
         read = ", ".join(map(name_of, variables))
         reasons.append(f"it read {read}, {why_lacking(has_own_key=has_own_key)}")
     if words:
-        reasons.append(_why_no_part(words))
+        reasons.append(_why_no_part(words, has_own_key=has_own_key))
     return "; and ".join(reasons)
 
 
@@ -57,7 +57,7 @@ def why_lacking(*, has_own_key: bool) -> str:
     )
 
 
-def _why_no_part(words: list[str]) -> str:
+def _why_no_part(words: list[str], *, has_own_key: bool) -> str:
     """Return what to do about what was read of the request or of the response."""
     read = ", ".join(words)
     if all(word.endswith(handed.WHERE) for word in words):
@@ -66,11 +66,14 @@ def _why_no_part(words: list[str]) -> str:
             f"the dependency knows as a parameter; only if the answer is the same for everybody, "
             f"whoever asks, say shared=True"
         )
+    headers = {word for word in words if word.startswith("the header ")}
+    may_vary = headers and headers.issuperset({*words} - {SCHEME}) and not has_own_key
+    vary = ", name a header in vary=" if may_vary else ""
     return (
         f"it read {read} of the request, which is no part of the key; make it a parameter, as a "
-        f"dependency that returns it does, name a header in vary=, or give a key= that holds a whole "
-        f"header, path or query, as a part of a tuple; only if the answer is the same for everybody, "
-        f"whoever asks, say shared=True"
+        f"dependency that returns it does{vary}, or give a key= that holds a whole header, path or "
+        f"query, as a part of a tuple; only if the answer is the same for everybody, whoever asks, "
+        f"say shared=True"
     )
 
 

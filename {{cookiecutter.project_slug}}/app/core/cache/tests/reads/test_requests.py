@@ -229,7 +229,7 @@ async def read_server(request: Request) -> Any:
 def test_p8_what_else_is_read_of_a_request_is_not_for_everybody(
     site: Site, what: str, function: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The result is not stored, and one warning names what was read and the remedy."""
+    """The result is not stored, and one warning names what was read and remedies that are of use."""
     site.add("/", function)
     form = "application/x-www-form-urlencoded"
     request = {"content": b"{}", "headers": {"Accept-Language": "de", "Content-Type": form}}
@@ -237,7 +237,8 @@ def test_p8_what_else_is_read_of_a_request_is_not_for_everybody(
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert what in warnings[0].getMessage()
-    assert "vary=" in warnings[0].getMessage()
+    assert "make it a parameter" in warnings[0].getMessage()
+    assert ("name a header in vary=" in warnings[0].getMessage()) == what.startswith("the header ")
 
 
 def test_p2_headers_in_vary_are_part_of_the_key(site: Site) -> None:
@@ -270,7 +271,9 @@ def test_p2_the_host_in_vary_is_part_of_the_key(site: Site) -> None:
     assert site.client.get("/", headers=one["headers"]).json() == "http://one/"
 
 
-def test_a_key_of_ones_own_may_answer_for_what_is_read(site: Site) -> None:
+def test_a_key_of_ones_own_may_answer_for_what_is_read(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     """A header that it holds; of an object, nobody knows which part it holds."""
     by_header: dict[str, Any] = {"key": lambda request: request.headers["accept-language"]}
     site.add("/header", read_header, **by_header)
@@ -278,6 +281,10 @@ def test_a_key_of_ones_own_may_answer_for_what_is_read(site: Site) -> None:
     german = {"headers": {"Accept-Language": "de"}}
     assert site.statuses(german, german, path="/header") == [STORED, HIT]
     assert site.statuses({}, {}, path="/user") == [NOT_STORED, NOT_STORED]
+    site.add("/constant", read_header, key=lambda request: "same")
+    assert site.statuses(german, german, path="/constant") == [NOT_STORED, NOT_STORED]
+    assert len(caplog.messages) == 2
+    assert "vary=" not in caplog.text  # which has no place beside key=
 
 
 class Data(BaseModel):
