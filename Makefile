@@ -40,9 +40,9 @@ test: lint ## Check the most of it in three minutes, a rendered service on a rea
 	@echo "make test-all runs the rest, too: every test of the cache module, failovers, Sentinel, Cluster,"
 	@echo "browsers, proxies, oldest and newest versions of libraries, figures, and a soak."
 
-test-all: lint ## Check everything, as CI does
-	$(UV) run --quiet pytest $(PARALLEL) -m 'not alone'
-	$(UV) run --quiet pytest -m alone
+test-all: lint ## Check everything, as CI does (PART=most or PART=alone: one half of it)
+	$(if $(filter alone,$(PART)),,$(UV) run --quiet pytest $(PARALLEL) -m 'not alone')
+	$(if $(filter most,$(PART)),,$(UV) run --quiet pytest -m alone)
 
 lint: uv ## Check format, lint and types of the template's own code
 	$(UV) run --quiet ruff format --check

@@ -26,6 +26,8 @@ NEEDS: Final = {"fastapi", "pydantic-settings", "redis[hiredis]"}
 """What the folder of the cache needs, as its README says."""
 
 _LEFT_BY_TOOLS: Final = {".venv", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+INNER_TEMP: Final = "PYTEST_DEBUG_TEMPROOT"
+"""Where a pytest that is started here has its folders."""
 _NOT_PASSED_ON: Final = (
     *("VIRTUAL_ENV", "PYTHONPATH", "MAKE", "MFLAGS", "PYTEST_"),
     *("APP_", "CACHE_", "DATABASE_", "LOG_", "REDIS_"),
@@ -60,7 +62,11 @@ class Bake(Protocol):
 
 def environment(**more: str) -> dict[str, str]:
     """Return this process's environment, without what was set for this process only, and more."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(_NOT_PASSED_ON) or name == INNER_TEMP
+    }
     return kept | {"PATH": f"{Path(UV).parent}{os.pathsep}{kept['PATH']}"} | more
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ import redis_server as finder
 from cookiecutter.main import cookiecutter
 from redis_server import NoRedisError, RedisServer
 
-from tests.baked import NEEDS, ROOT, TEMPLATE, UV, Bake, BakedProject, run
+from tests.baked import INNER_TEMP, NEEDS, ROOT, TEMPLATE, UV, Bake, BakedProject, run
 
 QUICK: Final = {
     "test_adoption.py",
@@ -50,6 +51,18 @@ def interruptible() -> None:
     """Let an interrupt end processes that are started here, even if this runs in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def inner_temp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give each pytest that is started here a folder of its own for temporary files.
+
+    Else it would clear away at its end what runs before it have left, which takes minutes.
+    """
+    tmp_path_factory.getbasetemp()  # first, so that it is where it always is
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(INNER_TEMP, folder)
+        yield
 
 
 @pytest.fixture(scope="session")
