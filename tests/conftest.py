@@ -15,7 +15,8 @@ import redis_server as finder
 from cookiecutter.main import cookiecutter
 from redis_server import NoRedisError, RedisServer
 
-from tests.baked import INNER_TEMP, NEEDS, ROOT, TEMPLATE, UV, Bake, BakedProject, run
+from tests.baked import INNER_TEMP, NEEDS, NOT_RENDERED, ROOT, TEMPLATE, UV, Bake, BakedProject, run
+from tests.yard import Yard
 
 QUICK: Final = {
     "test_adoption.py",
@@ -74,6 +75,22 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (ROOT / "hooks", TEMPLATE):
         shutil.copytree(folder, copy / folder.name, ignore=left_by_tools)
     return copy
+
+
+@pytest.fixture(scope="session")
+def small(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the template without the files that no answer can change."""
+    copy = tmp_path_factory.mktemp("small") / "template"
+    shutil.copytree(template, copy)
+    for name in NOT_RENDERED:
+        shutil.rmtree(copy / TEMPLATE.name / name)
+    return copy
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Yard:
+    """Return a folder with neighbours, none of which may be harmed."""
+    return Yard(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import ast
 import itertools
 import json
 import re
-import shutil
 import sys
 import tomllib
 import unicodedata
@@ -17,7 +16,7 @@ from cookiecutter.environment import StrictEnvironment
 from markdown_it import MarkdownIt
 
 from tests import checks
-from tests.baked import NOT_RENDERED, ROOT, TEMPLATE, BakedProject
+from tests.baked import ROOT, TEMPLATE, BakedProject
 from tests.yard import PROMPTS, Outcome, Yard, only
 
 CHOICES: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text())
@@ -79,28 +78,11 @@ NO_EMAILS = [
 # fmt: on
 
 
-@pytest.fixture(scope="module")
-def rendered_only(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the template without the files that no answer can change."""
-    copy = tmp_path_factory.mktemp("rendered-only") / "template"
-    shutil.copytree(template, copy)
-    for name in NOT_RENDERED:
-        path = copy / TEMPLATE.name / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    return copy
-
-
-@pytest.fixture
-def yard(tmp_path: Path) -> Yard:
-    """Return a folder with neighbours, none of which may be harmed."""
-    return Yard(tmp_path)
-
-
 @pytest.mark.parametrize("text", KEPT, ids=itertools.count())
-def test_a_line_arrives_as_it_was_typed(text: str, yard: Yard, rendered_only: Path) -> None:
+def test_a_line_arrives_as_it_was_typed(text: str, yard: Yard, small: Path) -> None:
     """It is in each file that has it, is shown by the README, and nothing of it is executed."""
     answers = dict.fromkeys(LINES, text) | {"project_slug": "typed-service"}
-    outcome = yard.type(rendered_only, **answers)
+    outcome = yard.type(small, **answers)
     assert outcome.exit_code == 0, outcome.said
     project = only(outcome.made)
     assert project.path.name == "typed-service"
@@ -121,24 +103,24 @@ def test_a_line_arrives_as_it_was_typed(text: str, yard: Yard, rendered_only: Pa
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=itertools.count())
-def test_what_cannot_be_seen_is_refused(text: str, yard: Yard, rendered_only: Path) -> None:
+def test_what_cannot_be_seen_is_refused(text: str, yard: Yard, small: Path) -> None:
     """Each prompt for a line says so at once, with the value, the rule and an example."""
     for name in LINES:
-        outcome = yard.type(rendered_only, project_slug="svc", **{name: text})
+        outcome = yard.type(small, project_slug="svc", **{name: text})
         assert_refused_at_once(outcome, name, text)
 
 
 @pytest.mark.parametrize("name", NEEDED)
 @pytest.mark.parametrize("text", ["", " ", "\u00a0", "\u3000"])
-def test_a_name_is_not_empty(name: str, text: str, yard: Yard, rendered_only: Path) -> None:
+def test_a_name_is_not_empty(name: str, text: str, yard: Yard, small: Path) -> None:
     """A service has a name, and its licence an owner."""
-    outcome = yard.render(rendered_only, **{name: text})
+    outcome = yard.render(small, **{name: text})
     assert f"{name} {text!a} is refused. Rule: one line of text" in one_line(outcome)
 
 
-def test_a_description_may_be_empty(yard: Yard, rendered_only: Path) -> None:
+def test_a_description_may_be_empty(yard: Yard, small: Path) -> None:
     """The README is whole without it."""
-    project = only(yard.render(rendered_only, description="").made)
+    project = only(yard.render(small, description="").made)
     assert headings(project.read("README.md")) == headings((TEMPLATE / "README.md").read_text())
     assert checks.unparsable(project) == checks.untidy(project) == []
 
@@ -166,27 +148,25 @@ def test_characters_are_judged_by_their_category() -> None:
 
 
 @pytest.mark.parametrize("email", EMAILS, ids=itertools.count())
-def test_an_address_arrives_as_it_was_typed(email: str, yard: Yard, rendered_only: Path) -> None:
+def test_an_address_arrives_as_it_was_typed(email: str, yard: Yard, small: Path) -> None:
     """What has the form of an address is one."""
-    project = only(yard.type(rendered_only, author_email=email).made)
+    project = only(yard.type(small, author_email=email).made)
     (author,) = tomllib.loads(project.read("pyproject.toml"))["project"]["authors"]
     assert author["email"] == email
 
 
 @pytest.mark.parametrize("email", NO_EMAILS, ids=itertools.count())
-def test_what_is_no_address_is_refused(email: str, yard: Yard, rendered_only: Path) -> None:
+def test_what_is_no_address_is_refused(email: str, yard: Yard, small: Path) -> None:
     """The rule is that of addresses."""
-    outcome = yard.type(rendered_only, author_email=email)
+    outcome = yard.type(small, author_email=email)
     assert_refused_at_once(outcome, "author_email", email)
     assert "Rule: name@domain" in outcome.said
 
 
 @pytest.mark.parametrize("name", SLUGS, ids=itertools.count())
-def test_the_slug_that_follows_from_a_name_is_right(
-    name: str, yard: Yard, rendered_only: Path
-) -> None:
+def test_the_slug_that_follows_from_a_name_is_right(name: str, yard: Yard, small: Path) -> None:
     """Whoever answers with Enter gets a service, whatever it is called."""
-    outcome = yard.type(rendered_only, project_name=name)
+    outcome = yard.type(small, project_name=name)
     assert outcome.exit_code == 0, outcome.said
     (path,) = outcome.made
     assert path.name == SLUGS[name]
@@ -195,9 +175,9 @@ def test_the_slug_that_follows_from_a_name_is_right(
 @pytest.mark.parametrize(
     "slug", ["con", "nul", "aux", "prn", "com1", "lpt9", "redis", "fastapi", "pydantic_core"]
 )
-def test_a_slug_that_is_taken_is_refused(slug: str, yard: Yard, rendered_only: Path) -> None:
+def test_a_slug_that_is_taken_is_refused(slug: str, yard: Yard, small: Path) -> None:
     """The name of a device, or of a package that the service installs, is none for a service."""
-    outcome = yard.type(rendered_only, project_slug=slug)
+    outcome = yard.type(small, project_slug=slug)
     assert_refused_at_once(outcome, "project_slug", slug)
     assert f"Example: {slug}-service\n" in outcome.said
 

@@ -74,44 +74,38 @@ def refused(outcome: Outcome) -> bool:
     return False
 
 
-@pytest.fixture
-def yard(tmp_path: Path) -> Yard:
-    """Return a folder with neighbours."""
-    return Yard(tmp_path)
-
-
-def test_no_slug_that_is_typed_leaves_its_folder(yard: Yard, template: Path) -> None:
+def test_no_slug_that_is_typed_leaves_its_folder(yard: Yard, small: Path) -> None:
     """Each is refused with the value, the rule and an example, and nothing is touched."""
     for slug in NO_SLUGS:
-        outcome = yard.type(template, project_slug=slug)
+        outcome = yard.type(small, project_slug=slug)
         assert refused(outcome), slug
         assert f"project_slug {slug.strip()!a} is refused. Rule: " in outcome.said
         assert re.search(r"Example: (order-desk|.+-service)\n", outcome.said)
 
 
-def test_no_slug_that_is_given_leaves_its_folder(yard: Yard, template: Path) -> None:
+def test_no_slug_that_is_given_leaves_its_folder(yard: Yard, small: Path) -> None:
     """Neither does one of the command line, which cookiecutter renders."""
     for slug in (*NO_SLUGS[::4], *MORE_NO_SLUGS):
-        assert refused(yard.render(template, project_slug=slug)), slug
+        assert refused(yard.render(small, project_slug=slug)), slug
 
 
 @pytest.mark.parametrize("options", [["-f"], ["-f", "-s"], ["--accept-hooks=no"], ["-o", "new/x"]])
-def test_no_option_lets_a_slug_out(yard: Yard, template: Path, options: list[str]) -> None:
+def test_no_option_lets_a_slug_out(yard: Yard, small: Path, options: list[str]) -> None:
     """Overwriting, no hooks, another folder: a slug that is refused stays refused."""
     for slug in ("..", "x/..", "x/../..", f"../{NEIGHBOUR}", "", "link/..", "{{ '..' }}"):
-        outcome = yard.render(template, *options, project_slug=slug)
+        outcome = yard.render(small, *options, project_slug=slug)
         assert outcome.exit_code, slug
         assert outcome.made in ([], [yard.here / "new"]), slug
         assert not any((yard.here / "new").glob("x/*")), slug
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["given", "typed"])
-def test_odd_lines_make_one_folder_or_none(yard: Yard, template: Path, *, given: bool) -> None:
+def test_odd_lines_make_one_folder_or_none(yard: Yard, small: Path, *, given: bool) -> None:
     """Whatever the texts are, a service is made of them, with what was typed in it, or nothing."""
     for number, text in enumerate(LINES[:: 4 if given else 2]):
         slug = f"odd-{number}"
         answers = dict.fromkeys(TEXTS, text) | {"project_slug": slug}
-        outcome = (yard.render if given else yard.type)(template, **answers)
+        outcome = (yard.render if given else yard.type)(small, **answers)
         if not refused(outcome):
             project = only(outcome.made)
             assert project.path == yard.here / slug
@@ -125,23 +119,23 @@ def test_odd_lines_make_one_folder_or_none(yard: Yard, template: Path, *, given:
             assert given, outcome.said  # a template that cookiecutter cannot render
 
 
-def test_text_with_control_characters_leaves_nothing(yard: Yard, template: Path) -> None:
+def test_text_with_control_characters_leaves_nothing(yard: Yard, small: Path) -> None:
     """A line that would not be one is refused, by each prompt for a text, and nothing is left."""
     for name, text in zip(itertools.cycle(TEXTS), CONTROLS, strict=False):
-        outcome = yard.render(template, **{name: text, "project_slug": "svc"})
+        outcome = yard.render(small, **{name: text, "project_slug": "svc"})
         assert refused(outcome), (name, text)
         assert f"{name} {text!a} is refused. Rule: one line of text" in outcome.said
 
 
 @pytest.mark.parametrize("name", ["python_version", "license", "example_resource"])
-def test_a_choice_that_is_none_leaves_nothing(yard: Yard, template: Path, name: str) -> None:
+def test_a_choice_that_is_none_leaves_nothing(yard: Yard, small: Path, name: str) -> None:
     """What is no choice is refused, or asked for again until there is no more to read."""
     for text in ("x/..", "maybe", "{{ 1 }}", "9"):
-        assert refused(yard.render(template, **{name: text})), text
-        assert refused(yard.type(template, **{name: text})), text
+        assert refused(yard.render(small, **{name: text})), text
+        assert refused(yard.type(small, **{name: text})), text
 
 
-def test_odd_names_make_a_right_slug_or_nothing(yard: Yard, template: Path) -> None:
+def test_odd_names_make_a_right_slug_or_nothing(yard: Yard, small: Path) -> None:
     """The slug that follows from a name is right, or is refused like one that was typed."""
     for name in (
         *NO_SLUGS[::16],
@@ -154,16 +148,16 @@ def test_odd_names_make_a_right_slug_or_nothing(yard: Yard, template: Path) -> N
         "_",
         "🎉",
     ):
-        outcome = yard.type(template, project_name=name)
+        outcome = yard.type(small, project_name=name)
         if not refused(outcome):
             shutil.rmtree(only(outcome.made).path)
 
 
 @pytest.mark.parametrize("slug", [NEIGHBOUR, "link", "dangling", "repository"])
-def test_a_folder_that_is_there_is_left_alone(yard: Yard, template: Path, slug: str) -> None:
+def test_a_folder_that_is_there_is_left_alone(yard: Yard, small: Path, slug: str) -> None:
     """A right slug that is a neighbour's name is refused."""
-    assert refused(yard.render(template, project_slug=slug))
-    assert refused(yard.type(template, project_slug=slug))
+    assert refused(yard.render(small, project_slug=slug))
+    assert refused(yard.type(small, project_slug=slug))
 
 
 def test_overwriting_keeps_what_is_not_in_the_template(template: Path, tmp_path: Path) -> None:
@@ -187,12 +181,12 @@ def test_overwriting_keeps_what_is_not_in_the_template(template: Path, tmp_path:
     assert [path.read_text() for path in mine] == ["to be kept"] * len(mine)
 
 
-def test_a_refused_run_is_not_kept(yard: Yard, template: Path) -> None:
+def test_a_refused_run_is_not_kept(yard: Yard, small: Path) -> None:
     """What can be replayed is the last run that was not refused."""
     for slug in ("..", "x/.."):
-        shutil.rmtree(only(yard.render(template, project_slug="fine").made).path)
-        assert refused(yard.render(template, project_slug=slug))
-        again = only(yard.replay(template).made)
+        shutil.rmtree(only(yard.render(small, project_slug="fine").made).path)
+        assert refused(yard.render(small, project_slug=slug))
+        again = only(yard.replay(small).made)
         assert again.path.name == "fine"
         shutil.rmtree(again.path)
 

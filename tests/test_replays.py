@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import pytest
 
-from tests.baked import NOT_RENDERED, TEMPLATE
 from tests.test_answers import CHOICES, KEPT, NO_EMAILS, REFUSED
 from tests.test_neighbours import NO_SLUGS
 from tests.yard import NEIGHBOUR, PROMPTS, Outcome, Yard, only
@@ -23,22 +22,6 @@ DERIVED: Final = [name for name in CHOICES if name[:2] == "__" and isinstance(CH
 LINES: Final = ("project_name", "description", "author_name")
 
 Replay = Callable[..., Outcome]
-
-
-@pytest.fixture
-def yard(tmp_path: Path) -> Yard:
-    """Return a folder with neighbours."""
-    return Yard(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def small(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the template without the files that no answer can change."""
-    copy = tmp_path_factory.mktemp("small") / "template"
-    shutil.copytree(template, copy)
-    for name in NOT_RENDERED:
-        shutil.rmtree(copy / TEMPLATE.name / name)
-    return copy
 
 
 @pytest.fixture
