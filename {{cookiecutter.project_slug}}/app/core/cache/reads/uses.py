@@ -14,6 +14,7 @@ from types import CodeType
 from typing import Any
 
 _OF_NO_VARIABLE = ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
+_CONSTANTS = ("LOAD_CONST", "LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT")
 _ROUNDABOUT = frozenset({"locals", "vars", "eval", "exec", "f_locals"})
 
 
@@ -38,7 +39,7 @@ def parameters_used(call: Callable[..., Any]) -> set[str]:
         named = this.argval if isinstance(this.argval, tuple) else (this.argval,)
         if this.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")):
             read.update(named)
-        elif this.opname == "LOAD_CONST" and isinstance(this.argval, str):
+        elif this.opname in _CONSTANTS and isinstance(this.argval, str):
             texts.add(this.argval)
     rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount :]
     has_kwargs = bool(code.co_flags & inspect.CO_VARKEYWORDS)
@@ -73,7 +74,7 @@ def looked_up(call: Callable[..., Any], parameter: str) -> set[str | int] | None
         key = third if is_get else second
         if not (is_get or is_subscript) or type(key.argval) not in (str, int):
             return None
-        if key.opname not in ("LOAD_CONST", "LOAD_SMALL_INT"):
+        if key.opname not in _CONSTANTS:
             return None
         found.add(key.argval)
     return found

@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
+from types import EllipsisType
 from typing import Any
 
 from pydantic import BaseModel
@@ -144,6 +145,8 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     OrderedDict: _ordered,
     Counter: _counter,
     defaultdict: _default,
+    EllipsisType: lambda _: ".",
+    slice: lambda value: f"S{canonical_text((value.start, value.stop, value.step))}",
     re.Pattern: lambda value: f"r{canonical_text((value.pattern, value.flags))}",
     **{cls: _as_text(each.name, each.write) for cls, each in TEXTS.items()},
 }

@@ -284,10 +284,8 @@ def _written_code(code: CodeType) -> bytes:
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     written = canonical([code.co_code, code.co_exceptiontable, *names, *counts])
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            written += _written_code(constant)
-        else:
-            written += canonical(repr(constant) if constant is ... else constant)
+        is_code = isinstance(constant, CodeType)
+        written += _written_code(constant) if is_code else canonical(constant)
     return written
 
 

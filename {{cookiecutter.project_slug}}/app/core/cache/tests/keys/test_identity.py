@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
@@ -98,6 +99,26 @@ async def test_p2_closures_that_cannot_be_told_apart_do_not_meet(
         ["two", ""],
         ["one", ""],
     ]
+
+
+def bodies(taken: Any) -> tuple[Callable[[], object], ...]:
+    """Return closures that differ in one constant, of every kind that a compiler makes."""
+    return (
+        *(lambda: taken[1:2], lambda: taken[1:3], lambda: taken[..., 1:2], lambda: taken[..., 0]),
+        *(lambda: taken[::-1], lambda: taken[()], lambda: taken[1:2, 3:4], lambda: taken is ...),
+        *(lambda: taken in {1, 2}, lambda: taken in (1, 2), lambda: taken in (1, (2, ...))),
+        *(lambda: (taken, 1), lambda: (taken, -1), lambda: (taken, 1.0), lambda: (taken, -0.0)),
+        *(lambda: (taken, 1j), lambda: (taken, True), lambda: (taken, None), lambda: (taken, "1")),
+        *(lambda: (taken, b"1"), lambda: (taken, "..."), lambda: [each[1:] for each in taken]),
+        *(lambda: f"{taken[:3]!r:>{10}}", lambda: lambda: taken[:3], lambda: lambda: taken[:4]),
+    )
+
+
+def test_p2_closures_are_told_apart_by_the_constants_of_their_code() -> None:
+    """None is refused: Python 3.14 made constants of slices."""
+    made, again = ([Identity(each, NO_CLASSES) for each in bodies("x")] for _ in range(2))
+    for (here, one), (there, other) in product(enumerate(made), enumerate(again)):
+        assert one.is_same(other) == (here == there)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`testing/faults.py`: a backend that raises, hangs, or returns nothing, when a test wants it."""
 
 import asyncio
+import inspect
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ def test_all_methods_of_a_backend_can_fail() -> None:
     methods = {
         name
         for name, method in vars(CacheBackend).items()
-        if asyncio.iscoroutinefunction(method) and name != "close"
+        if inspect.iscoroutinefunction(method) and name != "close"
     }
     assert methods == {*faults.READS, *faults.STORES, *faults.REMOVALS}
 

@@ -76,6 +76,8 @@ ALIKE: dict[str, list[Any]] = {
         *(More(), More(x=2), seen(7)),
         *(More.model_validate({"y": 1}), More.model_validate({"y": 2})),
     ],
+    "slices": [slice(1), slice(1, None), slice(1, 2), slice(1, 2, 1), slice("1", 2), (1, 2, None)],
+    "dots": [..., "...", "Ellipsis", ".", (...,)],
     "half characters": ["\ud800", "\ud801"],
     "lists": [[1, 23], [12, 3], [1, 2, 3], [123]],
     "classes of one name": [Colour.RED, Namesake()],
