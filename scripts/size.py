@@ -30,11 +30,11 @@ MOST: Final = {
     "keys": 1114,
     "ops": 3288,
     "testing": 1280,
-    "reads": 765,
+    "reads": 766,
     "resilience": 285,
     "settings": 392,
     "stored": 1069,
-    "values": 1128,
+    "values": 1129,
 }
 """How many lines of code each room may have: it may shrink, and grows on purpose only."""
 
