@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from adoption.surroundings import floors_of, settings_of
+from adoption.surroundings import floors_of, keeps_below, packages_missing, settings_of
 
 from tests.baked import CACHE, environment
 from tests.clones import FIRST, LINES, Clone, Files, Shop, git, seen, write
@@ -152,7 +152,14 @@ def test_packages_that_are_missing_or_too_old_are_told(clone: Clone, shop: Shop)
         ("pyproject.toml", "dependency-groups.web = ['redis<=8.0.0']", 0),
         ("pyproject.toml", "tool.poetry.dependencies.redis = '^5.0'", 1),
         ("pyproject.toml", "tool.poetry.dependencies.redis = {version = '^8.0'}", 0),
+        ("pyproject.toml", "tool.poetry.dependencies.redis = [{version = '^5.0'}, '6.*']", 1),
+        ("pyproject.toml", "tool.poetry.dependencies.redis = [{version = '^5.0'}, '^8.0']", 0),
+        ("pyproject.toml", "tool.poetry.group.web.dependencies.redis = '~7.4'", 1),
         ("pyproject.toml", "[[", 0),
+        ("pyproject.toml", f"project.x = {'[' * 5000}{']' * 5000}", 0),
+        ("pyproject.toml", "project.dependencies = 5", 0),
+        ("pyproject.toml", "project.optional-dependencies = ['a']", 0),
+        ("pyproject.toml", "tool.poetry = 'x'", 0),
     ],
 )
 def test_a_bound_below_a_floor_is_told(
@@ -162,6 +169,60 @@ def test_a_bound_below_a_floor_is_told(
     write(shop.root, {file: f"{text}\n"})
     said = clone.adopt("copy", shop.copy, ends=code).out
     assert said.count("redis: 8.0 or newer is needed, and the project says") == code
+
+
+def test_files_that_requirements_include_are_read(clone: Clone, shop: Shop) -> None:
+    """Those of constraints, too; each once, though they include one another."""
+    files = {
+        "requirements.txt": "-r deps/base.txt\n-r https://example.com/x.txt\n-r .\nfastapi\n",
+        "deps/base.txt": "--requirement=../requirements.txt\n-c oldest.txt  # these\nredis<8\n",
+        "deps/oldest.txt": "anyio == 3.6.2\n",
+    }
+    write(shop.root, files)
+    said = clone.adopt("copy", shop.copy, ends=1).out
+    assert said.count("and the project says 'redis<8'") == 1
+    assert said.count("and the project says 'anyio == 3.6.2'") == 1
+
+
+@pytest.mark.parametrize(
+    ("floor", "below", "fine"),
+    [
+        ("0.100.1", "^0.95.0 ^0.99", "^0 ^0.100 ^0.100.0 ^0.101 ^1 ^1.2.3"),
+        ("0.100.1", "~0.99 ~=0.99.0 ==0.95.*", "~0 ~1 ~0.100 ~=0.99 ~=0.100.0 ==0.*"),
+        ("0.100.1", "<0.100.1 <=0.100 ==0.100.0 0.100 <=0.100.1rc1", "<0.100.2 <=0.100.1 <1"),
+        ("0.0.4", "^0.0.3 ^0.0.0 ~=0.0.3.1", "^0.0 ^0.0.4 ~0.0.3 ~=0.0.3"),
+        ("1.2.3", "~1.1 ~1.1.9 ~=1.2.2.1 1.1.x", "~1 ~1.2 ~1.2.0 ~=1.2 ~=1.2.2 ^1 ^1.0.0 1.*"),
+        ("2.7", "~2.6 ~=2.6.0 2.6.* ~2.6.9.9 =2.6.1", "~2 ~=2.6 2.* * ~=2 ^2.6 =2.7 v2.7"),
+        ("2.7", "^2!1.0,<2.7 ===2.6", ">=2.6 >2.6 !=2.6.* !=2.7 <>2.6 <1!0 ==1!0.1 <=2.*"),
+        ("8.0", "==5.* <8 <8.0.0 <8.0rc1 ==7 <=8.0.dev1", "==8.* ==8 <=8 <8.0.post1 ==8.0-1"),
+        ("8.0", ">=5,<8 <8,>=5 (<8) [x]==7 [x,y]~=7.1", ">=5,<9 (<8.1) ==8.0+x @x/==7.zip"),
+        ("8.0", "^5||^7 <6|6.* ~=7.4;x>'8'", "^5||^8 ^8|^5 >=8;x<'3' >=8\t--hash=sha256:7"),
+    ],
+)
+def test_the_end_of_each_bound_is_that_of_its_operator(floor: str, below: str, fine: str) -> None:
+    """By the rules of PEP 440 and of Poetry: nothing that allows the floor is told."""
+    for bound in below.split(" "):
+        assert keeps_below(f"a.Package {bound}", "a-package", floor), bound
+    for bound in fine.split(" "):
+        assert not keeps_below(f"a.Package {bound}", "a-package", floor), bound
+    assert not keeps_below("a-package-x ==0", "a-package", floor)
+
+
+@pytest.mark.parametrize(
+    "value", ["5", "'redis<8'", "[5, ['redis<8'], {redis = 5}]", "{x = {y = 1}}"]
+)
+def test_what_has_another_type_in_a_project_is_as_if_it_were_not_there(
+    value: str, tmp_path: Path
+) -> None:
+    """Wherever it is: a file that is TOML may say anything."""
+    project, poetry = ("dependencies", "optional-dependencies.x"), ("dependencies.redis", "group.x")
+    keys = [f"project.{key}" for key in project] + [f"tool.poetry.{key}" for key in poetry]
+    keys += ["dependency-groups.x", "tool.poetry.group.x.dependencies.redis"]
+    for key in keys:
+        for end in range(1, key.count(".") + 2):
+            path = ".".join(key.split(".")[:end])
+            write(tmp_path, {"pyproject.toml": f"{path} = {value}\n"})
+            assert list(packages_missing({}, tmp_path, None)) == [], path
 
 
 @pytest.mark.parametrize(

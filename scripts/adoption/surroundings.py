@@ -23,6 +23,12 @@ _CONFIGURATION: Final = (
     *("*.py", ".env*", "*.env", "*.toml", "Dockerfile*", "*compose*.yml", "*compose*.yaml"),
 )
 _NOT_READ: Final = {"node_modules", "site-packages", "venv", "__pycache__", "tests", "build"}
+_INCLUDED: Final = re.compile(r"(?:-[rc]|--requirement|--constraint)[\s=]*(.+)")
+_CLAUSE: Final = re.compile(
+    r"(===|==|~=|!=|<>|<=|>=|[<>=^~])?\s*v?(?:(\d+)!)?(\d+(?:\.\d+)*)((?:\.[*x])+)?([^\s,()<>=!~^]*)",
+    re.IGNORECASE,
+)
+"""An operator, an epoch, the numbers of a release, `.*`, and what follows, such as `rc1`."""
 _SHOWN: Final = 3
 """So many places are named for each setting."""
 _MOST_SECONDS: Final = 60
@@ -113,7 +119,7 @@ def packages_missing(files: Files, project: Path, python: Path | None) -> Iterat
             yield f"{name}: {floor} or newer is needed, {found[name] or 'none'} is installed"
             missing.append(f"'{_with_extra(name)}>={floor}'")
         for line in bounds:
-            if _keeps_below(line, name, floor):
+            if keeps_below(line, name, floor):
                 yield f"{name}: {floor} or newer is needed, and the project says {line!r}"
     if missing:
         yield f"try: uv add {' '.join(missing)}, or the same with pip install"
@@ -194,39 +200,101 @@ def _installed(python: Path | None, names: list[str]) -> dict[str, str | None]:
 
 
 def _requirements(project: Path) -> Iterator[str]:
-    """Yield what the files of a project require, each in the form of PEP 508 or nearly so."""
-    for path in sorted(project.glob("requirements*.txt")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            yield line.partition("#")[0].strip()
+    """Yield what the files of a project require, each in the form of PEP 508 or of Poetry.
+
+    What has another type than it should is as if it were not there.
+    """
+    yield from _lines_of(sorted(project.glob("requirements*.txt")), set())
     try:
-        said: dict[str, Any] = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
-    except (OSError, ValueError):
+        said = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return
-    own = said.get("project", {})
-    groups = [own.get("dependencies", []), *own.get("optional-dependencies", {}).values()]
-    groups += said.get("dependency-groups", {}).values()
-    yield from (line for group in groups for line in group if isinstance(line, str))
-    poetry = said.get("tool", {}).get("poetry", {}).get("dependencies", {})
-    for name, bound in poetry.items():
-        text = bound.get("version", "") if isinstance(bound, dict) else bound
-        yield f"{name}{text if str(text)[:1] in '^~<>=*' else f'=={text}'}"
+    lists = [_table(said, "project").get("dependencies")]
+    lists += _table(said, "project", "optional-dependencies").values()
+    lists += _table(said, "dependency-groups").values()
+    for each in lists:
+        yield from (line for line in _list(each) if isinstance(line, str))
+    poetry = _table(said, "tool", "poetry")
+    tables = [_table(poetry, "dependencies"), _table(poetry, "dev-dependencies")]
+    tables += [_table(group, "dependencies") for group in _table(poetry, "group").values()]
+    for name, bound in (item for table in tables for item in table.items()):
+        choices = _list(bound) or [bound]  # one for each platform
+        texts: list[Any] = [
+            each.get("version") if isinstance(each, dict) else each for each in choices
+        ]
+        if all(isinstance(text, str) for text in texts):
+            yield f"{name} {' || '.join(texts)}"
 
 
-def _keeps_below(line: str, name: str, floor: str) -> bool:
+def _lines_of(files: list[Path], seen: set[Path]) -> Iterator[str]:
+    """Yield the lines of files of requirements, and of those that they include."""
+    for path in files:
+        if not path.is_file() or path.resolve() in seen:
+            continue
+        seen.add(path.resolve())
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            text = line.partition("#")[0].strip()
+            if included := _INCLUDED.fullmatch(text):
+                yield from _lines_of([path.parent / included[1]], seen)
+            else:
+                yield text
+
+
+def _table(found: object, *names: str) -> dict[str, Any]:
+    """Return a table of a TOML file; an empty one if there is none."""
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _list(found: object) -> list[Any]:
+    return found if isinstance(found, list) else []
+
+
+def keeps_below(line: str, name: str, floor: str) -> bool:
     """Whether a requirement allows no version that is new enough."""
-    own = re.match(r"[\w.-]+", line)
-    if own is None or re.sub(r"[-_.]+", "-", own[0]).lower() != name:
+    own = re.match(r"([\w.-]+)\s*(?:\[[^]]*\])?\s*", line)
+    if own is None or re.sub(r"[-_.]+", "-", own[1]).lower() != name:
         return False
-    lowest = _numbers(floor)
-    for sign, version in re.findall(r"(==|<=|<|~=|\^|~)\s*([\d.]+)", line.partition(";")[0]):
-        numbers = _numbers(version)
-        if sign in ("==", "<=") and numbers < lowest and "*" not in line:
-            return True
-        if sign == "<" and numbers <= lowest:
-            return True
-        if sign in ("^", "~=", "~") and numbers[:1] < lowest[:1]:
-            return True
-    return False
+    bounds = re.split(r";|@|\s--", line[own.end() :])[0]
+    return all(  # Poetry has choices
+        any(_ends_below(clause, floor) for clause in _CLAUSE.finditer(choice))
+        for choice in re.split(r"\|+", bounds)
+    )
+
+
+def _ends_below(clause: re.Match[str], floor: str) -> bool:
+    """Whether the newest version of a clause is too old, by the rules of PEP 440 and of Poetry."""
+    sign, epoch, release, rest, suffix = (text or "" for text in clause.groups())
+    numbers = [int(number) for number in release.split(".")]
+    first = next((at for at, number in enumerate(numbers[:3]) if number), len(numbers[:3]) - 1)
+    is_exact = sign in ("", "=", "==", "===")
+    if rest:
+        bumped = len(numbers) - 1 if is_exact else None
+    else:
+        bumped = {"^": first, "~": min(len(numbers), 2) - 1, "~=": len(numbers) - 2}.get(sign)
+    if bumped is not None and bumped >= 0:  # all below the next of these numbers
+        numbers = [*numbers[:bumped], numbers[bumped] + 1]
+        rank, is_allowed = 0, False
+    elif not rest and (is_exact or sign in ("<=", "<")):
+        rank, is_allowed = _rank(suffix), sign != "<"
+    else:
+        return False
+    end = (int(epoch or 0), _significant(numbers), rank)
+    lowest = (0, _significant(_numbers(floor)), 0)
+    return end < lowest or (end == lowest and not is_allowed)
+
+
+def _rank(suffix: str) -> int:
+    """Return where a version is beside that without its suffix: before (-1), there, or after."""
+    public = suffix.partition("+")[0]
+    is_after = re.match(r"[-_.]?(?:post|rev|r(?!c)|\d)", public, re.IGNORECASE)
+    return 1 if is_after else -1 if public else 0
+
+
+def _significant(numbers: list[int]) -> list[int]:
+    """Return the numbers of a release without zeros at its end: 8 is 8.0."""
+    return numbers[: max((at for at, number in enumerate(numbers, 1) if number), default=0)]
 
 
 def _with_extra(name: str) -> str:
