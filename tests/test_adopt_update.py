@@ -1,6 +1,7 @@
 """`adopt.py update` takes a newer release over changes of one's own, and loses none of them."""
 
 import random
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from adoption.merging import Plan
 
+from tests import baked
 from tests.clones import FIRST, LINES, Clone, Files, Shop, git, seen, write
 
 MINE = LINES.replace("line 2\n", "line 2, mine\n")
@@ -170,6 +172,35 @@ def test_what_git_could_not_bring_back_is_not_touched(clone: Clone, shop: Shop) 
     assert "is in no git repository" in clone.adopt("update", shop.copy, ends=2).err
     clone.adopt("update", shop.copy, "--no-git", ends=0)
     assert (shop.copy / "base.py").read_text() == BOTH
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({".git/config": "[[\n"}, "fatal: bad config line 1"),
+        ({".git": "gitdir: /nowhere\n"}, "fatal: not a git repository: /nowhere"),
+        ({}, "fatal: detected dubious ownership in repository"),
+    ],
+)
+def test_a_repository_that_git_does_not_open_is_refused_in_its_words(
+    files: Files, says: str, clone: Clone, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository is there: to do without git is no advice for it."""
+    if ".git" in files:
+        (shop.root / ".git").rename(shop.root.parent / "elsewhere")
+    if not files:
+        other = f'case "$*" in *{shop.root}*) export GIT_TEST_ASSUME_DIFFERENT_OWNER=1;; esac\n'
+        own = f"export HOME={shop.root} GIT_CONFIG_NOSYSTEM=1\n"
+        tools = shop.root.parent / "tools"
+        write(tools, {"git": f'#!/bin/sh\n{other}{own}exec {shutil.which("git")} "$@"\n'})
+        (tools / "git").chmod(0o755)
+        monkeypatch.setattr(baked, "UV", str(tools / "uv"))  # its folder is first on the PATH
+    write(shop.root, files)
+    before = seen(shop.root)
+    said = clone.adopt("update", shop.copy, ends=2).err
+    assert says in said
+    assert "--no-git" not in said
+    assert seen(shop.root) == before
 
 
 @pytest.mark.parametrize("version", ["0.9.0.dev0", "", "2.0.0", "nonsense", None])

@@ -17,6 +17,8 @@ from typing import Final
 from .releases import VERSION, Files, RefusalError, git
 
 _NOT_OURS: Final = {"__pycache__"}
+_IN_NONE: Final = "failed: fatal: not a git repository (or any"
+"""What git says where there is no repository. Of one that it does not open it says other things."""
 _SAVED: Final = "a file of {} was changed while the update ran: try again"
 _SHOWN: Final = 3
 """So many files are named of those that only an earlier folder has."""
@@ -94,12 +96,15 @@ def version_of(files: Files) -> str | None:
 
 def insist_on_commits(folder: Path, files: Files) -> None:
     """Raise `RefusalError` unless git has all of the copy, so that the update can be undone."""
-    tracked = git(folder, "ls-files", "-z", "--", ".", may_fail=True)
-    if tracked is None:
+    try:
+        tracked = git(folder, "ls-files", "-z", "--", ".") or b""
+    except RefusalError as error:
+        if _IN_NONE not in str(error):
+            raise
         raise RefusalError(
             f"{folder} is in no git repository, so that an update could not be undone. Commit it "
             f"to one, or say --no-git"
-        )
+        ) from None
     changed = git(folder, "status", "--porcelain", "--", ".") or b""
     untracked = files.keys() - set(tracked.decode(errors="surrogateescape").split("\0"))
     if changed or untracked:

@@ -49,7 +49,7 @@ def git(folder: Path, *arguments: str, may_fail: bool = False) -> bytes | None:
     if done.returncode and may_fail:
         return None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
+        said = " ".join(done.stderr.decode(errors="replace").split())  # in one line
         raise RefusalError(f"git {' '.join(arguments[:3])} failed: {said}")
     return done.stdout
 
