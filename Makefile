@@ -2,9 +2,14 @@
 
 PYTHON ?= python3
 PORT ?= 8000
-export TO ?= ..
+TO ?= ..
 BUILD ?= .build
 SECONDS ?= 60
+
+# A path is what was typed: a $ in it is no variable of make.
+override INTO := $(value INTO)
+override TO := $(value TO)
+export INTO TO
 
 UV_VERSION := 0.13.9
 UV := $(if $(shell command -v uv 2>/dev/null),uv,.tools/bin/uv)

@@ -140,12 +140,13 @@ def test_the_mode_of_the_folder_stays(clone: Clone, shop: Shop) -> None:
 
 
 def test_make_adopt_says_what_it_needs_and_knows_home(tmp_path: Path) -> None:
-    """Without INTO it stops; a tilde that the shell left is that of the user."""
+    """Without INTO it stops; a tilde that the shell left is that of the user, and a $ is a $."""
     env = environment(HOME=str(tmp_path))
     for into, code, says in (
         ([], 2, "INTO: is missing"),
         (["INTO=~/my-cache"], 2, "'my-cache' is no name of a package"),
         (["INTO=~/shop/cache"], 0, f"to {tmp_path}/shop/cache\n"),
+        ([f"INTO={tmp_path}/a$b/$$c/$(HOME)#/cache"], 0, f"to {tmp_path}/a$b/$$c/$(HOME)#/cache\n"),
     ):
         done = subprocess.run(
             ["make", "--silent", "adopt", *into],

@@ -208,11 +208,13 @@ def test_make_new_harms_neither_the_clone_nor_its_neighbours(
     assert yard.made() == [yard.here / "fine"]
 
 
-@pytest.mark.parametrize("to", ["../my services", 'it\'s "so"', "~", "~/my services", "ünï", ""])
+@pytest.mark.parametrize(
+    "to", ["../my services", 'it\'s "so"', "~", "~/my services", "ünï", "", "../a$b/$$c/$(d)#"]
+)
 def test_make_new_goes_where_it_is_told(
     to: str, yard: Yard, template: Path, tmp_path: Path
 ) -> None:
-    """Spaces, quotes and `~` are no obstacle; where nothing is said, it is the folder above."""
+    """Spaces, quotes, `~` and `$` are no obstacle; if nothing is said, it is the folder above."""
     clone, home = yard.here / "clone", tmp_path / "home"
     shutil.copytree(template, clone)
     for name in ("Makefile", "pyproject.toml"):
