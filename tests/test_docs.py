@@ -113,6 +113,24 @@ def test_programs_print_what_they_say(
     insist_on_output(printed, said_by(PAGES[page]), page)
 
 
+def test_the_webhook_knows_its_product_and_who_calls(service: BakedProject, tmp_path: Path) -> None:
+    """White space around a number that is signed changes nothing, and no header is an error."""
+    calls = """
+```python
+for body, more in (b"7", {}), (b"7\\n", {}), (b" 07", {}), (b"7", {"X-Signature": b"\\xff"}):
+    signed = {"X-Signature": hmac.new(SECRET, body, hashlib.sha256).hexdigest().encode()}
+    prices[7] = 20
+    print(client.post("/hooks/product", content=body, headers=signed | more).status_code)
+    ask()
+```
+"""
+    printed = run_program(PAGES["jobs"] + calls, "jobs", service, tmp_path, CACHE_BACKEND="memory")
+    after = printed.removeprefix(said_by(PAGES["jobs"])).splitlines()
+    assert after[:-2] == ["204", "25 app; fwd=miss; stored"] * 3
+    assert after[-2] == "403"
+    assert "hit" in after[-1]
+
+
 def test_programs_are_typed(service: BakedProject, tmp_path: Path) -> None:
     """A strict type checker has nothing to say of any program."""
     for name in with_programs.args[1]:
