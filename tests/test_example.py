@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from tests import checks
 from tests.baked import TEMPLATE, Bake, BakedProject, environment, run
 
 PATCH: Final = "example.patch"
@@ -167,6 +168,89 @@ def test_own_lines_within_the_example_are_not_lost(project: BakedProject, no_uv:
     """A line among those of the example, as `uv add` may write it, is its owner's to move."""
     changed(project, "pyproject.toml", *OWN_LINES["pyproject.toml"])
     assert "pyproject.toml" in refusal(project, no_uv)
+
+
+INSIDE: Final = {
+    "a key": ("compose.yaml", "      - data:/data\n\n", '      - data:/data\n    user: "0"\n\n'),
+    "a key after a blank line": (
+        "compose.yaml",
+        "      - data:/data\n\n",
+        "      - data:/data\n\n    # Mine.\n    environment:\n      DATABASE_URL: x\n\n",
+    ),
+    "a comment and a key": (
+        "compose.yaml",
+        "      - data:/data\n\n",
+        '      - data:/data\n# Mine.\n    user: "0"\n\n',
+    ),
+    "a volume": ("compose.yaml", "  data:\n", "  data:\n  uploads:\n"),
+    "options of a volume": ("compose.yaml", "  data:\n", "  data:\n    external: true\n"),
+    "a volume of the service": (
+        "compose.yaml",
+        "      - data:/data\n    depends_on",
+        "      - data:/data\n      - mine:/mine\n    depends_on",
+    ),
+    "a key in production": (
+        "compose.production.yaml",
+        '"${SERVICE_IMAGE-}"\n',
+        '"${SERVICE_IMAGE-}"\n    user: "0"\n',
+    ),
+    "a command of a target": ("Makefile", 'OFFLINE." >&2; exit 1; }\n', None),
+    "a setting": ("pyproject.toml", "[tool.pytest.ini", "mine = 1\n\n[tool.pytest.ini"),
+    "a statement": ("scripts/dev.py", 'stands above.")\n', 'stands above.")\n        mine()\n'),
+    "a paragraph": ("README.md", "The rest stands in [", "Mine.\n\nThe rest stands in ["),
+}
+"""Lines below what goes that are a part of it."""
+
+
+@pytest.mark.parametrize(("file", "old", "new"), INSIDE.values(), ids=INSIDE)
+def test_own_lines_do_not_fall_into_what_is_above(
+    project: BakedProject, no_uv: str, file: str, old: str, new: str | None
+) -> None:
+    """What is in a block that goes is its owner's to move; the file is named."""
+    changed(project, file, old, f"{old}\techo mine\n" if new is None else new)
+    said = refusal(project, no_uv)
+    assert file in said
+    assert "Do by hand" in said
+
+
+BELOW: Final = {
+    "a service": (
+        "compose.yaml",
+        "      - data:/data\n\n",
+        "      - data:/data\n\n  # Mine.\n  mine:\n    image: mine\n\n",
+    ),
+    "a target": ("Makefile", "\nup: password", "\n# Mine.\nmine:\n\techo\n\nup: password"),
+    "a table": ("pyproject.toml", "[tool.pytest.ini", "[tool.mine]\na = 1\n\n[tool.pytest.ini"),
+    "a chapter": ("README.md", "The rest stands in [", "## Mine\n\nText.\n\nThe rest stands in ["),
+    "a router": ("app/api/router.py", "_router(users)\n", "_router(users)\nrouter.mine = 1\n"),
+    "a setting": ("app/core/config.py", 'hold a password.",\n    )\n', None),
+}
+"""Lines below what goes that are no part of it."""
+
+
+@pytest.mark.parametrize("change", BELOW.values(), ids=BELOW)
+def test_own_lines_below_stay(
+    project: BakedProject,
+    expected: dict[str, str],
+    no_uv: str,
+    change: tuple[str, str, str | None],
+) -> None:
+    """What stands beside a block that goes, and not in it, is kept."""
+    file, old, new = change
+    new = f"{old}    mine: int = 1\n" if new is None else new
+    changed(project, file, old, new)
+    run("make", "remove-example", cwd=project.path, PATH=no_uv)
+    found = contents(project)
+    added = Counter(found[file].splitlines()) - Counter(expected[file].splitlines())
+    assert added == Counter(new.splitlines()) - Counter(old.splitlines())
+    assert checks.unparsable(project) == []
+
+
+def test_what_goes_is_not_taken_from_another_place(project: BakedProject, no_uv: str) -> None:
+    """Who has copied lines of the example is asked which are meant."""
+    line = "import shutil\n"
+    changed(project, "tests/conftest.py", line, f"{line}import mine\n{line}")
+    assert "once more" in refusal(project, no_uv)
 
 
 def test_a_change_of_any_file_of_the_example_is_not_lost(project: BakedProject, no_uv: str) -> None:

@@ -70,15 +70,65 @@ def make(old: Path, new: Path, excepted: list[str]) -> list[str]:
     excluded = [f"--exclude=*{name}" for name in excepted]
     command = ["git", "apply", "-C0", "--whitespace=nowarn", *excluded, str(ROOT / PATCH)]
     done = subprocess.run(command, cwd=new, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    if done.returncode:
+    inside = [line for file in files for line in owned_inside(file, hunks(text, file))]
+    if done.returncode or inside:
         windows = [each for each in [*files, str(PATCH)] if b"\r\n" in read(old / each)]
         if windows:
             refuse("These files have the line ends of Windows, CRLF instead of LF:", *windows)
-        refuse(done.stderr.strip(), what_to_do=BY_HAND)
+        refuse(*filter(None, [done.stderr.strip(), *inside]), what_to_do=BY_HAND)
     for file in files:
         if (new / file).exists():
             shutil.copymode(old / file, new / file)
     return files
+
+
+def hunks(text: str, file: str) -> list[list[str]]:
+    """Return the lines of each hunk of a file that stays; a line of nothing is a line of context."""
+    _, _, part = text.partition(f"--- a/{file}\n+++ b/{file}\n")
+    part = re.split(r"^--- a/", part, maxsplit=1, flags=re.MULTILINE)[0]
+    return [each.split("\n")[:-1] for each in re.split(r"^@@.*\n", part, flags=re.MULTILINE)[1:]]
+
+
+def owned_inside(file: str, found: list[list[str]]) -> Iterator[str]:
+    """Find the owner's lines below what goes that are a part of it, and would fall to what is above.
+
+    They are deeper than what goes, or under a heading that goes. git does not look at them.
+    """
+    lines = read(Path(file)).decode(errors="replace").split("\n")
+    for hunk in found:
+        old = [line for line in hunk if line[:1] != "+"]
+        numbers = [n for n, line in enumerate(old) if line[:1] == "-"]
+        first, last = numbers[0], numbers[-1]
+        whole = [line[1:] for line in old[first : last + 1]]
+        places = [n for n in range(len(lines)) if lines[n : n + len(whole)] == whole]
+        for again in places[1:]:
+            yield f"{file}:{again + 1}: what goes with the example stands here once more"
+        start = max(n for n in range(-1, last) if n < first or old[n][:1] != "-") + 1
+        goes = [line[1:] for line in old[start : last + 1] if line[1:].strip()]
+        for place in places[:1]:
+            end = place + len(whole)
+            for number in parts(Path(file).suffix, goes, lines[end:], old[last + 1 :]):
+                text = lines[end + number].strip()
+                yield f"{file}:{end + number + 1}: the block that this is in goes: {text}"
+
+
+def parts(suffix: str, goes: list[str], below: list[str], patch: list[str]) -> Iterator[int]:
+    """Find which lines directly below some that go are a part of them."""
+    head = {".md": "#", ".toml": "["}.get(suffix)
+    headed = head and any(line.startswith(head) for line in goes)
+    for number, line in enumerate(below):
+        if not line.strip():
+            continue
+        ours = f" {line}" in patch or (head and line.startswith(head))
+        if depth(line) > min(map(depth, goes), default=0) or (headed and not ours):
+            yield number
+        if head == "#" or not line.lstrip().startswith("#"):  # which is a comment, but for Markdown
+            break
+
+
+def depth(line: str) -> int:
+    """Return how far a line is indented."""
+    return len(line) - len(line.lstrip())
 
 
 def read(file: Path) -> bytes:
