@@ -253,6 +253,13 @@ def test_what_goes_is_not_taken_from_another_place(project: BakedProject, no_uv:
     assert "once more" in refusal(project, no_uv)
 
 
+@pytest.mark.parametrize("example", ["yes", "no"])
+def test_databases_are_never_committed(bake: Bake, example: str) -> None:
+    """One that was there before stays ignored when the example is out."""
+    lines = bake(example_resource=example).read(".gitignore").splitlines()
+    assert {"*.db", "*.db-*"} <= set(lines)
+
+
 def test_a_change_of_any_file_of_the_example_is_not_lost(project: BakedProject, no_uv: str) -> None:
     """The removal is refused, names the file, and does not touch the others."""
     alone = re.findall(r"^--- a/(.*)\n\+\+\+ /dev/null$", project.read(PATCH), re.MULTILINE)
