@@ -10,6 +10,7 @@ from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 PATCH = Path("example.patch")
+NOT_CHOSEN = "# Not chosen.\n"  # what the template renders of a file that goes
 
 EXAMPLE = [
     "app/api/users.py",
@@ -25,11 +26,9 @@ EXAMPLE = [
 ]
 """The files of the example alone."""
 
-# Why a path goes, and the paths that go.
-REMOVED = [
-    (not ANSWERS["example_resource"], [*EXAMPLE, "migrations/versions", "migrations", PATCH]),
-    (ANSWERS["license"] == "Proprietary", ["LICENSE"]),
-]
+# Those of which the template may have rendered that they are not chosen; others are the owner's.
+REMOVED = [*EXAMPLE, PATCH, "LICENSE"]
+FOLDERS = ["migrations/versions", "migrations"]
 
 NEXT = """
 Your service is in {folder}
@@ -51,23 +50,37 @@ def say_what_is_next() -> None:
         os.write(1, os.fsencode(text))
 
 
-def removal(file: str, without: str) -> list[str]:
+def removal(file: str, was: str, without: str) -> list[str]:
     """Return the lines of a patch that makes a file what it is without the example, or no file."""
-    old = Path(file).read_text("utf-8").split("\n")[:-1]
-    new = without.split("\n")[:-1]
+    old = was.split("\n")[:-1]
+    new = [] if without == NOT_CHOSEN else without.split("\n")[:-1]
     target = f"b/{file}" if new else "/dev/null"
     # With one line around each change, so that few of its owner's changes stand in the way.
     lines = unified_diff(old, new, f"a/{file}", target, n=1, lineterm="")
     return ["" if line == " " else line for line in lines]  # no white space at the end of a line
 
 
+def make_patch() -> None:
+    """Make the patch of what was rendered, unless it is that of a service that was there before."""
+    if (text := PATCH.read_bytes()).startswith(b"{"):
+        files = json.loads(text)
+        lines = [line for file, texts in files.items() for line in removal(file, *texts)]
+        PATCH.write_bytes("\n".join([*lines, ""]).encode())
+
+
+def remove_what_was_not_chosen() -> None:
+    """Remove what was rendered for nothing, and folders that are empty then."""
+    for path in map(Path, REMOVED):
+        if path.is_file() and path.read_bytes() == NOT_CHOSEN.encode():
+            path.unlink()
+    if not ANSWERS["example_resource"]:
+        for folder in map(Path, FOLDERS):
+            with suppress(OSError):  # the owner's own files are in it
+                folder.rmdir()
+
+
 if __name__ == "__main__":
     if ANSWERS["example_resource"]:
-        files = json.loads(PATCH.read_text("utf-8")) | dict.fromkeys(EXAMPLE, "")
-        lines = [line for file, without in files.items() for line in removal(file, without)]
-        PATCH.write_bytes("\n".join([*lines, ""]).encode())
-    for unwanted, paths in REMOVED:
-        if unwanted:
-            for path in map(Path, paths):
-                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        make_patch()
+    remove_what_was_not_chosen()
     say_what_is_next()

@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """The tables."""
 
 from sqlalchemy import String
@@ -14,3 +15,6 @@ class User(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
     email: Mapped[str] = mapped_column(String(254), unique=True)
+# % else
+# Not chosen.
+# % endif

@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """How Alembic reaches the database: by the settings of the service, so that there is one address."""
 
 import asyncio
@@ -60,3 +61,6 @@ if context.is_offline_mode():
     offline(address)
 else:
     asyncio.run(online(address))
+# % else
+# Not chosen.
+# % endif

@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """${message}."""
 
 from alembic import op
@@ -18,3 +19,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back."""
     ${downgrades if downgrades else "pass"}
+# % else
+# Not chosen.
+# % endif

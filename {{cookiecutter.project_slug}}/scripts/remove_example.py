@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """Take the example out of the service: all or nothing, and nothing that its owner has changed.
 
 `make remove-example EXCEPT=THIS/FILE` does the same as `uv run scripts/remove_example.py THIS/FILE`.
@@ -345,3 +346,6 @@ def remove_empty_folders(files: list[str]) -> None:
 
 if __name__ == "__main__":
     main()
+# % else
+# Not chosen.
+# % endif

@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """`migrations`: what they make is what the models say, from nothing and from older databases."""
 
 import sqlite3
@@ -150,3 +151,6 @@ def test_a_service_without_its_tables_says_what_to_do(nothing: Path, settings: S
     app = create_app(settings)
     with pytest.raises(RuntimeError, match=r"lacks the tables \['users'\].*make migrate"):
         TestClient(app).__enter__()
+# % else
+# Not chosen.
+# % endif

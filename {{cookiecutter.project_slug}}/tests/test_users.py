@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """`app/api/users.py` in this process: the resource, its cache, and the order of a write."""
 
 import shutil
@@ -214,3 +215,6 @@ def test_users_outlive_the_application(settings: Settings) -> None:
 def test_the_address_of_the_database_is_not_shown(settings: Settings) -> None:
     """It may hold a password, so the settings do not show it."""
     assert settings.database_url.get_secret_value() not in repr(settings)
+# % else
+# Not chosen.
+# % endif

@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """`app/api/users.py` over HTTP, in processes of their own, on a real Redis and without one."""
 
 import socket
@@ -96,3 +97,6 @@ def test_without_redis_every_request_is_answered(start_service: StartService) ->
         assert client.get(path).json()["name"] == "Ada L."
         assert client.delete(path).status_code == 204
         assert client.get("/health/ready").json() == {"status": "degraded", "cache": "down"}
+# % else
+# Not chosen.
+# % endif

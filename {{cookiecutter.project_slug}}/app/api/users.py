@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """Users: an example of cached reads, and of writes after which no read is stale.
 
 A write commits, then invalidates, then responds, in this order. The endpoint commits, and
@@ -116,3 +117,6 @@ async def commit(session: AsyncSession) -> None:
         ) from error
     except StaleDataError as error:  # deleted by another request since it was read
         raise no_such_user() from error
+# % else
+# Not chosen.
+# % endif

@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """The database: its engine and a session for each request. Its tables are made by `migrations`."""
 
 from collections.abc import AsyncIterator
@@ -75,3 +76,6 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 
 # The function's scope: the connection goes back to the pool before the response is sent.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+# % else
+# Not chosen.
+# % endif

@@ -1,3 +1,4 @@
+# % if cookiecutter.example_resource
 """Make the table of the users."""
 
 import sqlalchemy as sa
@@ -67,3 +68,6 @@ def plain(statement: str) -> str:
 def downgrade() -> None:
     """Drop the table and what it holds."""
     op.drop_table("users")
+# % else
+# Not chosen.
+# % endif
