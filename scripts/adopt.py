@@ -28,6 +28,7 @@ from adoption.surroundings import Needs, import_of
 from size import OPTIONAL
 
 FINE, LEFT, REFUSED = 0, 1, 2
+OF_TESTS: Final = "pytest, hypothesis, httpx2, prometheus-client and fastapi[standard]"
 PARTS: Final = {
     group[0].strip("/").rpartition("/")[2].removesuffix(".py"): group for group in OPTIONAL
 }
@@ -54,6 +55,8 @@ def copy(given: argparse.Namespace) -> int:
     print(f"Copied {len(files)} files of {_name(release)} to {folder}")
     for line in import_of(folder):
         print(line)
+    if given.with_tests:
+        print(f"The tests need {OF_TESTS}")
     if releases.git(folder, "check-ignore", "--quiet", ".", may_fail=True) is not None:
         print("Your .gitignore keeps this folder out of git. It has to be in it, to be updated.")
     return _tell_needs(needs)

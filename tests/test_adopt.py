@@ -49,6 +49,7 @@ def test_a_copy_has_the_parts_that_one_wants(
     ran = clone.adopt("copy", shop.copy, *options, ends=0)
     assert names(shop.copy) == {*FIRST, "version.txt"} - {*without}
     assert "from shop.platform.caching import cache_response" in ran.out
+    assert ("The tests need pytest, hypothesis" in ran.out) == ("--with-tests" in options)
     said = clone.adopt("check", shop.copy, ends=0).out
     assert "is 1.0.0 (cache-v1.0.0), as it was released" in said
     assert said.count("left out  ") == len(without)
