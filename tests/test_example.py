@@ -12,6 +12,7 @@ import pytest
 
 from tests import checks
 from tests.baked import TEMPLATE, Bake, BakedProject, environment, run
+from tests.documents import DOCS, blocks
 
 PATCH: Final = "example.patch"
 LOCK: Final = "uv.lock"
@@ -124,6 +125,22 @@ def test_it_works_in_a_repository(
     (folder / "app/models.py").unlink()
     found = {file: text for file, text in contents(project).items() if file[:5] != ".git/"}
     assert found == expected
+
+
+def test_it_works_after_the_tutorial(
+    project: BakedProject, expected: dict[str, str], no_uv: str
+) -> None:
+    """What the tutorial has its readers write stays, without the example."""
+    page = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    written = {block.title: block.text for block in blocks(page) if block.title}
+    assert "app/api/router.py" in written
+    for file, text in written.items():
+        (project.path / file).write_text(text, encoding="utf-8")
+    run("make", "remove-example", cwd=project.path, PATH=no_uv)
+    found = contents(project)
+    router = [line for line in written["app/api/router.py"].splitlines() if "users" not in line]
+    assert found["app/api/router.py"].splitlines() == router
+    assert {**found, **written} == {**expected, **written}
 
 
 def changed(project: BakedProject, file: str, old: str, new: str) -> None:
