@@ -1,5 +1,6 @@
 """`make dev` of a service, and the uv that its Makefile uses."""
 
+import json
 import os
 import re
 import runpy
@@ -8,14 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Event, Thread
 
 import httpx2
 import pytest
 
 from tests.baked import (
     ROOT,
+    TEMPLATE,
     Bake,
     BakedProject,
     environment,
@@ -50,12 +56,23 @@ def dev(
 ) -> Iterator[Path]:
     """Run `make dev` as in a terminal, and return the file that has what it prints."""
     folder = tmp_path_factory.mktemp("dev")
-    output = folder / "output"
+    database = f"sqlite+aiosqlite:///{folder}/app.db"
+    with developing(
+        DEV, project.path, folder / "output", PORT=str(port), DATABASE_URL=database
+    ) as output:
+        yield output
+
+
+@contextmanager
+def developing(
+    command: Sequence[str | Path], folder: Path, output: Path, **variables: str
+) -> Iterator[Path]:
+    """Run `make dev`, or what does the same, until the context ends; return its output's file."""
     with output.open("wb") as file:
         process = subprocess.Popen(
-            DEV,
-            cwd=project.path,
-            env=environment(PORT=str(port), DATABASE_URL=f"sqlite+aiosqlite:///{folder}/app.db"),
+            command,
+            cwd=folder,
+            env=environment(**variables),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -94,8 +111,10 @@ def test_the_hint_stands_last_and_works(dev: Path, port: int, project: BakedProj
 
 
 ROUTES = """
+from asyncio import sleep
 from typing import Annotated
 from fastapi import APIRouter, Body, Cookie, Depends, Header
+from fastapi.responses import StreamingResponse
 from fastapi.security import APIKeyCookie, HTTPBearer
 from app.core.cache import cache_response, get_cache_manager
 
@@ -105,6 +124,14 @@ bearer, key = HTTPBearer(auto_error=False), APIKeyCookie(name="session", auto_er
 
 @router.get("/not-cached")
 async def not_cached() -> int: return 1
+
+@router.get("/events")
+async def events() -> StreamingResponse:
+    async def endless():
+        while True:
+            yield b"more"
+            await sleep(0.001)
+    return StreamingResponse(endless())
 
 @router.get("/fails")
 @cached
@@ -164,13 +191,157 @@ def test_only_what_can_be_tried_is_offered(
     with serving(
         [*command, "--app-dir", str(project.path)], tmp_path, url, "/health/live"
     ) as client:
-        said, headers = script["what_to_try"](port), client.get("/optional").headers
+        assert script["is_up"](port)
+        said, headers = script["hint"](port), client.get("/optional").headers
+    assert f"\nDocs:  {url}/\n" in said
     if more:
-        assert said.endswith(f"\n  curl -i {url}/optional")
+        assert said.endswith(f"\n  curl -i {url}/optional\n")
         assert "; hit; ttl=" in headers["Cache-Status"]
     else:
-        assert said == script["NOT_CACHED"]
-    assert script["what_to_try"](port) is None
+        assert said.endswith(f"\n{script['NOT_CACHED']}\n")
+    assert not script["is_up"](port)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+PLAIN: dict[str, object] = {"get": {}}
+ANSWERS = {
+    "nothing": b"",
+    "no HTTP": b"silly\r\n\r\n",
+    "an error": b"HTTP/1.1 500 No\r\n\r\n",
+    "a redirect": b"HTTP/1.1 307 Go\r\nLocation: /openapi.json\r\n\r\n",
+    "no text": HEAD + b"\xff\xfe\xff",
+    "no JSON": HEAD + b"<html>",
+    "deep JSON": HEAD + b"[" * 200_000,
+    "a list": HEAD + b"[]",
+    "a name": HEAD + b'{"name": "openapi.json"}',
+    "a list of paths": HEAD + b'{"paths": ["/a"]}',
+    "no methods": HEAD + b'{"paths": {"/a": 1}}',
+    "no parameters": HEAD + b'{"paths": {"/a": {"get": {"parameters": [1]}}}}',
+    "odd paths": HEAD + json.dumps({"paths": {"": PLAIN, "/a b": PLAIN, "/é": PLAIN}}).encode(),
+    "too much": HEAD + b" " * 2_000_000 + b'{"paths": {}}',
+    "what does not end": None,
+    "what does not begin": None,
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_any_answer_to_the_hint_is_survived(
+    answer: bytes | None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint has no routes then, and comes in time."""
+    script = runpy.run_path(str(TEMPLATE / "scripts" / "dev.py"))
+    for name, value in (("ALL_SECONDS", 2.0), ("EACH_SECONDS", 0.5), ("MOST_BYTES", 1_000_000)):
+        monkeypatch.setitem(script["ask"].__globals__, name, value)
+
+    class Answer(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            with suppress(OSError):
+                if answer is not None:
+                    self.request.sendall(answer)
+                elif "end" in request.node.name:
+                    self.request.sendall(HEAD)
+                    while not over.wait(0.01):
+                        self.request.sendall(b" ")
+                else:
+                    over.wait()
+
+    over = Event()
+    with ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            begin = time.monotonic()
+            said = script["hint"](server.server_address[1])
+            assert time.monotonic() - begin < 10
+        finally:
+            over.set()
+            server.shutdown()
+    assert said.endswith(f"\n{script['NOT_CACHED']}\n")
+
+
+GUARD = """
+from fastapi import HTTPException
+def guard() -> None: raise HTTPException(401)
+"""
+ANY_NAME = """
+from typing import Any
+from app.core.cache import cache_response, get_cache_manager
+@router.get("/{name}")
+@cache_response(get_cache_manager(), "any")
+async def by_name(name: str) -> dict[str, Any]: return {"name": name}
+"""
+
+
+@pytest.fixture
+def any_name(bake: Bake) -> BakedProject:
+    """Return a project without OpenAPI, whose route for any name answers in its place."""
+    project = bake(example_resource="no")
+    (project.path / "app" / "guard.py").write_text(GUARD)
+    with (project.path / "app" / "api" / "router.py").open("a") as file:
+        file.write(ANY_NAME)
+    main = project.path / "app" / "main.py"
+    main.write_text(main.read_text().replace("Service(title", "Service(openapi_url=None, title"))
+    return project
+
+
+@pytest.mark.parametrize(
+    ("written", "variables", "status"),
+    [
+        ("", {}, 200),
+        ("CACHE_PAGE=", {"CACHE_PAGE": ""}, 200),
+        ("CACHE_PAGE=off", {}, None),
+        ("CACHE_PAGE=off", {"CACHE_PAGE": "local"}, 200),
+        ("CACHE_PAGE=app.guard:guard", {}, 401),
+        ("CACHE_PAGE=app.guard:guard", {"cache_page": "off"}, None),
+    ],
+)
+def test_what_is_set_of_the_page_wins(
+    any_name: BakedProject,
+    installed: BakedProject,
+    written: str,
+    variables: dict[str, str],
+    status: int | None,
+) -> None:
+    """Only where nothing is set the page is local. It is offered if it is there."""
+    (any_name.path / ".env").write_text(written)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/cache"
+    python = installed.path / ".venv" / "bin" / "python"
+    command = (python, any_name.path / "scripts" / "dev.py", "--port", str(port))
+    folder = any_name.path.parent
+    with developing(command, folder, folder / "output", **variables) as output:
+        assert (f"Cache: {url}\n" in output.read_text()) == (status is not None)
+        answer = httpx2.get(url)
+        assert answer.status_code == (status or 200)
+        assert ("<html" in answer.text) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (b"LOG_FORMAT=JSON\nCACHE_PUBLISH_SECONDS=x", ("LOG_FORMAT: ", "CACHE_PUBLISH_SECONDS: ")),
+        ("APP_NAME=Café".encode("latin-1"), ("utf-8",)),
+    ],
+    ids=["wrong", "in Latin-1"],
+)
+def test_a_wrong_setting_is_told_in_one_line(
+    bake: Bake, installed: BakedProject, written: bytes, told: tuple[str, ...]
+) -> None:
+    """It says that settings are wrong, and which; the database is not asked."""
+    project = bake()
+    (project.path / ".env").write_bytes(written)
+    done = subprocess.run(
+        [installed.path / ".venv/bin/python", "scripts/dev.py", "--port", str(free_port())],
+        cwd=project.path,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    (line,) = done.stderr.splitlines()
+    assert "settings, of the environment or of .env" in line
+    assert all(each in line for each in told)
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_the_pages_of_the_hint_are_there(dev: Path, port: int) -> None:
