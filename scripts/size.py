@@ -28,7 +28,7 @@ MOST: Final = {
     "coherence": 1451,
     "http": 1074,
     "keys": 1114,
-    "ops": 3288,
+    "ops": 3303,
     "testing": 1280,
     "reads": 766,
     "resilience": 285,

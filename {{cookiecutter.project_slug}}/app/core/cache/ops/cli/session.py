@@ -102,28 +102,40 @@ class Session:
                 "CACHE_BACKEND=redis, and REDIS_HOST or REDIS_URL"
             )
 
-    def find_prefix(self) -> None:
-        """Let the application say the prefix of its keys, if no setting says it.
+    def find_prefix(self, *, or_default: bool = False) -> Application | None:
+        """Let the application say the prefix of its keys, if no setting says it; return that application.
 
-        Another prefix would show, and remove, the entries of another service. Raises `RefusedError` if
-        nobody says it.
+        Another prefix would show, and remove, the entries of another service. If nobody says it,
+        raises `RefusedError`; with `or_default`, tells that, and leaves the default.
         """
         if "cache_key_prefix" in self.settings.model_fields_set:
-            return
-        advice = "set CACHE_KEY_PREFIX to the prefix of the keys of the service"
+            return None
         try:
             self.app = self.app or load_default()
+            prefix = _prefix_of(self.app)
         except RefusedError as error:
-            raise RefusedError(f"{advice}: the application cannot tell it, for {error}") from None
-        found = {each.key_prefix for each in self.app.managers} or {get_cache_manager().key_prefix}
-        if len(found) > 1:
-            raise RefusedError(f"{advice}: there are {', '.join(map(repr, sorted(found)))}")
-        self._settings = self.settings.model_copy(update={"cache_key_prefix": found.pop()})
+            advice = (
+                "set CACHE_KEY_PREFIX to the prefix of the keys of the service: the application "
+                f"cannot tell it, for {error}"
+            )
+            if not or_default:
+                raise RefusedError(advice) from None
+            self.out.note(masked(advice, os.environ, self.secrets))
+            return None
+        self._settings = self.settings.model_copy(update={"cache_key_prefix": prefix})
+        return self.app
 
     async def close(self) -> None:
         """Close the connections."""
         for manager in self.opened:
             await manager.close()
+
+
+def _prefix_of(app: Application) -> str:
+    found = {each.key_prefix for each in app.managers} or {get_cache_manager().key_prefix}
+    if len(found) > 1:
+        raise RefusedError(f"it has {', '.join(map(repr, sorted(found)))}")
+    return found.pop()
 
 
 Work = Callable[[Session], Awaitable[int]]
@@ -137,8 +149,8 @@ def run(work: Work, *, as_json: bool, needs: Needs, app: str | None = None) -> N
         with _quiet():
             session.app = None if app is None else load(app)
             session.insist_on(needs)
-            if needs == "entries":
-                session.find_prefix()
+            if needs != "nothing" and session.settings.backend_name != "memory":
+                session.find_prefix(or_default=needs == "a server")
             code = asyncio.run(_within(work, session))
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read has seen enough

@@ -1,16 +1,19 @@
 """`config`: what each setting is, and where it was read."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import PrivateAttr, SecretStr
 
+from ...errors import CacheConfigError
 from ...settings import CacheSettings
 from .session import DONE, Session
 
 _HIDDEN = "***"
 ENVIRONMENT, FILE, DEFAULT, URL = "environment", ".env", "default", "REDIS_URL"
+APPLICATION = "application"
 
 
 class NotedSettings(CacheSettings):
@@ -71,10 +74,15 @@ def _env_file() -> tuple[Path, bool]:
 async def config(session: Session) -> int:
     """Tell each setting, its value, and where that was read."""
     settings, out, (file, is_there) = NotedSettings.load(), session.out, _env_file()
-    rows = [
-        (name, settings.shown(name), *settings.source_of(name))
+    read = {
+        name: (settings.shown(name), *settings.source_of(name))
         for name in type(settings).model_fields
-    ]
+    }
+    with suppress(CacheConfigError):  # the end tells it
+        if app := session.find_prefix(or_default=True):
+            prefix = session.settings.cache_key_prefix
+            read["cache_key_prefix"] = (prefix, APPLICATION, app.name)
+    rows = [(name, *told) for name, told in read.items()]
     out.json(
         env_file=str(file) if is_there else None,
         backend=settings.backend_name,

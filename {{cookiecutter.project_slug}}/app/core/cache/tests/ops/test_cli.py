@@ -14,7 +14,6 @@ from ... import CacheManager
 from ...ops.cli.output import size_in_words, span_in_words
 from ...ops.counters import publish
 from ..faults import WITHIN
-from ..package import FOLDER
 from .command_line import CommandLine, Ran
 
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -161,24 +160,6 @@ def test_what_destroys_asks_first(command: CommandLine, name: str, form: tuple[s
     assert (found.code, found.out) == (2, "")
     assert "say --yes" in found.err
     assert command("show", "user:1").code == command("explain", "team").code == 0
-
-
-@every_command
-def test_p7_a_user_of_redis_with_few_permissions_is_enough(
-    command: CommandLine, redis_client: Any, name: str
-) -> None:
-    """Those that the cache needs, by its page on Redis."""
-    page = (FOLDER / "docs" / "redis.md").read_text()
-    allowed = re.findall(r"^ACL SETUSER app on (.*)$", page, re.MULTILINE)[0]
-    rules = allowed.replace(">password", ">word").replace("~app:", f"~{command.prefix}:")
-    command.fill(entries)
-    redis_client.execute_command("ACL", "SETUSER", command.prefix, "on", *rules.split())
-    command.set(REDIS_USERNAME=command.prefix, REDIS_PASSWORD="word")
-    try:
-        assert ran(command, name).code == 0
-    finally:
-        command.set(REDIS_USERNAME="", REDIS_PASSWORD=command.server.password or "")
-        redis_client.execute_command("ACL", "DELUSER", command.prefix)
 
 
 # What each one tells.
