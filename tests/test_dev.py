@@ -81,7 +81,7 @@ def developing(
 
     def is_up() -> bool:
         assert process.poll() is None, output.read_text()
-        return bool(re.search("curl -i|README.md", output.read_text()))
+        return bool(re.search("curl -i|README.md|see the log above", output.read_text()))
 
     try:
         eventually(is_up, "make dev to serve", seconds=120)
@@ -354,6 +354,17 @@ def test_the_pages_of_the_hint_are_there(dev: Path, port: int) -> None:
 
 
 @pytest.mark.usefixtures("dev")
+def test_a_redis_that_is_away_is_told(installed: BakedProject, tmp_path: Path) -> None:
+    """Not that no route is cached."""
+    away = {"CACHE_BACKEND": "redis", "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(free_port())}
+    database = f"sqlite+aiosqlite:///{tmp_path}/app.db"
+    more = {**away, "PORT": str(free_port()), "DATABASE_URL": database}
+    with developing(DEV, installed.path, tmp_path / "output", **more) as output:
+        said = output.read_text()
+    assert "The Redis of the cache is away" in said
+    assert "No route that can be asked" not in said
+
+
 def test_a_port_that_is_taken_is_told_in_one_line(project: BakedProject, port: int) -> None:
     """The line says which port, and what to do."""
     done = subprocess.run(

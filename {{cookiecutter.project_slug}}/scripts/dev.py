@@ -31,6 +31,7 @@ CACHED = """Run this. It has been asked once before, so its header Cache-Status 
   curl -i {}"""
 NOT_CACHED = """No route that can be asked by its path alone is cached yet.
 README.md says how it is done: see "How the cache is used"."""
+AWAY = "The Redis of the cache is away, so nothing is cached until it is back: see the log above."
 
 
 def main() -> None:
@@ -118,11 +119,13 @@ def is_there(port: int, name: str, until: float) -> bool:
 
 
 def what_to_try(port: int, until: float) -> str:
-    """Return the command that shows a hit, or that there is none."""
+    """Return the command that shows a hit, or why there is none."""
+    statuses = []
     for path in plain_paths(port, until)[:MOST_ASKED]:
-        if is_cached(port, path, until):
+        statuses.append(cache_status(port, path, until))
+        if "; stored" in statuses[-1] or "; hit" in statuses[-1]:  # so the next answer is a hit
             return CACHED.format(shlex.quote(url_of(port) + path))
-    return NOT_CACHED
+    return AWAY if any("detail=unavailable" in status for status in statuses) else NOT_CACHED
 
 
 def plain_paths(port: int, until: float) -> list[str]:
@@ -172,11 +175,10 @@ def is_plain(path: str, get: dict[str, Any] | None) -> bool:
     return not any(each.get("required") for each in get.get("parameters", ()))
 
 
-def is_cached(port: int, path: str, until: float) -> bool:
-    """Ask once, and tell whether the next answer comes from the cache."""
+def cache_status(port: int, path: str, until: float) -> str:
+    """Ask once, and return what the cache says of it."""
     answer = ask(port, path, until)
-    status = answer[0].headers.get("Cache-Status", "") if answer else ""
-    return "; stored" in status or "; hit" in status
+    return answer[0].headers.get("Cache-Status", "") if answer else ""
 
 
 def say(text: str) -> None:
