@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ...ops.cli import application
+from ..internals import without_shared_manager
 from ..package import FOLDER, program
 from .command_line import CommandLine
 from .test_cli import COMMANDS, entries, every_command, in_both_forms, ran
@@ -34,6 +35,7 @@ def serve(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
     """Lend what writes an application to where the commands look, with caches of these prefixes."""
     monkeypatch.syspath_prepend(command.folder)
     monkeypatch.setattr(application, "default_name", lambda: f"{NAME}:app")
+    without_shared_manager(monkeypatch)  # which an application may have made
     command.unset("CACHE_KEY_PREFIX")
 
     def write(*prefixes: str, text: str = program(SERVICE)) -> None:
