@@ -93,10 +93,16 @@ def migrate(project: BakedProject, folder: Path, python: Path | None = None, **m
     run(*command, cwd=folder, **more)
 
 
+def _of_pyenv(version: str) -> list[Path]:
+    if (pyenv := shutil.which("pyenv")) is None:
+        return []
+    root = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=True).stdout
+    return [*Path(root.strip()).glob(f"versions/{version}.*/bin/python")]
+
+
 def find_python(version: str) -> str | None:
     """Return an interpreter of this version, if the machine has one: of the PATH, or of pyenv."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = [shutil.which(f"python{version}"), *pyenv.glob(f"versions/{version}.*/bin/python")]
+    found = [shutil.which(f"python{version}"), *_of_pyenv(version)]
     for python in found:
         if python is None:
             continue
